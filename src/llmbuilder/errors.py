@@ -1,0 +1,49 @@
+"""The one family of exceptions a user of this package meets.
+
+Every message says what was wrong, where, and what to do about it; the command line prints it without a traceback.
+"""
+
+from __future__ import annotations
+
+
+class LLMBuilderError(Exception):
+    """Something the user can act on; the base of every error raised on purpose."""
+
+
+class ConfigError(LLMBuilderError):
+    """A configuration file, key or value that cannot be used."""
+
+
+class DataError(LLMBuilderError):
+    """Documents, text or token files that cannot be used."""
+
+
+class TokenizerError(LLMBuilderError):
+    """A tokenizer that is missing, malformed or does not fit."""
+
+
+class CheckpointError(LLMBuilderError):
+    """A model or checkpoint file that cannot be read or written."""
+
+
+class TrainingError(LLMBuilderError):
+    """Training that cannot start or cannot go on."""
+
+
+class GenerationError(LLMBuilderError):
+    """A request for text that the model cannot serve."""
+
+
+class ExportError(LLMBuilderError):
+    """A model that a target format cannot hold, or an export that failed its check."""
+
+
+class MigrationError(LLMBuilderError):
+    """A legacy project that cannot be moved."""
+
+
+class MissingDependencyError(LLMBuilderError):
+    """An optional library is needed for what was asked."""
+
+    def __init__(self, library: str, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs {library}, which is not installed: pip install 'llmbuilder[{extra}]'")

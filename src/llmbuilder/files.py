@@ -1,0 +1,107 @@
+"""Writing files so that a crash, a full disk or a second run never costs data that was already there.
+
+Everything is written to a temporary name in the same folder, flushed to the disk, then renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from llmbuilder.errors import DataError, LLMBuilderError
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success flush it and rename it to `path`, on failure remove it.
+
+    Raises LLMBuilderError, naming the file, when the disk is full or the folder cannot be written;
+    an earlier file of that name is untouched then.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    except OSError as error:
+        raise LLMBuilderError(f"cannot write {path}: {error.strerror or error}") from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        _flush_to_disk(temporary)
+        temporary.chmod(0o666 & ~_umask())
+        os.replace(temporary, path)
+        _flush_to_disk(path.parent)
+    except OSError as error:
+        raise LLMBuilderError(
+            f"cannot write {path}: {error.strerror or error}; what was there before is unchanged"
+        ) from error
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+@contextmanager
+def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
+    """Like `atomic_path`, yielding an open binary file."""
+    with atomic_path(path) as temporary, open(temporary, "wb") as handle:
+        yield handle
+        handle.flush()
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` as UTF-8, atomically."""
+    with atomic_file(path) as handle:
+        handle.write(text.encode("utf-8"))
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def set_aside(path: Path) -> Path | None:
+    """Rename an existing file or folder to the first free `name.N.suffix` and return the new path; None if absent."""
+    if not path.exists():
+        return None
+    number = 1
+    while (kept := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
+        number += 1
+    path.rename(kept)
+    return kept
+
+
+def require_absent(path: Path, *, overwrite: bool, error: type[LLMBuilderError] = DataError) -> None:
+    """Raise `error` if `path` holds something and `overwrite` is false. An empty folder counts as absent."""
+    if overwrite or not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    raise error(f"{path} already exists; choose another name, or pass --overwrite (overwrite=True) to replace it")
+
+
+def checksum(path: str | Path, algorithm: Callable[[], Any] = hashlib.sha256) -> str:
+    """Return the hexadecimal digest of a file, read in pieces."""
+    digest = algorithm()
+    with open(path, "rb") as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _flush_to_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

@@ -1,0 +1,141 @@
+"""What the machine at hand offers: devices, memory, fast number formats.
+
+Nothing here changes a setting except `apply_threads`; callers decide, this module only knows.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import sys
+from typing import TYPE_CHECKING, Any
+
+from llmbuilder.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+logger = logging.getLogger("llmbuilder")
+_warned: set[str] = set()
+
+
+def warn_once(message: str) -> None:
+    """Log a warning the first time this exact text comes up in the process."""
+    if message not in _warned:
+        _warned.add(message)
+        logger.warning(message)
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """Turn a configured device name into one this machine has.
+
+    "auto" takes cuda, then xpu, then mps, then cpu. A named device that is absent falls back to the best
+    present one with a single warning, because a configuration often comes from another machine.
+    Raises ConfigError for a name PyTorch does not know.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device(next(kind for kind in ("cuda", "xpu", "mps", "cpu") if _available(kind)))
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"system.device: {name!r} is no device; use auto, cpu, cuda, cuda:N, mps or xpu") from error
+    if _available(device.type, device.index):
+        return device
+    fallback = resolve_device("auto")
+    warn_once(f"system.device is {name!r}, which this machine does not have: using {fallback.type} instead")
+    return fallback
+
+
+def _available(kind: str, index: int | None = None) -> bool:
+    import torch
+
+    if kind == "cpu":
+        return True
+    backend = {"cuda": torch.cuda, "xpu": torch.xpu, "mps": torch.backends.mps}.get(kind)
+    if backend is None or not backend.is_available():
+        return False
+    return index is None or kind == "mps" or index < backend.device_count()
+
+
+def resolve_precision(requested: str, device: torch.device) -> torch.dtype:
+    """Return the dtype of matrix products for `training.mixed_precision` on `device`.
+
+    "auto" means bfloat16 on GPUs that have it and float32 elsewhere. A format the device would only emulate
+    (hundreds of times slower on a CPU without it) falls back to float32 with one warning.
+    """
+    import torch
+
+    if requested == "auto":
+        has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if has_bf16 else torch.float32
+    if requested == "no":
+        return torch.float32
+    wanted = torch.bfloat16 if requested == "bf16" else torch.float16
+    if device.type == "cpu" and not _cpu_has_fast(wanted):
+        warn_once(f"mixed_precision {requested!r} is not fast on this CPU: training in float32")
+        return torch.float32
+    return wanted
+
+
+def _cpu_has_fast(dtype: torch.dtype) -> bool:
+    """fp16 training on CPUs also lacks a gradient scaler's benefit, so only bfloat16 ever counts."""
+    import torch
+
+    return dtype == torch.bfloat16 and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def memory_bytes(device: torch.device | None = None) -> int:
+    """Return the memory the process may use: the device's for a GPU, else the machine's or its control group's."""
+    if device is not None and device.type == "cuda":
+        import torch
+
+        return torch.cuda.get_device_properties(device).total_memory
+    limits = [_physical_memory()]
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            with open(path) as handle:
+                limits.append(int(handle.read()))
+        except (OSError, ValueError):
+            continue
+    return min(limits)
+
+
+def _physical_memory() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError, AttributeError):
+        return 8 << 30  # Windows has no sysconf; a careful guess keeps estimates usable
+
+
+def cpu_count() -> int:
+    """Return the number of processors this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return facts worth keeping beside a result: versions, processor, devices, memory."""
+    import torch
+
+    from llmbuilder import __version__
+
+    return {
+        "llmbuilder": __version__,
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "processors": cpu_count(),
+        "memory_gib": round(memory_bytes() / 2**30, 1),
+        "device": str(resolve_device("auto")),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+    }
+
+
+def apply_threads(num_threads: int | None) -> None:
+    """Limit PyTorch to `num_threads` threads; None leaves its own choice."""
+    import torch
+
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
