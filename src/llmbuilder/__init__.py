@@ -1,0 +1,49 @@
+"""Turn a folder of documents into a language model you can run anywhere.
+
+Public names are resolved on first use (PEP 562), so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_NAMES = {
+    "build": "llmbuilder.building",
+    "build_model": "llmbuilder.model",
+    "evaluate_model": "llmbuilder.evaluation",
+    "export_gguf": "llmbuilder.export",
+    "generate_text": "llmbuilder.inference",
+    "load_config": "llmbuilder.config",
+    "load_model": "llmbuilder.model",
+    "migrate_project": "llmbuilder.migration",
+    "save_model": "llmbuilder.model",
+    "train_model": "llmbuilder.training",
+}
+_MODULES = ("config", "data", "errors", "evaluation", "export", "inference", "migration", "model", "tokenizer")
+
+__all__ = ["__version__", *_NAMES]
+
+if TYPE_CHECKING:
+    from llmbuilder.building import build
+    from llmbuilder.config import load_config
+    from llmbuilder.evaluation import evaluate_model
+    from llmbuilder.export import export_gguf
+    from llmbuilder.inference import generate_text
+    from llmbuilder.migration import migrate_project
+    from llmbuilder.model import build_model, load_model, save_model
+    from llmbuilder.training import train_model
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        return getattr(importlib.import_module(_NAMES[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"llmbuilder.{name}")
+    raise AttributeError(f"module 'llmbuilder' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, *_MODULES])

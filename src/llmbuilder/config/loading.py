@@ -1,0 +1,175 @@
+"""Reading configuration: preset < file < environment < explicit overrides.
+
+Environment variables are named LLMBUILDER_SECTION__KEY, for example LLMBUILDER_TRAINING__BATCH_SIZE=8.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from llmbuilder.config.legacy import MigratedConfig, is_legacy, migrate_dictionary, migrate_python_file
+from llmbuilder.config.presets import PRESETS
+from llmbuilder.config.schema import Config, Section
+from llmbuilder.errors import ConfigError
+
+logger = logging.getLogger("llmbuilder")
+ENVIRONMENT_PREFIX = "LLMBUILDER_"
+
+
+def load_config(
+    path: str | Path | None = None,
+    *,
+    preset: str | None = None,
+    overrides: Iterable[str] | Mapping[str, Any] = (),
+) -> Config:
+    """Return the configuration of a preset, a file, or both, with the environment and `overrides` applied on top.
+
+    `path` is JSON, YAML, or a legacy configuration: flat JSON/YAML with keys such as `n_layer`, a nanoGPT
+    Python file of assignments (parsed, never run), or the nested form of older LLMBuilder scripts. Legacy
+    files are migrated with one notice. `overrides` are "section.key=value" strings or a mapping of such keys.
+
+    Raises ConfigError for a missing or malformed file, an unknown key (naming the nearest known one) or a wrong type.
+    """
+    values: dict[str, Any] = {}
+    source = "the defaults"
+    if preset is not None:
+        if preset not in PRESETS:
+            raise ConfigError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}{_nearest(preset, PRESETS)}")
+        values = merge(values, PRESETS[preset])
+        source = f"preset {preset!r}"
+    if path is not None:
+        source = str(path)
+        migrated = _read_legacy(Path(path))
+        if migrated is not None:
+            logger.warning(migrated.notice())
+            values = merge(values, migrated.values)
+        else:
+            values = merge(values, read_mapping(Path(path)))
+    values = merge(values, _from_environment(os.environ))
+    values = merge(values, parse_overrides(overrides))
+    return build_config(values, source)
+
+
+def migrate_legacy_config(source: str | Path | Mapping[str, Any]) -> Config:
+    """Return the new configuration for a legacy one, given as a file (JSON, YAML, nanoGPT Python) or a mapping.
+
+    Keys without a counterpart are kept under `Config.legacy` and named in a notice. A file that is already in
+    the new format is returned as it is.
+    """
+    if isinstance(source, Mapping):
+        migrated, name = migrate_dictionary(dict(source)), "the given mapping"
+    else:
+        migrated, name = _read_legacy(Path(source)), str(source)
+    if migrated is None:
+        return build_config(read_mapping(Path(source)), name)  # type: ignore[arg-type]
+    logger.warning(migrated.notice())
+    return build_config(migrated.values, name)
+
+
+def build_config(values: Mapping[str, Any], source: str) -> Config:
+    """Validate plain values into a `Config`; ConfigError lists every wrong key and type, with `source` as the place."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(detail) for detail in error.errors()]
+        raise ConfigError(f"{source} cannot be used as a configuration:\n" + "\n".join(f"  {x}" for x in lines)) from None
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Parse a JSON or YAML file into a dictionary. Raises ConfigError with line and column for malformed files."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"no such configuration file: {path}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from None
+    try:
+        values = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold a mapping of sections, not {type(values).__name__}")
+    return values
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with `over` laid on top, section by section."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def parse_overrides(overrides: Iterable[str] | Mapping[str, Any]) -> dict[str, Any]:
+    """Turn "training.batch_size=8" strings (values read as YAML) or a mapping of dotted keys into nested values."""
+    values: dict[str, Any] = {}
+    pairs: Iterable[tuple[str, Any]] = overrides.items() if isinstance(overrides, Mapping) else map(_split, overrides)
+    for dotted, value in pairs:
+        section, _, key = dotted.partition(".")
+        if not key:
+            raise ConfigError(f"{dotted!r} names no setting; write section.key=value, such as training.batch_size=8")
+        values.setdefault(section, {})[key] = value
+    return values
+
+
+def _split(assignment: str) -> tuple[str, Any]:
+    name, separator, value = assignment.partition("=")
+    if not separator:
+        raise ConfigError(f"{assignment!r} is no setting; write section.key=value, such as training.batch_size=8")
+    return name.strip(), _parse_value(value)
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, text in environment.items():
+        section, separator, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
+        if name.startswith(ENVIRONMENT_PREFIX) and separator:
+            values.setdefault(section, {})[key] = _parse_value(text)
+    return values
+
+
+def _read_legacy(path: Path) -> MigratedConfig | None:
+    if path.suffix.lower() == ".py":
+        return migrate_python_file(path)
+    values = read_mapping(path)
+    return migrate_dictionary(values) if is_legacy(values) else None
+
+
+def _explain(detail: Any) -> str:
+    place = ".".join(str(part) for part in detail["loc"])
+    if detail["type"] == "extra_forbidden":
+        known = _known_keys(detail["loc"][:-1])
+        return f"unknown key {place!r}{_nearest(str(detail['loc'][-1]), known)}"
+    return f"{place}: {detail['msg'].removeprefix('Input should be ')}, got {detail['input']!r}"
+
+
+def _known_keys(location: tuple[Any, ...]) -> Iterable[str]:
+    if not location:
+        return Config.model_fields
+    section = Config.model_fields.get(str(location[0]))
+    kind = section.annotation if section else None
+    return kind.model_fields if isinstance(kind, type) and issubclass(kind, Section) else ()
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    match = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {match[0]!r}?" if match else ""

@@ -1,0 +1,93 @@
+"""Named starting points, from a toy to a GPU.
+
+All are the `llama` family in Qwen3's shape (RMSNorm, rotary positions, normalised queries and keys, SwiGLU,
+no biases), because that trains fastest per step of what transformers and llama.cpp open without custom code.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_QWEN3_SHAPE: dict[str, Any] = {
+    "model_type": "llama",
+    "bias": False,
+    "dropout": 0.0,
+    "qk_norm": True,
+    "norm_eps": 1e-6,
+}
+
+
+def _model(vocab: int, layers: int, heads: int, width: int, context: int, **more: Any) -> dict[str, Any]:
+    shape = {
+        "vocab_size": vocab,
+        "num_layers": layers,
+        "num_heads": heads,
+        "embedding_dim": width,
+        "max_seq_length": context,
+    }
+    return {**_QWEN3_SHAPE, **shape, **more}
+
+
+_CPU_MODEL = _model(8000, 6, 6, 384, 256)
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": {
+        "model": _model(2048, 4, 4, 128, 128),
+        "training": {
+            "batch_size": 16,
+            "learning_rate": 1e-3,
+            "max_steps": 1000,
+            "warmup_steps": 50,
+            "eval_every": 250,
+            "save_every": 500,
+            "log_every": 25,
+        },
+    },
+    "cpu_small": {
+        "model": _CPU_MODEL,
+        "training": {
+            "batch_size": 8,
+            "learning_rate": 6e-4,
+            "num_epochs": 3,
+            "warmup_steps": 100,
+            "eval_every": 250,
+            "save_every": 500,
+            "log_every": 25,
+        },
+    },
+    "gpu_medium": {
+        "model": _model(32000, 12, 12, 768, 1024),
+        "training": {
+            "batch_size": 16,
+            "gradient_accumulation_steps": 4,
+            "learning_rate": 6e-4,
+            "num_epochs": 3,
+            "warmup_steps": 500,
+            "weight_decay": 0.1,
+        },
+    },
+    "gpu_large": {
+        "model": _model(50304, 24, 16, 1536, 2048, num_key_value_heads=8),
+        "training": {
+            "batch_size": 16,
+            "gradient_accumulation_steps": 8,
+            "learning_rate": 3e-4,
+            "num_epochs": 2,
+            "warmup_steps": 1000,
+            "weight_decay": 0.1,
+        },
+    },
+    "inference": {
+        "model": _CPU_MODEL,
+        "training": {"eval_only": True},
+        "generation": {"do_sample": True, "temperature": 0.7, "top_k": 40, "top_p": 0.95, "max_new_tokens": 200},
+    },
+}
+
+DESCRIPTIONS = {
+    "tiny": "a first try: minutes on any CPU",
+    "cpu_small": "a few megabytes of text on a laptop CPU",
+    "gpu_medium": "GPT-2 small's size, for one GPU",
+    "gpu_large": "more than half a billion parameters, for one large GPU or several",
+    "inference": "generation settings for a trained model; training only evaluates",
+}

@@ -1,0 +1,88 @@
+"""How large a model of a given shape is: parameters, FLOPs and memory, computed without building it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llmbuilder.config.schema import ModelConfig, TrainingConfig
+
+
+def head_dim(model: ModelConfig) -> int:
+    """Return the width of one attention head."""
+    return model.head_dim or model.embedding_dim // model.num_heads
+
+
+def num_key_value_heads(model: ModelConfig) -> int:
+    """Return the number of key/value heads."""
+    return model.num_key_value_heads or model.num_heads
+
+
+def intermediate_size(model: ModelConfig) -> int:
+    """Return the width inside the MLP: as configured, else 4x ('gpt') or 8/3x rounded up to 32 ('llama')."""
+    if model.intermediate_size is not None:
+        return model.intermediate_size
+    if model.model_type == "gpt":
+        return 4 * model.embedding_dim
+    return -(-8 * model.embedding_dim // 3 // 32) * 32
+
+
+def count_parameters(model: ModelConfig) -> int:
+    """Return the number of parameters, counting a tied output projection once."""
+    width, inner = model.embedding_dim, intermediate_size(model)
+    embeddings = model.vocab_size * width * (1 if model.tie_embeddings else 2)
+    if model.model_type == "gpt":
+        layer = 4 * width * width + 2 * width * inner + 2 * width  # attention, MLP, two LayerNorm weights
+        layer += 3 * width + width + inner + width + 2 * width if model.bias else 0
+        final_norm = width * (2 if model.bias else 1)
+        return embeddings + model.max_seq_length * width + model.num_layers * layer + final_norm
+    queries = model.num_heads * head_dim(model)
+    keys = num_key_value_heads(model) * head_dim(model)
+    layer = width * (2 * queries + 2 * keys) + 3 * width * inner + 2 * width
+    layer += 2 * head_dim(model) if model.qk_norm else 0
+    return embeddings + model.num_layers * layer + width
+
+
+def count_flops_per_token(model: ModelConfig, context: int | None = None) -> int:
+    """Return the floating-point operations of one training token, forward and backward.
+
+    Six per weight that takes part in a matrix product, plus attention over `context` tokens (default: the
+    model's maximum). Source: Kaplan et al. 2020, appendix B; Chowdhery et al. 2022 (PaLM), appendix B.
+    """
+    lookups = model.vocab_size * model.embedding_dim * (0 if model.tie_embeddings else 1)
+    lookups += model.max_seq_length * model.embedding_dim if model.model_type == "gpt" else 0
+    attention = 12 * model.num_layers * model.num_heads * head_dim(model) * (context or model.max_seq_length)
+    return 6 * (count_parameters(model) - lookups) + attention
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes a training run needs, by purpose."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.gradients + self.optimizer + self.activations
+
+
+def estimate_training_memory(model: ModelConfig, training: TrainingConfig) -> MemoryEstimate:
+    """Estimate the memory of training in float32 with AdamW, without gradient checkpointing.
+
+    Activations per token and layer: the residual stream, normalised inputs, queries, keys, values, attention
+    output and the MLP's inner values; plus logits and their gradient.
+    """
+    weights = 4 * count_parameters(model)
+    tokens = training.batch_size * model.max_seq_length
+    gated = 3 if model.model_type == "llama" else 2
+    per_layer = 8 * model.embedding_dim + (gated + 1) * intermediate_size(model)
+    activations = 4 * tokens * (model.num_layers * per_layer + 3 * model.vocab_size)
+    return MemoryEstimate(weights, weights, 2 * weights, activations)
+
+
+def estimate_inference_memory(model: ModelConfig, batch_size: int = 1) -> int:
+    """Estimate the bytes of float32 weights and a full key/value cache."""
+    cache = 2 * model.num_layers * num_key_value_heads(model) * head_dim(model) * model.max_seq_length * batch_size
+    return 4 * (count_parameters(model) + cache)
