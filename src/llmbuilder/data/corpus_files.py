@@ -1,0 +1,188 @@
+"""Corpora on disk: one text file, JSON Lines or Parquet.
+
+In a text file documents are separated by a line `<|endoftext|>`; JSON Lines and Parquet keep the metadata.
+Beside each corpus stands `NAME.manifest.json`: where every document came from and what was left out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from llmbuilder.data.documents import Document
+from llmbuilder.data.loader import LoadReport
+from llmbuilder.errors import DataError, MissingDependencyError
+from llmbuilder.files import atomic_path, write_json
+from llmbuilder.tokenizer import END_OF_TEXT
+
+CORPUS_SUFFIXES = (".txt", ".jsonl", ".parquet")
+_SEPARATOR = re.compile(r"\r?\n?" + re.escape(END_OF_TEXT) + r"\r?\n?")
+_PIECE = 1 << 20
+
+
+def write_corpus(documents: Iterable[Document], path: str | Path, report: LoadReport | None = None) -> dict[str, Any]:
+    """Write documents one after the other and return the manifest that is written beside them.
+
+    `path` ends in .txt, .jsonl or .parquet. `report` (filled while `documents` are drawn) goes into the
+    manifest. Nothing is replaced until the last document is written.
+    """
+    path = Path(path)
+    if path.suffix not in CORPUS_SUFFIXES:
+        raise DataError(f"cannot write a corpus as {path.name!r}: use one of {', '.join(CORPUS_SUFFIXES)}")
+    entries: list[dict[str, Any]] = []
+
+    def noted() -> Iterator[Document]:
+        for document in documents:
+            entries.append(document.metadata)
+            yield document
+
+    with atomic_path(path) as temporary:
+        {".txt": _write_text, ".jsonl": _write_jsonl, ".parquet": _write_parquet}[path.suffix](noted(), temporary)
+    from llmbuilder import __version__
+
+    manifest = {
+        "llmbuilder": __version__,
+        "corpus": path.name,
+        "documents": len(entries),
+        "characters": sum(entry["characters"] for entry in entries),
+        "report": report.to_dict() if report else None,
+        "sources": entries,
+    }
+    write_json(manifest_path(path), manifest)
+    return manifest
+
+
+def manifest_path(corpus: Path) -> Path:
+    """Return where the manifest of a corpus file stands."""
+    return corpus.with_name(f"{corpus.name}.manifest.json")
+
+
+def _write_text(documents: Iterable[Document], path: Path) -> None:
+    with open(path, "w", encoding="utf-8", newline="\n") as handle:
+        for number, document in enumerate(documents):
+            if number:
+                handle.write(f"\n{END_OF_TEXT}\n")
+            handle.write(document.text.replace(END_OF_TEXT, ""))
+        handle.write("\n")
+
+
+def _write_jsonl(documents: Iterable[Document], path: Path) -> None:
+    with open(path, "w", encoding="utf-8", newline="\n") as handle:
+        for document in documents:
+            handle.write(json.dumps({"text": document.text, **document.metadata}, ensure_ascii=False) + "\n")
+
+
+def _write_parquet(documents: Iterable[Document], path: Path) -> None:
+    pyarrow = _pyarrow()
+    import pyarrow.parquet as parquet
+
+    text, number = pyarrow.string(), pyarrow.int64()
+    schema = pyarrow.schema(
+        {"text": text, "source": text, "format": text, "title": text, "pages": number, "characters": number,
+         "checksum": text}
+    )  # fmt: skip
+    with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
+        for batch in _batches(({"text": d.text, **d.metadata} for d in documents), 512):
+            writer.write_table(pyarrow.Table.from_pylist(batch, schema))
+
+
+def _batches(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
+    batch: list[dict[str, Any]] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def iter_pieces(path: Path) -> Iterator[tuple[str, bool]]:
+    """Yield the text of a corpus file in pieces of about a million characters, with whether a document ends there.
+
+    Pieces are cut where a tokenizer would cut too (a line end between two visible characters), so tokens do not
+    depend on the piece size. Raises DataError for a missing, binary or empty file.
+    """
+    if not path.is_file():
+        raise DataError(f"no such corpus file: {path}")
+    empty = True
+    for text, ends in _READERS.get(path.suffix.lower(), _text_pieces)(path):
+        empty = empty and not text.strip()
+        yield text, ends
+    if empty:
+        raise DataError(f"{path} holds no text")
+
+
+def _text_pieces(path: Path) -> Iterator[tuple[str, bool]]:
+    with open(path, "rb") as probe:
+        if b"\0" in probe.read(1 << 16):
+            raise DataError(f"{path}: it is a binary file, not text")
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as handle:
+            yield from _split_stream(handle)
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not UTF-8 text ({error.reason} at byte {error.start}): "
+            "`llmbuilder data load` converts other encodings"
+        ) from error
+
+
+def _split_stream(handle: TextIO) -> Iterator[tuple[str, bool]]:
+    held = ""
+    while block := handle.read(_PIECE):
+        held += block
+        if held.endswith(END_OF_TEXT):
+            held += handle.read(2)  # the line break after a separator belongs to it
+        *documents, held = _SEPARATOR.split(held)
+        for document in documents:
+            yield document, True
+        while (cut := _safe_cut(held)) is not None:
+            yield held[:cut], False
+            held = held[cut:]
+    if held:
+        yield held, True
+
+
+def _safe_cut(text: str) -> int | None:
+    """Return a position within the first pieces of a long text where cutting changes no token, or None to read on."""
+    if len(text) < 2 * _PIECE:
+        return None
+    for match in re.compile(r"\S\n(?=\S)").finditer(text, _PIECE):
+        if len(text) - match.end() > len(END_OF_TEXT):
+            return match.end()
+    return 16 * _PIECE if len(text) > 32 * _PIECE else None
+
+
+def _jsonl_pieces(path: Path) -> Iterator[tuple[str, bool]]:
+    with open(path, encoding="utf-8") as handle:
+        for number, line in enumerate(handle, start=1):
+            if not line.strip():
+                continue
+            try:
+                text = json.loads(line)["text"]
+            except (json.JSONDecodeError, KeyError, TypeError) as error:
+                raise DataError(f"{path}: line {number} is no JSON object with a 'text' ({error})") from error
+            yield str(text), True
+
+
+def _parquet_pieces(path: Path) -> Iterator[tuple[str, bool]]:
+    _pyarrow()
+    import pyarrow.parquet as parquet
+
+    for batch in parquet.ParquetFile(path).iter_batches(512, columns=["text"]):
+        for text in batch.column(0).to_pylist():
+            yield text, True
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+    except ImportError:
+        raise MissingDependencyError("pyarrow", "parquet", "a Parquet corpus") from None
+    return pyarrow
+
+
+_READERS = {".jsonl": _jsonl_pieces, ".parquet": _parquet_pieces}

@@ -1,0 +1,160 @@
+"""One file to documents, through kreuzberg for everything that is not plain text.
+
+Plain text is read here so that nothing in it changes: its encoding is detected, and a binary file under a
+text name is refused instead of becoming noise in a corpus.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from llmbuilder.data.documents import Document
+from llmbuilder.errors import DataError
+
+TEXT_SUFFIXES = {
+    "": "text", ".txt": "text", ".text": "text", ".log": "text", ".md": "markdown", ".markdown": "markdown",
+    ".rst": "restructuredtext", ".org": "org", ".tex": "latex", ".py": "code", ".c": "code", ".h": "code",
+    ".cpp": "code", ".js": "code", ".ts": "code", ".java": "code", ".go": "code", ".rs": "code", ".sh": "code",
+}  # fmt: skip
+TABLE_SUFFIXES = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+RICH_SUFFIXES = {
+    ".pdf": "pdf", ".docx": "docx", ".doc": "doc", ".pptx": "pptx", ".ppt": "ppt", ".xlsx": "xlsx", ".odt": "odt",
+    ".odp": "odp", ".ods": "ods", ".epub": "epub", ".html": "html", ".htm": "html", ".xhtml": "html", ".rtf": "rtf",
+    ".eml": "email", ".msg": "email", ".ipynb": "notebook", ".fb2": "fb2",
+}  # fmt: skip
+SUPPORTED_SUFFIXES = {**TEXT_SUFFIXES, **TABLE_SUFFIXES, **RICH_SUFFIXES}
+_TEXT_COLUMNS = ("text", "content", "body", "document", "article", "prompt")
+
+
+def extract_file(path: Path, *, text_column: str | None = None) -> list[Document]:
+    """Return the documents in a file: one, or one a row for CSV and JSON Lines.
+
+    `text_column` names the column with the text (default: text, content or body, else the longest).
+    Raises DataError, naming the file and the reason, if nothing can be read from it.
+    """
+    suffix = path.suffix.lower()
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    if suffix in TABLE_SUFFIXES:
+        documents = list(_read_table(path, TABLE_SUFFIXES[suffix], text_column))
+    elif suffix in RICH_SUFFIXES:
+        documents = [_read_rich(path, RICH_SUFFIXES[suffix])]
+    elif suffix in TEXT_SUFFIXES:
+        documents = [Document(read_text(path), str(path), TEXT_SUFFIXES[suffix])]
+    else:
+        raise DataError(f"{path}: unsupported format {suffix!r}")
+    documents = [document for document in documents if document.text.strip()]
+    if not documents:
+        reason = "no text in it (scanned pages need OCR first)" if suffix == ".pdf" else "no text in it"
+        raise DataError(f"{path}: {reason}")
+    return documents
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a plain text file, detecting its encoding. Raises DataError for a binary file."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return decode_text(content, str(path))
+
+
+def decode_text(content: bytes, name: str) -> str:
+    """Decode bytes that should be text: byte-order mark, UTF-8, else the detected encoding."""
+    for mark, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
+        if content.startswith(mark):
+            return _decode(content, encoding, name)
+    if b"\0" in content:
+        raise DataError(f"{name}: it is a binary file, not text")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        pass
+    import charset_normalizer
+
+    best = charset_normalizer.from_bytes(content[: 1 << 20]).best()
+    if best is None or _control_share(str(best)) > 0.02:
+        raise DataError(f"{name}: it is a binary file, or text in an encoding that could not be recognised")
+    return _decode(content, best.encoding, name)
+
+
+def _decode(content: bytes, encoding: str, name: str) -> str:
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name}: not valid {encoding} text: {error.reason} at byte {error.start}") from error
+
+
+def _control_share(text: str) -> float:
+    return sum(character < " " and character not in "\t\n\r\f" for character in text) / max(1, len(text))
+
+
+def _read_table(path: Path, kind: str, column: str | None) -> Iterator[Document]:
+    rows = list(_json_rows(path) if kind == "jsonl" else _csv_rows(path))
+    if not rows:
+        raise DataError(f"{path}: no rows in it")
+    column = column or _guess_text_column(rows)
+    if not any(column in row for row in rows):
+        raise DataError(f"{path}: no column {column!r}; its columns are {', '.join(map(str, rows[0]))}")
+    for number, row in enumerate(rows, start=1):
+        if row.get(column):
+            title = row.get("title")
+            yield Document(str(row[column]), f"{path}#{number}", kind, str(title) if title else None)
+
+
+def _guess_text_column(rows: list[dict[str, Any]]) -> str:
+    named = next((name for name in _TEXT_COLUMNS if name in rows[0]), None)
+    return named or max(rows[0], key=lambda name: sum(len(str(row.get(name) or "")) for row in rows[:100]))
+
+
+def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
+    text = read_text(path)
+    try:
+        dialect: Any = csv.Sniffer().sniff(text[:20000], delimiters=",;\t|")
+    except csv.Error:
+        dialect = csv.excel_tab if path.suffix.lower() == ".tsv" else csv.excel
+    csv.field_size_limit(1 << 30)
+    try:
+        yield from csv.DictReader(io.StringIO(text, newline=""), dialect=dialect)
+    except csv.Error as error:
+        raise DataError(f"{path}: not a readable table: {error}") from error
+
+
+def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}: line {number} is not JSON: {error.msg}") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{path}: line {number} is not a JSON object")
+        yield row
+
+
+def _read_rich(path: Path, kind: str) -> Document:
+    import kreuzberg
+
+    # Running headers and footers are kept here: removing them is a cleaning rule that can be switched and counted.
+    config = kreuzberg.ExtractionConfig(
+        use_cache=False,
+        enable_quality_processing=False,
+        pages=kreuzberg.PageConfig(extract_pages=True),
+        content_filter=kreuzberg.ContentFilterConfig(
+            include_headers=True, include_footers=True, strip_repeating_text=False
+        ),
+    )
+    try:
+        result = kreuzberg.extract_file_sync(path, config=config)
+    except (kreuzberg.KreuzbergError, OSError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path}: cannot be read as {kind}: {reason}") from error
+    pages = [page["content"] for page in result.pages or []] if kind == "pdf" else None
+    text = "\n\n".join(pages) if pages else result.content
+    return Document(text, str(path), kind, result.metadata.get("title") or None, pages)

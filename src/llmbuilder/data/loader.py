@@ -1,0 +1,137 @@
+"""`DataLoader`: a file or a folder of documents to clean, distinct documents, with an account of everything else."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llmbuilder.data.cleaning import RULES, clean_document
+from llmbuilder.data.deduplication import ExactDeduplicator
+from llmbuilder.data.documents import Document
+from llmbuilder.data.extraction import SUPPORTED_SUFFIXES, extract_file
+from llmbuilder.errors import DataError
+
+logger = logging.getLogger("llmbuilder")
+
+
+@dataclass
+class LoadReport:
+    """What happened to every file of a load."""
+
+    files: int = 0
+    documents: int = 0
+    characters: int = 0
+    formats: dict[str, int] = field(default_factory=Counter)
+    skipped: list[dict[str, str]] = field(default_factory=list)  # source and reason
+    duplicates: list[dict[str, str]] = field(default_factory=list)  # source and the document it repeats
+    cleaning: dict[str, int] = field(default_factory=Counter)  # changes by rule
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "formats": dict(self.formats), "cleaning": dict(self.cleaning)}
+
+
+class DataLoader:
+    """Reads documents; `report` tells what was read, skipped and removed since the loader was made.
+
+    `clean_text` applies the cleaning rules (`cleaning_rules` narrows them down), `remove_duplicates` drops
+    documents whose normalised text this loader has already returned, `text_column` names the column of tables.
+    """
+
+    def __init__(
+        self,
+        clean_text: bool = True,
+        remove_duplicates: bool = True,
+        *,
+        text_column: str | None = None,
+        cleaning_rules: Collection[str] = RULES,
+    ) -> None:
+        self.clean_text = clean_text
+        self.remove_duplicates = remove_duplicates
+        self.text_column = text_column
+        self.cleaning_rules = tuple(cleaning_rules)
+        self.report = LoadReport()
+        self._deduplicator = ExactDeduplicator()
+
+    def load_file(self, path: str | Path) -> list[Document]:
+        """Return the documents of one file. Raises DataError if it cannot be read."""
+        return list(self._process(extract_file(Path(path), text_column=self.text_column)))
+
+    def load_directory(self, path: str | Path) -> list[Document]:
+        """Return the documents of a folder and its subfolders, in the order of their names.
+
+        Hidden files are passed over. A file that cannot be read is reported in `report.skipped` and logged;
+        DataError is raised if there is no folder, no file, or nothing readable in it.
+        """
+        return list(self.iter_directory(path))
+
+    def iter_directory(self, path: str | Path) -> Iterator[Document]:
+        """Like `load_directory`, one document at a time."""
+        folder = Path(path)
+        files = list_documents(folder)
+        found = False
+        for document in self.iter_files(files):
+            found = True
+            yield document
+        if not found:
+            reasons = "; ".join(f"{item['source']}: {item['reason']}" for item in self.report.skipped[:3])
+            raise DataError(f"none of the {len(files)} file(s) in {folder} could be read ({reasons})")
+
+    def iter_files(self, files: Iterable[Path]) -> Iterator[Document]:
+        """Yield the documents of these files; an unreadable one is reported and passed over."""
+        for file in files:
+            try:
+                documents = extract_file(file, text_column=self.text_column)
+            except DataError as error:
+                reason = str(error).removeprefix(f"{file}: ")
+                self.report.skipped.append({"source": str(file), "reason": reason})
+                logger.warning(f"skipped {file}: {reason}")
+                continue
+            yield from self._process(documents)
+
+    def process(self, documents: Iterable[Document]) -> Iterator[Document]:
+        """Clean and deduplicate documents that are already in memory."""
+        yield from self._process(documents)
+
+    def _process(self, documents: Iterable[Document]) -> Iterator[Document]:
+        counted: set[str] = set()
+        for document in documents:
+            file = document.source.split("#")[0]
+            if file not in counted:
+                counted.add(file)
+                self.report.files += 1
+            if self.clean_text:
+                document, acted = clean_document(document, self.cleaning_rules)
+                self.report.cleaning.update(acted)  # type: ignore[arg-type]
+            if not document.text.strip():
+                self.report.skipped.append({"source": document.source, "reason": "nothing left after cleaning"})
+                continue
+            original = self._deduplicator.original_of(document) if self.remove_duplicates else None
+            if original is not None:
+                self.report.duplicates.append({"source": document.source, "of": original})
+                continue
+            self.report.documents += 1
+            self.report.characters += document.characters
+            self.report.formats[document.format] = self.report.formats.get(document.format, 0) + 1
+            yield document
+
+
+def list_documents(folder: Path) -> list[Path]:
+    """Return the files below a folder in the order of their names, hidden ones left out. Raises DataError if none."""
+    if folder.is_file():
+        return [folder]
+    if not folder.is_dir():
+        raise DataError(f"no such folder: {folder}")
+    files = [file for file in folder.rglob("*") if file.is_file() and not _is_hidden(file.relative_to(folder))]
+    if not files:
+        raise DataError(
+            f"{folder} is empty: put documents there, such as {', '.join(sorted(set(SUPPORTED_SUFFIXES) - {''})[:8])}, ..."
+        )
+    return sorted(files)
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith((".", "~$")) for part in path.parts)

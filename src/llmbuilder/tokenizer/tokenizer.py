@@ -1,0 +1,233 @@
+"""`Tokenizer`: text to token ids and back, stored as Hugging Face's `tokenizer.json`.
+
+Byte-level BPE and character tokenizers give back exactly the text they were given. Text that spells a special
+token ("<|endoftext|>") is encoded as ordinary text; the special token itself is only ever added by its id.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+from tokenizers import Regex, decoders, models, pre_tokenizers
+
+from llmbuilder.errors import TokenizerError
+from llmbuilder.files import write_json, write_text
+from llmbuilder.tokenizer.legacy import read_nanogpt_characters
+
+END_OF_TEXT = "<|endoftext|>"
+_MISSING_HINT = "train one with `llmbuilder tokenizer train`, or name a folder that holds tokenizer.json"
+
+
+class Tokenizer:
+    """A trained tokenizer. Make one with `from_pretrained`, `from_characters` or `train_tokenizer`."""
+
+    def __init__(self, backend: tokenizers.Tokenizer, *, end_of_text: str | None = END_OF_TEXT) -> None:
+        self._backend = backend
+        self._backend.encode_special_tokens = True
+        self.end_of_text = end_of_text if end_of_text and backend.token_to_id(end_of_text) is not None else None
+
+    @classmethod
+    def from_pretrained(cls, path: str | Path) -> Tokenizer:
+        """Load a tokenizer from a folder or file.
+
+        Understands a folder with `tokenizer.json`; GPT-2's own files (`encoder.json` and `vocab.bpe`, or
+        `vocab.json` and `merges.txt`); nanoGPT's character table `meta.pkl` (read without running it); and,
+        for a name that is no path, the Hugging Face cache or hub.
+        Raises TokenizerError if nothing of the kind is there or the files are damaged.
+        """
+        location = Path(path)
+        if location.is_file():
+            return cls._from_meta(location) if location.suffix == ".pkl" else cls._from_json(location)
+        if not location.is_dir():
+            return cls._from_hub(str(path))
+        if (location / "tokenizer.json").is_file():
+            return cls._from_json(location / "tokenizer.json")
+        for vocabulary, merges in (("encoder.json", "vocab.bpe"), ("vocab.json", "merges.txt")):
+            if (location / vocabulary).is_file() and (location / merges).is_file():
+                return cls._from_gpt2_files(location / vocabulary, location / merges)
+        if (location / "meta.pkl").is_file():
+            return cls._from_meta(location / "meta.pkl")
+        raise TokenizerError(f"{location} holds no tokenizer; {_MISSING_HINT}")
+
+    @classmethod
+    def from_characters(cls, alphabet: Sequence[str], *, end_of_text: str | None = END_OF_TEXT) -> Tokenizer:
+        """Return a tokenizer whose tokens are the given characters, with ids in that order, then `end_of_text`."""
+        if not alphabet:
+            raise TokenizerError("a character tokenizer needs at least one character")
+        vocabulary = {character: index for index, character in enumerate(alphabet)}
+        if len(vocabulary) != len(alphabet) or any(len(character) != 1 for character in alphabet):
+            raise TokenizerError("the alphabet of a character tokenizer must be distinct single characters")
+        backend = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token=None))
+        backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+        backend.decoder = decoders.Fuse()
+        if end_of_text is not None:
+            backend.add_special_tokens([tokenizers.AddedToken(end_of_text, special=True, normalized=False)])
+        return cls(backend, end_of_text=end_of_text)
+
+    @classmethod
+    def from_json(cls, content: str, *, end_of_text: str | None = END_OF_TEXT) -> Tokenizer:
+        """Return the tokenizer that `to_json` described."""
+        try:
+            return cls(tokenizers.Tokenizer.from_str(content), end_of_text=end_of_text)
+        except Exception as error:  # noqa: BLE001 - the Rust parser raises plain Exception
+            raise TokenizerError(f"not a tokenizer description: {error}") from error
+
+    @classmethod
+    def _from_json(cls, path: Path) -> Tokenizer:
+        settings = path.with_name("tokenizer_config.json")
+        try:
+            end_of_text = json.loads(settings.read_text("utf-8")).get("eos_token") if settings.is_file() else END_OF_TEXT
+            if isinstance(end_of_text, dict):
+                end_of_text = end_of_text.get("content")
+            return cls.from_json(path.read_text("utf-8"), end_of_text=end_of_text)
+        except (TokenizerError, json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise TokenizerError(f"{path.parent}: damaged tokenizer files: {error}") from error
+
+    @classmethod
+    def _from_gpt2_files(cls, vocabulary: Path, merges: Path) -> Tokenizer:
+        try:
+            backend = tokenizers.Tokenizer(models.BPE.from_file(str(vocabulary), str(merges)))
+        except Exception as error:  # noqa: BLE001 - the Rust parser raises plain Exception
+            raise TokenizerError(f"{vocabulary.parent}: damaged GPT-2 tokenizer files: {error}") from error
+        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        backend.decoder = decoders.ByteLevel()
+        backend.add_special_tokens([tokenizers.AddedToken(END_OF_TEXT, special=True, normalized=False)])
+        return cls(backend)
+
+    @classmethod
+    def _from_meta(cls, path: Path) -> Tokenizer:
+        return cls.from_characters(read_nanogpt_characters(path), end_of_text=None)
+
+    @classmethod
+    def _from_hub(cls, name: str) -> Tokenizer:
+        if "/" in name.strip("/") and name.count("/") != 1 or name.startswith((".", "/", "~")) or name.endswith("/"):
+            raise TokenizerError(f"no tokenizer folder at {name}; {_MISSING_HINT}")
+        try:
+            return cls(tokenizers.Tokenizer.from_pretrained(name))
+        except Exception as error:  # noqa: BLE001 - network, cache and hub errors share no base class
+            raise TokenizerError(
+                f"no tokenizer folder at {name}, and {name!r} could not be had from the Hugging Face hub "
+                f"({type(error).__name__}); {_MISSING_HINT}"
+            ) from error
+
+    def __len__(self) -> int:
+        return self._backend.get_vocab_size(with_added_tokens=True)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tokenizer) and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __repr__(self) -> str:
+        return f"Tokenizer({self.algorithm}, {len(self):,} tokens, {self.fingerprint[:12]})"
+
+    @property
+    def end_of_text_id(self) -> int | None:
+        """The id that separates documents and ends generation; None if the vocabulary has none."""
+        return None if self.end_of_text is None else self._backend.token_to_id(self.end_of_text)
+
+    @functools.cached_property
+    def _description(self) -> dict[str, Any]:
+        return json.loads(self._backend.to_str())
+
+    @functools.cached_property
+    def algorithm(self) -> str:
+        """'bpe' (byte-level), 'unigram', 'wordpiece' or 'char'; otherwise the backend's own name."""
+        kind = self._description["model"]["type"]
+        byte_level = "ByteLevel" in json.dumps(self._description["pre_tokenizer"])
+        return {"Unigram": "unigram", "WordPiece": "wordpiece", "WordLevel": "char"}.get(
+            kind, "bpe" if kind == "BPE" and byte_level else kind
+        )
+
+    @property
+    def has_gguf_form(self) -> bool:
+        """Whether llama.cpp can tokenize exactly like this tokenizer: byte-level BPE as GPT-2's, and characters."""
+        if self.algorithm == "char":
+            return True
+        plain = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
+        steps = self._description["pre_tokenizer"] or {}
+        same_steps = all(steps.get(key) == value for key, value in plain.items())
+        return self.algorithm == "bpe" and same_steps and self._description["normalizer"] is None
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A digest of the vocabulary and rules; equal fingerprints tokenize equally."""
+        canonical = json.dumps(self._description, sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
+
+    @functools.cached_property
+    def _alphabet(self) -> frozenset[str] | None:
+        return frozenset(self._backend.get_vocab(with_added_tokens=False)) if self.algorithm == "char" else None
+
+    def encode(self, text: str) -> list[int]:
+        """Return the token ids of `text`. Raises TokenizerError for characters a character tokenizer does not have."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of each text, using all cores."""
+        if self._alphabet is not None:
+            for text in texts:
+                unknown = sorted(set(text) - self._alphabet)
+                if unknown:
+                    shown = ", ".join(f"{c!r} (U+{ord(c):04X})" for c in unknown[:5])
+                    more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+                    raise TokenizerError(
+                        f"this character tokenizer does not know {shown}{more}; it knows {len(self._alphabet)} "
+                        "characters: train one on text that has them, or use a byte-level BPE tokenizer"
+                    )
+        try:
+            return [e.ids for e in self._backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+        except (UnicodeEncodeError, TypeError) as error:
+            raise TokenizerError(f"text with lone surrogates is not valid Unicode and cannot be encoded: {error}") from error
+
+    def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = False) -> str:
+        """Return the text of token ids. Raises TokenizerError for an id outside the vocabulary."""
+        ids = [int(token) for token in ids]
+        wrong = next((token for token in ids if not 0 <= token < len(self)), None)
+        if wrong is not None:
+            raise TokenizerError(f"token id {wrong} is outside this tokenizer's vocabulary of {len(self)}")
+        return self._backend.decode(ids, skip_special_tokens=skip_special_tokens)
+
+    def decode_batch(self, batch: Iterable[Iterable[int]], *, skip_special_tokens: bool = False) -> list[str]:
+        """Return the text of each list of token ids."""
+        return [self.decode(ids, skip_special_tokens=skip_special_tokens) for ids in batch]
+
+    def vocabulary(self) -> dict[str, int]:
+        """Return every token, special ones included, with its id."""
+        return self._backend.get_vocab(with_added_tokens=True)
+
+    def merges(self) -> list[tuple[str, str]]:
+        """Return the merges of a BPE tokenizer in order of priority; empty for other kinds."""
+        merges = self._description["model"].get("merges", [])
+        return [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in merges]
+
+    def special_ids(self) -> set[int]:
+        """Return the ids of special tokens."""
+        return {token["id"] for token in self._description["added_tokens"] if token["special"]}
+
+    def to_json(self) -> str:
+        """Return the whole tokenizer as the text of a `tokenizer.json`."""
+        return self._backend.to_str()
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `tokenizer.json` and `tokenizer_config.json`, which `transformers.AutoTokenizer` reads."""
+        folder = Path(folder)
+        settings: dict[str, Any] = {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "clean_up_tokenization_spaces": False,
+            "model_max_length": 1_000_000_000,
+        }
+        if self.end_of_text is not None:
+            settings |= {"eos_token": self.end_of_text, "bos_token": self.end_of_text}
+        unknown = self._description["model"].get("unk_token")
+        if unknown:
+            settings["unk_token"] = unknown
+        write_text(folder / "tokenizer.json", self._backend.to_str(pretty=True))
+        write_json(folder / "tokenizer_config.json", settings)
