@@ -68,13 +68,15 @@ def remove_page_furniture(pages: list[str]) -> tuple[list[str], int]:
     pages and of more than half of them.
     """
     lines = [[line for line in page.replace("\r\n", "\n").split("\n") if line.strip()] for page in pages]
-    running_at_top = _running_lines(page[:_EDGE_LINES] for page in lines)
-    running_at_bottom = _running_lines(page[-_EDGE_LINES:] for page in lines)
+    # On a page of a few lines only the outermost can be furniture.
+    depths = [min(_EDGE_LINES, max(1, len(page) // 3)) for page in lines]
+    running_at_top = _running_lines(page[:depth] for page, depth in zip(lines, depths, strict=True))
+    running_at_bottom = _running_lines(page[-depth:] for page, depth in zip(lines, depths, strict=True))
     cleaned, removed = [], 0
-    for page in pages:
+    for page, depth in zip(pages, depths, strict=True):
         kept = page.replace("\r\n", "\n").split("\n")
         for top, running in ((True, running_at_top), (False, running_at_bottom)):
-            for _ in range(_EDGE_LINES):
+            for _ in range(depth):
                 index = _edge_index(kept, top)
                 if index is None or not (_pattern(kept[index]) in running or _is_number(kept[index], len(pages))):
                     break
