@@ -336,6 +336,10 @@ def _finish(result: MigratedConfig) -> MigratedConfig:
     # Legacy models compute the exact GELU; their weights must keep it.
     model.setdefault("activation", "gelu")
     training = result.values.get("training", {})
+    if training.get("lr_schedule") == "constant" and "warmup_steps" in training:
+        # nanoGPT warms up only when it decays; the number is kept for the record.
+        result.unmapped["warmup_iters (unused without decay_lr)"] = training["warmup_steps"]
+        training["warmup_steps"] = 0
     if training.get("max_grad_norm") is None:
         training.pop("max_grad_norm", None)
     if result.values.get("tokenizer", {}).get("algorithm") not in (None, "bpe", "unigram", "wordpiece", "char"):

@@ -1,0 +1,145 @@
+"""What both families share: the call convention, the loss, and what a model can tell about itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from llmbuilder.config.schema import ModelConfig
+from llmbuilder.config.sizes import count_flops_per_token, estimate_inference_memory
+from llmbuilder.errors import ConfigError
+from llmbuilder.model.cache import KeyValueCache
+
+IGNORE_INDEX = -100  # targets with this value do not count in the loss, as in PyTorch's cross_entropy
+
+
+class LanguageModel(nn.Module, ABC):
+    """A decoder-only transformer: token ids of shape (batch, positions) in, logits out."""
+
+    lm_head: nn.Linear
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        _require_buildable(config)
+        self.config = config.model_copy()
+        # The tokenizer the weights were trained with, as the text of a tokenizer.json; it travels with the model.
+        self.tokenizer_json: str | None = None
+        self.metadata: dict[str, Any] = {}
+
+    @property
+    @abstractmethod
+    def embedding(self) -> nn.Embedding:
+        """The token embedding."""
+
+    @abstractmethod
+    def hidden_states(
+        self, tokens_BT: Tensor, cache: KeyValueCache | None = None, positions_BT: Tensor | None = None
+    ) -> Tensor:
+        """Return the normalised output of the last layer, shape (batch, positions, width).
+
+        With a cache, `tokens_BT` continue what it holds at `positions_BT`, and are added to it.
+        """
+
+    def forward(self, tokens_BT: Tensor, targets_BT: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Return (logits of shape (batch, positions, vocabulary), mean cross-entropy in nats or None)."""
+        logits_BTV = self.lm_head(self.hidden_states(tokens_BT))
+        if targets_BT is None:
+            return logits_BTV, None
+        loss = F.cross_entropy(
+            logits_BTV.float().flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORE_INDEX
+        )
+        return logits_BTV, loss
+
+    def tie_embeddings(self) -> None:
+        """Make the output projection the embedding's own tensor, if the configuration says so."""
+        if self.config.tie_embeddings:
+            self.lm_head.weight = self.embedding.weight
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return the state dict without the output projection when that is the embedding."""
+        tied = "lm_head.weight" if self.config.tie_embeddings else ""
+        return {name: tensor for name, tensor in self.state_dict().items() if name != tied}
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Take over weights as they are (no copy). Raises ConfigError if names or shapes do not match."""
+        expected = {name: tensor.shape for name, tensor in self.weights().items()}
+        missing, extra = expected.keys() - weights.keys(), weights.keys() - expected.keys()
+        if missing or extra:
+            raise ConfigError(f"weights do not fit the model: missing {sorted(missing)[:4]}, unexpected {sorted(extra)[:4]}")
+        wrong = [name for name, shape in expected.items() if weights[name].shape != shape]
+        if wrong:
+            name = wrong[0]
+            raise ConfigError(
+                f"weights do not fit the model: {name} is {tuple(weights[name].shape)}, expected {tuple(expected[name])}"
+            )
+        self.load_state_dict(weights, strict=False, assign=True)
+        self.tie_embeddings()
+
+    @property
+    def device(self) -> torch.device:
+        return self.lm_head.weight.device
+
+    def num_parameters(self) -> int:
+        """Return the number of parameters, counting shared ones once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def flops_per_token(self, context: int | None = None) -> int:
+        """Return the floating-point operations of one training token (see `config.sizes`)."""
+        return count_flops_per_token(self.config, context)
+
+    def memory_bytes(self, batch_size: int = 1) -> int:
+        """Return the bytes inference needs: float32 weights and a full key/value cache."""
+        return estimate_inference_memory(self.config, batch_size)
+
+    def _check_length(self, length: int) -> None:
+        if length > self.config.max_seq_length:
+            raise ConfigError(
+                f"{length} tokens do not fit model.max_seq_length ({self.config.max_seq_length}); cut the sequence"
+            )
+
+
+def _require_buildable(config: ModelConfig) -> None:
+    from llmbuilder.config.schema import Config
+    from llmbuilder.config.validation import validate_config
+
+    problems = [p for p in validate_config(Config(model=config.model_copy()))[1]
+                if p.path.startswith("model.") and "GiB" not in p.rule]  # fmt: skip
+    if problems:
+        raise ConfigError("cannot build this model: " + "; ".join(map(str, problems)))
+
+
+def attend(
+    query_BHTE: Tensor, key_BKSE: Tensor, value_BKSE: Tensor, mask_B1TS: Tensor | None, dropout: float
+) -> Tensor:
+    """Attend causally (or as `mask_B1TS` says) and return (batch, positions, heads * head width).
+
+    Query heads share key/value heads in groups when there are fewer of those.
+    """
+    output_BHTE = F.scaled_dot_product_attention(
+        query_BHTE,
+        key_BKSE,
+        value_BKSE,
+        attn_mask=mask_B1TS,
+        dropout_p=dropout,
+        is_causal=mask_B1TS is None,
+        enable_gqa=query_BHTE.shape[1] != key_BKSE.shape[1],
+    )
+    return output_BHTE.transpose(1, 2).flatten(2)
+
+
+def positions_and_mask(
+    tokens_BT: Tensor, cache: KeyValueCache | None, positions_BT: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Return the positions of the tokens, and the attention mask when a cache makes plain causality wrong."""
+    batch, length = tokens_BT.shape
+    if cache is None:
+        return torch.arange(length, device=tokens_BT.device).expand(batch, length), None
+    if positions_BT is None:
+        positions_BT = torch.arange(length, device=tokens_BT.device).expand(batch, length)
+    cache.reserve(int(positions_BT.max()) + 1)
+    seen_S = torch.arange(cache.used, device=tokens_BT.device)
+    return positions_BT, (seen_S <= positions_BT[:, None, :, None])

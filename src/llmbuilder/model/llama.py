@@ -1,0 +1,149 @@
+"""The Llama family (Touvron et al. 2023): RMSNorm, rotary positions, SwiGLU, grouped queries, no biases.
+
+With `qk_norm` it is Qwen3's architecture. Parameters carry Hugging Face's names and layouts (rotary positions
+pair the first half of a head with the second), so the state dict is a Hugging Face checkpoint.
+
+B batch, T positions, D model width, H query heads, K key/value heads, E head width
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from llmbuilder.config.schema import ModelConfig
+from llmbuilder.config.sizes import head_dim, intermediate_size, num_key_value_heads
+from llmbuilder.model.base import LanguageModel, attend, positions_and_mask
+from llmbuilder.model.cache import KeyValueCache
+
+
+def rotary_angles(positions_BT: Tensor, width: int, theta: float) -> tuple[Tensor, Tensor]:
+    """Return cosine and sine of shape (batch, 1, positions, width) for rotary positions (Su et al. 2021)."""
+    exponents = torch.arange(0, width, 2, device=positions_BT.device, dtype=torch.float32) / width
+    angles_BTE = positions_BT[..., None].float() * (1.0 / theta**exponents)
+    angles_B1TE = torch.cat((angles_BTE, angles_BTE), dim=-1)[:, None]
+    return angles_B1TE.cos(), angles_B1TE.sin()
+
+
+def rotate(x_BHTE: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn each pair (element i, element i + half) of a head by its position's angle."""
+    first, second = x_BHTE.chunk(2, dim=-1)
+    return (x_BHTE * cos + torch.cat((-second, first), dim=-1) * sin).to(x_BHTE.dtype)
+
+
+class Attention(nn.Module):
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.head_dim = head_dim(config)
+        self.dropout = config.dropout
+        queries, keys = config.num_heads * self.head_dim, num_key_value_heads(config) * self.head_dim
+        self.q_proj = nn.Linear(config.embedding_dim, queries, bias=False)
+        self.k_proj = nn.Linear(config.embedding_dim, keys, bias=False)
+        self.v_proj = nn.Linear(config.embedding_dim, keys, bias=False)
+        self.o_proj = nn.Linear(queries, config.embedding_dim, bias=False)
+        self.q_norm = nn.RMSNorm(self.head_dim, eps=config.norm_eps) if config.qk_norm else nn.Identity()
+        self.k_norm = nn.RMSNorm(self.head_dim, eps=config.norm_eps) if config.qk_norm else nn.Identity()
+
+    def forward(
+        self,
+        x_BTD: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        cache: KeyValueCache | None,
+        positions_BT: Tensor,
+    ) -> Tensor:
+        q_BTHE = self.q_norm(self.q_proj(x_BTD).unflatten(-1, (-1, self.head_dim)))
+        k_BTKE = self.k_norm(self.k_proj(x_BTD).unflatten(-1, (-1, self.head_dim)))
+        v_BKTE = self.v_proj(x_BTD).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        q_BHTE, k_BKTE = rotate(q_BTHE.transpose(1, 2), *rotary), rotate(k_BTKE.transpose(1, 2), *rotary)
+        if cache is not None:
+            k_BKTE, v_BKTE = cache.update(self.layer, k_BKTE, v_BKTE, positions_BT)
+        return self.o_proj(attend(q_BHTE, k_BKTE, v_BKTE, mask, self.dropout if self.training else 0.0))
+
+
+class MLP(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        inner = intermediate_size(config)
+        self.gate_proj = nn.Linear(config.embedding_dim, inner, bias=False)
+        self.up_proj = nn.Linear(config.embedding_dim, inner, bias=False)
+        self.down_proj = nn.Linear(inner, config.embedding_dim, bias=False)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD))
+
+
+class DecoderLayer(nn.Module):
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.self_attn = Attention(config, layer)
+        self.mlp = MLP(config)
+        self.input_layernorm = nn.RMSNorm(config.embedding_dim, eps=config.norm_eps)
+        self.post_attention_layernorm = nn.RMSNorm(config.embedding_dim, eps=config.norm_eps)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(
+        self,
+        x_BTD: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        cache: KeyValueCache | None,
+        positions_BT: Tensor,
+    ) -> Tensor:
+        attended = self.self_attn(self.input_layernorm(x_BTD), rotary, mask, cache, positions_BT)
+        x_BTD = x_BTD + self.dropout(attended)
+        return x_BTD + self.dropout(self.mlp(self.post_attention_layernorm(x_BTD)))
+
+
+class Decoder(nn.Module):
+    """The layers under the name `model`, as in a Hugging Face checkpoint."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_dim)
+        self.layers = nn.ModuleList([DecoderLayer(config, layer) for layer in range(config.num_layers)])
+        self.norm = nn.RMSNorm(config.embedding_dim, eps=config.norm_eps)
+
+
+class LlamaModel(LanguageModel):
+    """A model of the Llama family.
+
+    Weights begin as normal(0, 0.02); projections that write into the residual stream, and an untied head,
+    begin at zero, so that every layer starts as the identity (Zhang et al. 2019, "Fixup").
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        self.model = Decoder(config)
+        self.lm_head = nn.Linear(config.embedding_dim, config.vocab_size, bias=False)
+        self.tie_embeddings()
+        self.initialize()
+
+    def initialize(self) -> None:
+        """Draw fresh weights; on the meta device there is nothing to draw."""
+        if self.device.type == "meta":
+            return
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+            if name.endswith(("o_proj", "down_proj")) or (name == "lm_head" and not self.config.tie_embeddings):
+                nn.init.zeros_(module.weight)  # type: ignore[arg-type]
+
+    @property
+    def embedding(self) -> nn.Embedding:
+        return self.model.embed_tokens
+
+    def hidden_states(
+        self, tokens_BT: Tensor, cache: KeyValueCache | None = None, positions_BT: Tensor | None = None
+    ) -> Tensor:
+        if cache is None:
+            self._check_length(tokens_BT.shape[1])
+        positions_BT, mask = positions_and_mask(tokens_BT, cache, positions_BT)
+        places = positions_BT if cache is not None else positions_BT[:1]
+        rotary = rotary_angles(places, head_dim(self.config), self.config.rope_theta)
+        x_BTD = self.model.embed_tokens(tokens_BT)
+        for layer in self.model.layers:
+            x_BTD = layer(x_BTD, rotary, mask, cache, positions_BT)
+        return self.model.norm(x_BTD)
