@@ -1,0 +1,269 @@
+"""Generation: a `Generator` that knows token ids and text, and `generate_text` around it.
+
+While everything fits the model's window, a key/value cache is used. Beyond it the model sees the last window of
+tokens at every step, as nanoGPT's sampler does, at the cost of a full pass a token.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from llmbuilder.config.loading import build_config
+from llmbuilder.config.schema import Config, GenerationConfig, section_of
+from llmbuilder.errors import GenerationError, TokenizerError
+from llmbuilder.inference.sampling import next_tokens
+from llmbuilder.machine import warn_once
+from llmbuilder.model import KeyValueCache, LanguageModel, load_model
+from llmbuilder.tokenizer import Tokenizer
+
+_REPLACEMENT = "\ufffd"  # what decoding shows for a character whose bytes are not all there yet
+
+
+class Generator:
+    """A model with its tokenizer, ready to continue texts.
+
+    Raises TokenizerError if the tokenizer has more tokens than the model, or the model has no tokenizer and
+    none is given.
+    """
+
+    def __init__(self, model: LanguageModel, tokenizer: Tokenizer | None = None, *, use_cache: bool = True) -> None:
+        self.model = model.eval()
+        self.tokenizer = _matching_tokenizer(model, tokenizer)
+        self.use_cache = use_cache
+        self._window = model.config.max_seq_length
+
+    def encode_prompt(self, prompt: str) -> list[int]:
+        """Return the tokens of a prompt; an empty one becomes the end-of-text token that starts documents."""
+        tokens = self.tokenizer.encode(prompt)
+        if tokens:
+            if len(tokens) > self._window:
+                warn_once(
+                    f"the prompt has {len(tokens)} tokens, more than the model's context of {self._window}: "
+                    f"only its last {self._window} are seen"
+                )
+            return tokens
+        start = self.tokenizer.end_of_text_id
+        if start is not None:
+            return [start]
+        try:
+            return self.tokenizer.encode("\n")
+        except TokenizerError:
+            raise GenerationError("the prompt is empty, and this tokenizer has no token to start with") from None
+
+    def generate(self, prompts: Sequence[str], config: GenerationConfig) -> list[list[str]]:
+        """Return, for each prompt, `config.num_samples` continuations (without the prompt)."""
+        rows = [prompt for prompt in prompts for _ in range(config.num_samples)]
+        texts = [_StoppingText(self.tokenizer, config.stop) for _ in rows]
+        for row, token in self.stream_tokens([self.encode_prompt(prompt) for prompt in rows], config, texts):
+            texts[row].add(token)
+        finished = [text.finish() for text in texts]
+        return [finished[i : i + config.num_samples] for i in range(0, len(rows), config.num_samples)]
+
+    def stream(self, prompt: str, config: GenerationConfig) -> Iterator[str]:
+        """Yield the continuation of one prompt piece by piece, never half a character or part of a stop string."""
+        text = _StoppingText(self.tokenizer, config.stop)
+        for _, token in self.stream_tokens([self.encode_prompt(prompt)], config, [text]):
+            text.add(token)
+            if piece := text.take():
+                yield piece
+        if piece := text.take(everything=True):
+            yield piece
+
+    @torch.inference_mode()
+    def stream_tokens(
+        self, prompts: Sequence[list[int]], config: GenerationConfig, texts: Sequence[_StoppingText] = ()
+    ) -> Iterator[tuple[int, int]]:
+        """Yield (row, token) as they are chosen; a row ends at end-of-text, when its text stops, or at the limit."""
+        _require_valid(config)
+        seed = secrets.randbits(62) if config.seed is None else config.seed
+        generators = [torch.Generator().manual_seed(seed + row) for row in range(len(prompts))]
+        histories = [list(prompt) for prompt in prompts]
+        active = list(range(len(prompts)))
+        cache: KeyValueCache | None = None
+        for step in range(config.max_new_tokens):
+            fits = self.use_cache and max(map(len, histories)) <= self._window
+            if fits and cache is None:
+                # Allocated for what can come, not for the whole window.
+                longest = max(map(len, histories)) + config.max_new_tokens
+                cache = KeyValueCache(
+                    self.model.config, len(prompts), min(longest, self._window), self.model.device,
+                    self.model.lm_head.weight.dtype,
+                )  # fmt: skip
+                logits_BV = self._prefill(histories, cache)
+            elif fits and cache is not None:
+                logits_BV = self._continue(histories, cache)
+            else:
+                logits_BV = self._recompute(histories)
+            logits_BV = logits_BV.float()
+            logits_BV[:, len(self.tokenizer) :] = float("-inf")  # padding of the vocabulary has no text
+            chosen = next_tokens(logits_BV, histories, config, generators)
+            for row in list(active):
+                if config.stop_at_eos and chosen[row] == self.tokenizer.end_of_text_id:
+                    active.remove(row)
+                    continue
+                yield row, chosen[row]
+                if texts and texts[row].stopped:
+                    active.remove(row)
+            if not active:
+                return
+            for row, token in enumerate(chosen):  # finished rows go on unseen, to keep the batch's shape
+                histories[row].append(token)
+
+    def _prefill(self, histories: list[list[int]], cache: KeyValueCache) -> Tensor:
+        lengths = [len(history) for history in histories]
+        tokens_BT = self._right_padded(histories)
+        hidden_BTD = self.model.hidden_states(tokens_BT, cache)
+        return self._last_logits(hidden_BTD, lengths)
+
+    def _continue(self, histories: list[list[int]], cache: KeyValueCache) -> Tensor:
+        device = self.model.device
+        tokens_B1 = torch.tensor([[history[-1]] for history in histories], device=device)
+        positions_B1 = torch.tensor([[len(history) - 1] for history in histories], device=device)
+        return self.model.lm_head(self.model.hidden_states(tokens_B1, cache, positions_B1)[:, -1])
+
+    def _recompute(self, histories: list[list[int]]) -> Tensor:
+        windows = [history[-self._window :] for history in histories]
+        hidden_BTD = self.model.hidden_states(self._right_padded(windows))
+        return self._last_logits(hidden_BTD, [len(window) for window in windows])
+
+    def _right_padded(self, rows: list[list[int]]) -> Tensor:
+        longest = max(map(len, rows))
+        return torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=self.model.device)
+
+    def _last_logits(self, hidden_BTD: Tensor, lengths: list[int]) -> Tensor:
+        rows = torch.arange(len(lengths), device=hidden_BTD.device)
+        last = torch.tensor(lengths, device=hidden_BTD.device) - 1
+        return self.model.lm_head(hidden_BTD[rows, last])
+
+
+class _StoppingText:
+    """Text that grows token by token and ends before a stop string."""
+
+    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str]) -> None:
+        self._tokenizer = tokenizer
+        self._stop = [text for text in stop if text]
+        self._tokens: list[int] = []
+        self._text = ""
+        self._taken = 0
+        self.stopped = False
+
+    def add(self, token: int) -> None:
+        if self.stopped:
+            return
+        self._tokens.append(token)
+        self._text = self._tokenizer.decode(self._tokens)
+        ends = [at for at in (self._text.find(text) for text in self._stop) if at >= 0]
+        if ends:
+            self._text = self._text[: min(ends)]
+            self.stopped = True
+
+    def take(self, *, everything: bool = False) -> str:
+        """Return what is new and final: no unfinished character, nothing that could begin a stop string."""
+        end = len(self._text)
+        if not (everything or self.stopped):
+            end = len(self._text.rstrip(_REPLACEMENT))
+            for text in self._stop:
+                end = min(end, *(len(self._text) - n for n in range(len(text)) if self._text.endswith(text[:n])))
+        piece = self._text[self._taken : end]
+        self._taken = max(self._taken, end)
+        return piece
+
+    def finish(self) -> str:
+        return self._text
+
+
+def _matching_tokenizer(model: LanguageModel, tokenizer: Tokenizer | None) -> Tokenizer:
+    own = Tokenizer.from_json(model.tokenizer_json) if model.tokenizer_json else None
+    if tokenizer is None:
+        if own is None:
+            raise TokenizerError("this model file holds no tokenizer: name one (tokenizer_path=, --tokenizer)")
+        return own
+    if len(tokenizer) > model.config.vocab_size:
+        raise TokenizerError(
+            f"the tokenizer has {len(tokenizer):,} tokens but the model knows {model.config.vocab_size:,}: "
+            "they do not belong together"
+        )
+    if own is not None and own != tokenizer:
+        warn_once("this is not the tokenizer the model was trained with; the text may make no sense")
+    return tokenizer
+
+
+def _require_valid(config: GenerationConfig) -> None:
+    from llmbuilder.config.validation import validate_config
+
+    problems = [p for p in validate_config(Config(generation=config))[1] if p.path.startswith("generation.")]
+    if problems:
+        raise GenerationError("; ".join(map(str, problems)))
+
+
+def generation_settings(
+    config: GenerationConfig | Config | None, overrides: dict[str, Any]
+) -> GenerationConfig:
+    """Return `config` (default: the defaults) with overrides applied. Raises ConfigError for unknown names."""
+    base = section_of(config, GenerationConfig).model_dump()
+    given = {key: value for key, value in overrides.items() if value is not None}
+    try:
+        return GenerationConfig.model_validate({**base, **given})
+    except ValidationError:
+        return build_config({"generation": {**base, **given}}, "the generation settings").generation
+
+
+def load_generator(
+    model: str | Path | LanguageModel, tokenizer: str | Path | Tokenizer | None = None, device: str | None = None
+) -> Generator:
+    """Open a model and its tokenizer (default: the one inside the model file)."""
+    loaded = model if isinstance(model, LanguageModel) else load_model(model, device)
+    if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
+        tokenizer = Tokenizer.from_pretrained(tokenizer)
+    return Generator(loaded, tokenizer)
+
+
+def generate_text(
+    model_path: str | Path | LanguageModel,
+    tokenizer_path: str | Path | Tokenizer | None = None,
+    prompt: str | Sequence[str] = "",
+    max_new_tokens: int | None = None,
+    config: GenerationConfig | Config | None = None,
+    *,
+    device: str | None = None,
+    **overrides: Any,
+) -> Any:
+    """Return the prompt with its continuation.
+
+    `model_path` is anything `load_model` opens, or a model; `tokenizer_path` defaults to the tokenizer inside
+    the model file. `config` and `overrides` are the settings of `GenerationConfig` (`max_new_tokens`: 100).
+    One prompt gives a string, or a list of strings with `num_samples` above 1; several prompts give a list of
+    those. Raises LLMBuilderError for files or settings that cannot be used.
+    """
+    settings = generation_settings(config, {"max_new_tokens": max_new_tokens, **overrides})
+    generator = load_generator(model_path, tokenizer_path, device)
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    if not prompts:
+        raise GenerationError("there is no prompt")
+    results: list[Any] = []
+    for text, samples in zip(prompts, generator.generate(prompts, settings), strict=True):
+        whole = [text + sample for sample in samples]
+        results.append(whole[0] if settings.num_samples == 1 else whole)
+    return results[0] if isinstance(prompt, str) else results
+
+
+def stream_text(
+    model_path: str | Path | LanguageModel,
+    tokenizer_path: str | Path | Tokenizer | None = None,
+    prompt: str = "",
+    max_new_tokens: int | None = None,
+    config: GenerationConfig | Config | None = None,
+    *,
+    device: str | None = None,
+    **overrides: Any,
+) -> Iterator[str]:
+    """Yield the continuation of one prompt as it is generated; arguments as for `generate_text`."""
+    settings = generation_settings(config, {"max_new_tokens": max_new_tokens, **overrides})
+    yield from load_generator(model_path, tokenizer_path, device).stream(prompt, settings)
