@@ -124,7 +124,7 @@ def describe_machine() -> dict[str, Any]:
     return {
         "llmbuilder": __version__,
         "python": sys.version.split()[0],
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "platform": platform.platform(),
         "processors": cpu_count(),
         "memory_gib": round(memory_bytes() / 2**30, 1),

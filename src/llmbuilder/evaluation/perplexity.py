@@ -48,15 +48,15 @@ def evaluate_model(
     Raises DataError if the text is empty or shorter than two tokens.
     """
     generator = load_generator(model, tokenizer, device)
-    tokens: list[int] = []
+    pieces: list[np.ndarray] = []
     size = 0
     separator = generator.tokenizer.end_of_text_id
     for text, ends in iter_pieces(Path(data)):
-        tokens += generator.tokenizer.encode(text)
+        end = [separator] if ends and separator is not None else []
+        pieces.append(np.asarray(generator.tokenizer.encode(text) + end, dtype=np.uint32))
         size += len(text.encode("utf-8"))
-        if ends and separator is not None:
-            tokens.append(separator)
-    total = score_tokens(generator.model, np.asarray(tokens), stride=stride, batch_size=batch_size)
+    tokens = np.concatenate(pieces)
+    total = score_tokens(generator.model, tokens, stride=stride, batch_size=batch_size)
     loss = total / (len(tokens) - 1)
     return Evaluation(loss, math.exp(min(loss, 700)), total / math.log(2) / size, len(tokens), size)
 

@@ -121,8 +121,11 @@ def weights_checksum(weights: Mapping[str, Tensor]) -> str:
 
 def plain_values(value: Any) -> Any:
     """Return `value` as JSON-like plain data. Raises CheckpointError for objects without such a form."""
-    if value is None or isinstance(value, str | bool | int | float):
+    if value is None or isinstance(value, bool):
         return value
+    for plain in (str, int, float):  # subclasses, such as PyTorch's version string, become the plain type
+        if isinstance(value, plain):
+            return plain(value)
     if isinstance(value, Config):
         return value.to_dict()
     if isinstance(value, BaseModel):

@@ -1,0 +1,43 @@
+"""Watching a run: a `Callback` is told what happens and changes nothing about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llmbuilder.training.results import TrainingResults
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What is about to be trained."""
+
+    first_step: int
+    max_steps: int
+    tokens_per_step: int
+    num_parameters: int
+    device: str
+    precision: str
+    training_tokens: int
+    validation_tokens: int
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class Callback:
+    """Override what you want to be told of. Metrics are plain numbers by name, always with `step`."""
+
+    def on_start(self, plan: RunPlan) -> None:
+        """Called once, before the first step."""
+
+    def on_step(self, metrics: dict[str, Any]) -> None:
+        """Called after every step with loss, learning_rate, grad_norm, tokens_per_second, seconds_left."""
+
+    def on_log(self, metrics: dict[str, Any]) -> None:
+        """Called for every line that goes into metrics.jsonl, evaluations included."""
+
+    def on_checkpoint(self, path: Path) -> None:
+        """Called after a checkpoint is on the disk."""
+
+    def on_end(self, results: TrainingResults) -> None:
+        """Called once, when the run is over or interrupted."""

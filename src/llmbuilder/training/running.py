@@ -1,0 +1,216 @@
+"""`train_model` and `resume_training`: everything around the loop."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from llmbuilder.config.loading import load_config
+from llmbuilder.config.schema import Config, TrainingConfig, section_of, whole_config
+from llmbuilder.config.validation import validate_config
+from llmbuilder.data.dataset import TextDataset
+from llmbuilder.errors import ConfigError, DataError, TokenizerError, TrainingError
+from llmbuilder.files import set_aside
+from llmbuilder.machine import describe_machine
+from llmbuilder.model import LanguageModel, build_model, load_model
+from llmbuilder.tokenizer import Tokenizer
+from llmbuilder.training.callbacks import Callback
+from llmbuilder.training.checkpoints import list_checkpoints, read_newest_checkpoint
+from llmbuilder.training.metrics import MetricsFile, WandbSink, read_metrics
+from llmbuilder.training.paths import RunPaths
+from llmbuilder.training.progress import TrainingProgress
+from llmbuilder.training.results import TrainingResults
+from llmbuilder.training.trainer import Trainer
+
+logger = logging.getLogger("llmbuilder")
+
+
+def train_model(
+    model: LanguageModel,
+    dataset: TextDataset,
+    config: Config | TrainingConfig | None = None,
+    output_dir: str | Path | None = None,
+    callbacks: Sequence[Callback] | None = None,
+    *,
+    overwrite: bool = False,
+) -> TrainingResults:
+    """Train `model` on `dataset` and return the results.
+
+    `config` is a Config or its training section (which knows the Config it came from). `output_dir` (default:
+    training.output_dir) gets everything; with neither, `model.pt` and `tokenizer/` are written to the current
+    directory, earlier ones being kept under numbered names. `callbacks` default to a progress display.
+    A dataset without a tokenizer takes the model's, the configured, or the run's; else one is learned that fits
+    the model's vocabulary.
+
+    Raises TrainingError for a non-finite loss, TokenizerError if tokenizer and model do not fit, DataError if
+    there is too little text, CheckpointError if `output_dir` holds a run already.
+    """
+    whole = _resolved_config(model, config)
+    _check_window(dataset, model)
+    directory = output_dir if output_dir is not None else whole.training.output_dir
+    if whole.training.init_from == "resume":
+        if directory is None:
+            raise TrainingError("training.init_from is 'resume', but there is no output directory to resume")
+        return resume_training(directory, callbacks=callbacks)
+    paths = RunPaths.choose(directory)
+    paths.require_free(overwrite=overwrite)
+    if whole.training.init_from != "scratch":
+        model.load_weights(load_model(whole.training.init_from, "cpu").weights())
+    tokenizer = _choose_tokenizer(model, dataset, whole, paths)
+    if paths.keep_earlier:
+        set_aside(paths.folder)
+    if not dataset.is_prepared:
+        dataset.prepare(paths.tokens)
+    _check_vocabulary(model, dataset)
+    if overwrite:
+        paths.remove_earlier_state()
+    if tokenizer is not None:
+        _store_tokenizer(tokenizer, paths)
+        model.tokenizer_json = tokenizer.to_json()
+    whole.save(paths.config)
+    paths.write_record(_describe_run(dataset, paths))
+    return _run(Trainer(model, dataset, whole, paths, _watchers(whole, paths, callbacks)))
+
+
+def resume_training(
+    run_dir: str | Path,
+    *,
+    overrides: Iterable[str] = (),
+    callbacks: Sequence[Callback] | None = None,
+) -> TrainingResults:
+    """Continue a run from its newest whole checkpoint, exactly where it stopped.
+
+    `overrides` change the run's settings, for example "training.max_steps=20000" to train longer.
+    Raises TrainingError if there is no run, CheckpointError if no checkpoint of it can be read.
+    """
+    paths = RunPaths.of_run(run_dir)
+    record = paths.read_record()
+    if not list_checkpoints(paths.checkpoints):
+        raise TrainingError(f"{paths.folder} has no checkpoint yet: start it again with --overwrite")
+    state = read_newest_checkpoint(paths.checkpoints)
+    config = load_config(paths.config, overrides=overrides)
+    tokenizer = Tokenizer.from_pretrained(paths.tokenizer) if paths.tokenizer.is_dir() else None
+    data = record["dataset"]
+    dataset = TextDataset(
+        Path(os.path.normpath(paths.folder / data["tokens"])),
+        data["block_size"],
+        data["stride"],
+        tokenizer=tokenizer,
+        seed=data["seed"],
+    )
+    if state.tokenizer is not None and tokenizer is not None and state.tokenizer != tokenizer.fingerprint:
+        raise TrainingError(f"{paths.tokenizer} is not the tokenizer this run was started with")
+    model = build_model(config)
+    model.tokenizer_json = tokenizer.to_json() if tokenizer is not None else None
+    config.save(paths.config)
+    trainer = Trainer(model, dataset, config, paths, _watchers(config, paths, callbacks))
+    trainer.history = [line for line in read_metrics(paths.metrics) if line["step"] <= state.step]
+    return _run(trainer, state)
+
+
+def _run(trainer: Trainer, state: object = None) -> TrainingResults:
+    if trainer.settings.warmup_steps >= trainer.max_steps and not trainer.settings.eval_only:
+        logger.warning(
+            f"training.warmup_steps ({trainer.settings.warmup_steps}) covers the whole run of {trainer.max_steps} "
+            "steps: the learning rate never reaches its peak"
+        )
+    return trainer.run(state)  # type: ignore[arg-type]
+
+
+def _resolved_config(model: LanguageModel, config: Config | TrainingConfig | None) -> Config:
+    source = config if isinstance(config, Config) else whole_config(config) if config is not None else None
+    whole = (source or Config()).copy_of()
+    whole.training = section_of(config, TrainingConfig).model_copy()
+    whole.model = model.config.model_copy()
+    problems = [
+        p for p in validate_config(whole)[1] if p.path.startswith("training.") and not p.path.endswith("warmup_steps")
+        and "GiB" not in p.rule
+    ]  # fmt: skip
+    if problems:
+        raise ConfigError("cannot train with these settings: " + "; ".join(map(str, problems)))
+    return whole
+
+
+def _check_window(dataset: TextDataset, model: LanguageModel) -> None:
+    if dataset.block_size > model.config.max_seq_length:
+        raise DataError(
+            f"the dataset's block_size ({dataset.block_size}) is longer than model.max_seq_length "
+            f"({model.config.max_seq_length}): use TextDataset(..., block_size={model.config.max_seq_length})"
+        )
+
+
+def _choose_tokenizer(model: LanguageModel, dataset: TextDataset, config: Config, paths: RunPaths) -> Tokenizer | None:
+    """Return the tokenizer of the run, learning one if there is none; None for tokens without a known tokenizer."""
+    if dataset.tokenizer is None and not dataset.is_prepared:
+        dataset.tokenizer = _existing_tokenizer(model, config, paths)
+    if dataset.tokenizer is None and not dataset.is_prepared:
+        size = min(config.tokenizer.vocab_size or model.config.vocab_size, model.config.vocab_size)
+        logger.warning(
+            f"no tokenizer given: learning a {config.tokenizer.algorithm} tokenizer of at most {size:,} tokens "
+            f"from {dataset.source_name}, saved to {paths.tokenizer}"
+        )
+        dataset.learn_tokenizer(
+            vocab_size=size, algorithm=config.tokenizer.algorithm, min_frequency=config.tokenizer.min_frequency
+        )
+    tokenizer = dataset.tokenizer
+    if tokenizer is not None and not tokenizer.has_gguf_form:
+        logger.warning(
+            f"a {tokenizer.algorithm} tokenizer has no exact form in GGUF: this model will not export to llama.cpp "
+            "(byte-level BPE and character tokenizers do)"
+        )
+    return tokenizer
+
+
+def _existing_tokenizer(model: LanguageModel, config: Config, paths: RunPaths) -> Tokenizer | None:
+    if model.tokenizer_json is not None:
+        return Tokenizer.from_json(model.tokenizer_json)
+    if config.tokenizer.path is not None:
+        return Tokenizer.from_pretrained(config.tokenizer.path)
+    if (paths.tokenizer / "tokenizer.json").is_file():
+        found = Tokenizer.from_pretrained(paths.tokenizer)
+        if len(found) <= model.config.vocab_size:
+            logger.warning(f"using the tokenizer in {paths.tokenizer} ({len(found):,} tokens)")
+            return found
+    return None
+
+
+def _check_vocabulary(model: LanguageModel, dataset: TextDataset) -> None:
+    largest = dataset.largest_token_id()
+    if largest >= model.config.vocab_size:
+        raise TokenizerError(
+            f"the tokenizer has {largest + 1:,} tokens but model.vocab_size is {model.config.vocab_size:,}: "
+            "set config.model.vocab_size = len(tokenizer) before building the model"
+        )
+
+
+def _store_tokenizer(tokenizer: Tokenizer, paths: RunPaths) -> None:
+    if (paths.tokenizer / "tokenizer.json").is_file() and paths.keep_earlier:
+        if Tokenizer.from_pretrained(paths.tokenizer) == tokenizer:
+            return
+        logger.warning(f"{paths.tokenizer} held another tokenizer: it is kept as {set_aside(paths.tokenizer)}")
+    tokenizer.save_pretrained(paths.tokenizer)
+
+
+def _describe_run(dataset: TextDataset, paths: RunPaths) -> dict[str, object]:
+    tokens = dataset.train.path.parent
+    return {
+        "dataset": {
+            "source": dataset.source_name,
+            "tokens": os.path.relpath(tokens, paths.folder),
+            "block_size": dataset.block_size,
+            "stride": dataset.stride,
+            "train_split": dataset.train_split,
+            "seed": dataset.seed,
+            "training_tokens": dataset.info.tokens,
+        },
+        "machine": describe_machine(),
+    }
+
+
+def _watchers(config: Config, paths: RunPaths, callbacks: Sequence[Callback] | None) -> list[Callback]:
+    sinks: list[Callback] = [MetricsFile(paths.metrics)]
+    if config.tracking.wandb:
+        sinks.append(WandbSink(config))
+    return [*sinks, *([TrainingProgress()] if callbacks is None else callbacks)]

@@ -1,0 +1,35 @@
+"""Learning rates as a pure function of the step."""
+
+from __future__ import annotations
+
+import math
+
+from llmbuilder.config.schema import TrainingConfig
+
+_STABLE_SHARE = 0.5  # 'linear' holds the peak for this share of the run
+
+
+def learning_rate_factor(step: int, max_steps: int, config: TrainingConfig) -> float:
+    """Return the share of the peak learning rate at `step` (counted from 0).
+
+    Linear warm-up, then 'cosine' decay (Loshchilov & Hutter 2017; nanoGPT's formula), 'linear' (flat, then a
+    straight line down) or 'constant'. After the decay the minimum holds.
+    """
+    minimum = 0.1 if config.min_learning_rate is None else config.min_learning_rate / config.learning_rate
+    end = config.lr_decay_steps or max_steps
+    if step < config.warmup_steps:
+        return (step + 1) / (config.warmup_steps + 1)
+    if config.lr_schedule == "constant":
+        return 1.0
+    if step > end:
+        return minimum
+    progress = (step - config.warmup_steps) / max(1, end - config.warmup_steps)
+    if config.lr_schedule == "cosine":
+        return minimum + 0.5 * (1 + math.cos(math.pi * progress)) * (1 - minimum)
+    return 1.0 if progress < _STABLE_SHARE else 1 - (1 - minimum) * (progress - _STABLE_SHARE) / (1 - _STABLE_SHARE)
+
+
+def muon_momentum(step: int, max_steps: int) -> float:
+    """Return Muon's momentum: from 0.85 to 0.95 over the first 15% of the run, at most 300 steps."""
+    ramp = max(1, min(300, round(0.15 * max_steps)))
+    return 0.85 + 0.10 * min(1.0, step / ramp)

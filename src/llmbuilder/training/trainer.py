@@ -1,0 +1,429 @@
+"""The training loop: one process, one model, one dataset.
+
+Everything that decides what a step computes follows from the configuration, the step number and the saved state,
+so that a resumed run repeats what an unbroken one would have done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+import math
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from llmbuilder.config.schema import Config
+from llmbuilder.data.dataset import TextDataset, TokenWindows
+from llmbuilder.errors import TrainingError
+from llmbuilder.files import set_aside
+from llmbuilder.machine import apply_threads, describe_machine, resolve_device, resolve_precision, warn_once
+from llmbuilder.model import LanguageModel, save_model
+from llmbuilder.training.callbacks import Callback, RunPlan
+from llmbuilder.training.checkpoints import TrainingState, list_checkpoints, write_checkpoint
+from llmbuilder.training.optimizers import Optimizers
+from llmbuilder.training.paths import RunPaths
+from llmbuilder.training.results import TrainingResults
+
+logger = logging.getLogger("llmbuilder")
+_COMPILE_PAYS_AFTER_STEPS = 5000
+_CALIBRATION_STEPS = 4
+_BUDGET_RESERVE_SECONDS = 1.0
+_LATEST_LOSSES = 10
+
+
+class Trainer:
+    """Trains `model` on a prepared dataset as `config` says and writes the run's files to `paths`."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        dataset: TextDataset,
+        config: Config,
+        paths: RunPaths,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        self.model = model
+        self.config = config
+        self.settings = config.training
+        self.paths = paths
+        self.callbacks = list(callbacks)
+        self.windows: TokenWindows = dataset.train
+        self.validation = dataset.validation
+        self.tokenizer = dataset.tokenizer
+        self.step = 0
+        self.best_validation_loss: float | None = None
+        self.history: list[dict[str, Any]] = []
+        apply_threads(config.system.num_threads)
+        self.device = resolve_device(config.system.device)
+        self.precision = resolve_precision(self.settings.mixed_precision, self.device)
+        self.model.to(self.device)
+        self.optimizers = Optimizers(model, self.settings)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
+        self.max_steps = self._count_steps()
+        self._forward: Callable[[Tensor], tuple[Tensor, None]] = model
+        self._recent: deque[float] = deque(maxlen=_LATEST_LOSSES)
+        self._tokens_seen = 0
+        self._started = time.perf_counter()
+        self._model_written = False
+
+    @property
+    def sequences_per_step(self) -> int:
+        return self.settings.batch_size * self.settings.gradient_accumulation_steps
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.sequences_per_step * self.windows.block_size
+
+    def _count_steps(self) -> int:
+        if self.settings.max_steps is not None:
+            return self.settings.max_steps
+        return max(1, math.ceil(self.settings.num_epochs * len(self.windows) / self.sequences_per_step))
+
+    def run(self, state: TrainingState | None = None) -> TrainingResults:
+        """Train from the beginning, or on from a saved state, to the last step."""
+        with torch.random.fork_rng(devices=self._cuda_devices()), self._kernels(), _interruption() as interrupted:
+            torch.manual_seed(self.config.system.seed)
+            if state is not None:
+                self._restore(state)
+            elif self.settings.time_budget_seconds is not None:
+                self._fit_time_budget(self.settings.time_budget_seconds)
+            self._compile()
+            self._started = time.perf_counter()
+            self._tell("on_start", self._plan())
+            if self.settings.eval_only:
+                return self._finish(interrupted=False)
+            self._train(interrupted)
+            return self._finish(interrupted=interrupted.is_set() and self.step < self.max_steps)
+
+    def _train(self, interrupted: threading.Event) -> None:
+        limit = self.settings.time_budget_seconds
+        with self._batches(self.step) as batches:
+            while self.step < self.max_steps and not interrupted.is_set():
+                metrics = self._one_step(next(batches))
+                self._tell("on_step", metrics)
+                self._after_step(metrics)
+                if limit is not None and time.perf_counter() - self._started > 1.1 * limit:
+                    logger.warning(f"the time budget of {limit:.0f} s is used up after step {self.step}: stopping here")
+                    return
+
+    def _one_step(self, batch: list[tuple[Tensor, Tensor]]) -> dict[str, Any]:
+        begin = time.perf_counter()
+        self.model.train()
+        learning_rate = self.optimizers.set_step(self.step, self.max_steps)
+        loss = 0.0
+        for inputs, targets in batch:
+            part = self._loss(inputs, targets) / len(batch)
+            self.scaler.scale(part).backward()
+            loss += part.item()
+        grad_norm = self._clip()
+        if not math.isfinite(loss) or (grad_norm is not None and not math.isfinite(grad_norm)):
+            self._stop_on_non_finite(loss)
+        self.optimizers.step(self.scaler)
+        self.optimizers.zero_grad()
+        self.step += 1
+        self._tokens_seen += self.tokens_per_step
+        self._recent.append(loss)
+        seconds = time.perf_counter() - begin
+        elapsed = time.perf_counter() - self._started
+        return {
+            "step": self.step,
+            "loss": loss,
+            "learning_rate": learning_rate,
+            "grad_norm": grad_norm,
+            "tokens_per_second": self.tokens_per_step / seconds,
+            "seconds_left": (self.max_steps - self.step) * elapsed * self.tokens_per_step / self._tokens_seen,
+        }
+
+    def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        inputs, targets = inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            logits = self._forward(inputs)[0]
+        return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+
+    def _clip(self) -> float | None:
+        """Clip the gradients and return their norm; with fp16 scaling infinities are the scaler's to handle."""
+        if not self.settings.max_grad_norm:
+            return None
+        self.optimizers.unscale(self.scaler)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm).item()
+        return None if self.scaler.is_enabled() and not math.isfinite(norm) else norm
+
+    def _stop_on_non_finite(self, loss: float) -> None:
+        first = self.step * self.sequences_per_step
+        starts = self.windows.starts_at(first, self.sequences_per_step).tolist()
+        checkpoints = list_checkpoints(self.paths.checkpoints)
+        last = f"the last good checkpoint is {checkpoints[-1]}" if checkpoints else "no checkpoint was written yet"
+        raise TrainingError(
+            f"the loss became {loss} at step {self.step + 1}; its batch is the {len(starts)} windows of "
+            f"{self.windows.path} that begin at tokens {starts[:8]}{'...' if len(starts) > 8 else ''}; {last}. "
+            "A lower learning_rate, a longer warmup_steps or max_grad_norm=1.0 usually helps"
+        )
+
+    def _after_step(self, metrics: dict[str, Any]) -> None:
+        due = self.settings
+        last = self.step == self.max_steps
+        if due.eval_every and self.validation is not None and (self.step % due.eval_every == 0 or last):
+            improved = self._evaluate()
+            if improved:
+                self._save_model(self.paths.model)
+                if due.save_best_only:
+                    self._save_checkpoint()
+        if self.step % due.log_every == 0 or last:
+            mean = sum(self._recent) / len(self._recent)
+            self._log({**metrics, "loss": metrics["loss"], "recent_loss": mean, "tokens": self._tokens_seen})
+        if due.save_every and not due.save_best_only and self.step % due.save_every == 0 and not last:
+            self._save_checkpoint()
+
+    def _evaluate(self) -> bool:
+        loss = self.validation_loss()
+        improved = self.best_validation_loss is None or loss < self.best_validation_loss
+        if improved:
+            self.best_validation_loss = loss
+        self._log({"step": self.step, "validation_loss": loss, "best_validation_loss": self.best_validation_loss})
+        return improved
+
+    @torch.no_grad()
+    def validation_loss(self) -> float:
+        """Return the mean loss over the validation windows in file order (at most `eval_batches` batches)."""
+        if self.validation is None:
+            raise TrainingError("there is no validation part: give TextDataset a train_split below 1")
+        self.model.eval()
+        total, tokens = 0.0, 0
+        for inputs, targets in self.validation.in_order(self.settings.batch_size, self.settings.eval_batches):
+            total += self._loss(inputs, targets).item() * targets.numel()
+            tokens += targets.numel()
+        self.model.train()
+        return total / tokens
+
+    def _finish(self, *, interrupted: bool) -> TrainingResults:
+        if self.settings.eval_only:
+            loss = self.validation_loss()
+            self.best_validation_loss = loss
+            self._log({"step": self.step, "validation_loss": loss})
+        else:
+            self._save_checkpoint()
+            is_best = self.best_validation_loss is not None and self._last_validation() == self.best_validation_loss
+            if not self._model_written or self.validation is None:
+                self._save_model(self.paths.model)
+            elif not is_best:
+                self._save_model(self.paths.last_model)
+            loss = self._final_loss()
+        elapsed = time.perf_counter() - self._started
+        best = self.best_validation_loss
+        results = TrainingResults(
+            final_loss=loss,
+            best_validation_loss=best,
+            perplexity=math.exp(min(loss if best is None else best, 700)),
+            tokens_per_second=self._tokens_seen / elapsed,
+            training_time=elapsed,
+            steps=self.step,
+            model_path=str(self.paths.model) if self._model_written or self.paths.model.exists() else None,
+            tokenizer_path=str(self.paths.tokenizer) if self.tokenizer is not None else None,
+            history=self.history,
+            interrupted=interrupted,
+        )
+        self._tell("on_end", results)
+        if interrupted:
+            logger.warning(f"stopped at step {self.step}; go on with: llmbuilder train resume {self.paths.folder}")
+        return results
+
+    def _final_loss(self) -> float:
+        """The mean over the last few steps; for a resumed run that was already complete, what it logged."""
+        if self._recent:
+            return sum(self._recent) / len(self._recent)
+        logged = [line["recent_loss"] for line in self.history if "recent_loss" in line]
+        return logged[-1] if logged else math.nan
+
+    def _last_validation(self) -> float | None:
+        losses = [line["validation_loss"] for line in self.history if "validation_loss" in line]
+        return losses[-1] if losses and self.history and self.step == self._last_evaluated_step() else None
+
+    def _last_evaluated_step(self) -> int:
+        return max((line["step"] for line in self.history if "validation_loss" in line), default=-1)
+
+    def _save_checkpoint(self) -> None:
+        path = write_checkpoint(self.paths.checkpoints, self._state(), self.settings.keep_checkpoints)
+        self._tell("on_checkpoint", path)
+
+    def _state(self) -> TrainingState:
+        random: dict[str, Any] = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self.device)
+        return TrainingState(
+            step=self.step,
+            weights=self.model.weights(),
+            optimizers=self.optimizers.state_dict(),
+            random=random,
+            best_validation_loss=self.best_validation_loss,
+            scaler=self.scaler.state_dict(),
+            tokenizer=self.tokenizer.fingerprint if self.tokenizer is not None else None,
+        )
+
+    def _restore(self, state: TrainingState) -> None:
+        own = dict(self.model.named_parameters())
+        with torch.no_grad():
+            for name, tensor in state.weights.items():
+                own[name].copy_(tensor)
+        if state.optimizers:
+            self.optimizers.load_state_dict(state.optimizers)
+        if state.scaler:
+            self.scaler.load_state_dict(state.scaler)
+        if "cpu" in state.random:
+            torch.set_rng_state(state.random["cpu"])
+        if "cuda" in state.random and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state.random["cuda"], self.device)
+        self.step = state.step
+        self.best_validation_loss = state.best_validation_loss
+        self._model_written = self.paths.model.exists()
+
+    def _save_model(self, path: Any) -> None:
+        if path == self.paths.model and not self._model_written and self.paths.keep_earlier:
+            kept = set_aside(path)
+            if kept is not None:
+                logger.warning(f"{path} was there already: the earlier one is kept as {kept}")
+        self._model_written = self._model_written or path == self.paths.model
+        save_model(self.model, path, self._metadata(), tokenizer=self.tokenizer, overwrite=True)
+
+    def _metadata(self) -> dict[str, Any]:
+        return {
+            "training_config": self.config,
+            "step": self.step,
+            "tokens": self.step * self.tokens_per_step,
+            "loss": sum(self._recent) / len(self._recent) if self._recent else None,
+            "best_validation_loss": self.best_validation_loss,
+            "machine": describe_machine(),
+            "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+
+    def _plan(self) -> RunPlan:
+        return RunPlan(
+            first_step=self.step,
+            max_steps=self.max_steps,
+            tokens_per_step=self.tokens_per_step,
+            num_parameters=self.model.num_parameters(),
+            device=str(self.device),
+            precision=str(self.precision).removeprefix("torch."),
+            training_tokens=len(self.windows.tokens),
+            validation_tokens=len(self.validation.tokens) if self.validation is not None else 0,
+        )
+
+    def _log(self, metrics: dict[str, Any]) -> None:
+        self.history.append(metrics)
+        self._tell("on_log", metrics)
+
+    def _tell(self, event: str, value: Any) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(value)
+
+    @contextlib.contextmanager
+    def _batches(self, first_step: int) -> Iterator[Iterator[list[tuple[Tensor, Tensor]]]]:
+        """Yield an iterator of steps' micro-batches, fetched ahead by threads if there are workers."""
+        workers = self.settings.dataloader_num_workers
+        if not workers:
+            yield (self._fetch(step) for step in range(first_step, self.max_steps))
+            return
+        with ThreadPoolExecutor(max_workers=1) as pool:  # one thread keeps order; the queue is as deep as asked
+            yield self._fetch_ahead(pool, first_step, workers)
+
+    def _fetch_ahead(
+        self, pool: ThreadPoolExecutor, first_step: int, depth: int
+    ) -> Iterator[list[tuple[Tensor, Tensor]]]:
+        waiting: deque[Future[list[tuple[Tensor, Tensor]]]] = deque()
+        for step in range(first_step, self.max_steps):
+            waiting.append(pool.submit(self._fetch, step))
+            if len(waiting) > depth:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def _fetch(self, step: int) -> list[tuple[Tensor, Tensor]]:
+        size = self.settings.batch_size
+        first = step * self.sequences_per_step
+        return [
+            self.windows.gather(self.windows.starts_at(first + part * size, size))
+            for part in range(self.settings.gradient_accumulation_steps)
+        ]
+
+    def _fit_time_budget(self, seconds: float) -> None:
+        """Choose the number of steps that fits the budget, from a few measured steps that are then undone."""
+        begin = time.perf_counter()
+        weights = {name: tensor.clone() for name, tensor in self.model.weights().items()}
+        optimizer_state = copy.deepcopy(self.optimizers.state_dict())
+        callbacks, self.callbacks = self.callbacks, []
+        times = []
+        for step in range(_CALIBRATION_STEPS + 1):
+            one = time.perf_counter()
+            self._one_step(self._fetch(step))
+            times.append(time.perf_counter() - one)
+        evaluation = 0.0
+        if self.validation is not None and self.settings.eval_every:
+            one = time.perf_counter()
+            self.validation_loss()
+            evaluation = time.perf_counter() - one
+        self.callbacks = callbacks
+        self._restore(TrainingState(step=0, weights=weights, optimizers=[], best_validation_loss=None))
+        self.optimizers.load_state_dict(optimizer_state)
+        self._recent.clear()
+        self._tokens_seen = 0
+        torch.manual_seed(self.config.system.seed)
+        left = seconds - (time.perf_counter() - begin) - evaluation - _BUDGET_RESERVE_SECONDS
+        cost = sorted(times[1:])[len(times[1:]) // 2] + evaluation / max(1, self.settings.eval_every)
+        self.max_steps = max(1, min(self.settings.max_steps or 1 << 62, int(left / cost)))
+        self.settings.max_steps = self.max_steps
+        self.config.save(self.paths.config)
+
+    def _compile(self) -> None:
+        if not self.config.system.compile:
+            return
+        if self.device.type == "cpu" and self.max_steps < _COMPILE_PAYS_AFTER_STEPS:
+            warn_once(
+                f"compiling costs a minute or more on a CPU and gains little; a run of {self.max_steps} steps will "
+                "hardly earn it back (system.compile=false turns it off)"
+            )
+        self._forward = torch.compile(self.model)  # type: ignore[assignment]
+
+    @contextlib.contextmanager
+    def _kernels(self) -> Iterator[None]:
+        before = torch.are_deterministic_algorithms_enabled()
+        if self.config.system.deterministic:
+            torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before)
+
+    def _cuda_devices(self) -> list[torch.device]:
+        return [self.device] if self.device.type == "cuda" else []
+
+
+@contextlib.contextmanager
+def _interruption() -> Iterator[threading.Event]:
+    """Turn the first SIGINT or SIGTERM into an event, so that a step is never cut in half; the second one kills."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, _frame: Any) -> None:
+        logger.warning("finishing this step, then saving; once more to stop at once")
+        event.set()
+        signal.signal(number, before[number])
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
