@@ -1,0 +1,44 @@
+"""A tokenizer in GGUF's terms.
+
+Byte-level BPE is llama.cpp's `gpt2` model with the pre-tokenizer of the same name. Character tokenizers use its
+`rwkv` model, which takes the longest known token at each place (here always one character) and, unlike the
+others, assumes no end-of-text token where the vocabulary has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from llmbuilder.tokenizer import Tokenizer
+
+_UNREACHABLE = "\\xff"
+
+
+def tokenizer_fields(tokenizer: Tokenizer) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Yield the names of GGUFWriter's methods and their arguments that describe the tokenizer."""
+    import gguf
+
+    special = tokenizer.special_ids()
+    tokens = [token for token, _ in sorted(tokenizer.vocabulary().items(), key=lambda item: item[1])]
+    if tokenizer.algorithm == "char":
+        # That model would find a special token's spelling in ordinary text, so it gets a byte no text has.
+        tokens = [_UNREACHABLE + token if index in special else _escaped(token) for index, token in enumerate(tokens)]
+        yield "add_tokenizer_model", ("rwkv",)
+    else:
+        yield "add_tokenizer_model", ("gpt2",)
+        yield "add_tokenizer_pre", ("gpt-2",)
+        yield "add_token_merges", ([" ".join(merge) for merge in tokenizer.merges()],)
+    types = gguf.TokenType
+    kinds = [types.CONTROL if index in special else types.NORMAL for index in range(len(tokens))]
+    yield "add_token_list", (tokens,)
+    yield "add_token_types", (kinds,)
+    if tokenizer.end_of_text_id is not None:
+        yield "add_bos_token_id", (tokenizer.end_of_text_id,)
+        yield "add_eos_token_id", (tokenizer.end_of_text_id,)
+    yield "add_add_bos_token", (False,)
+
+
+def _escaped(character: str) -> str:
+    """Write a character's UTF-8 bytes the way llama.cpp's rwkv vocabulary reads them."""
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8"))

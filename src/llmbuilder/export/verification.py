@@ -1,0 +1,164 @@
+"""Opening an exported GGUF file in llama.cpp and comparing it with the model it came from."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from llmbuilder.config.schema import GenerationConfig
+from llmbuilder.errors import DataError, ExportError, MissingDependencyError
+from llmbuilder.inference import Generator
+from llmbuilder.machine import cpu_count
+from llmbuilder.model import LanguageModel, load_model
+from llmbuilder.tokenizer import Tokenizer
+
+GREEDY_TOKENS = 64
+_PREDICTED_VALUES = 400_000  # log-probabilities asked for in all: they travel as JSON
+
+
+@dataclass(frozen=True)
+class GGUFVerification:
+    """How llama.cpp's reading of a file compares with ours, over some texts.
+
+    `equal_tokenizations` of `texts` are the same; `equal_tokens` of `greedy_tokens` greedy continuations agree
+    before the first difference; `mean_kl_divergence` (nats), `max_difference` (of log-probabilities of the
+    likelier half) and `top_token_agreement` compare the predictions at `positions` places in the texts.
+    """
+
+    texts: int
+    equal_tokenizations: int
+    greedy_tokens: int
+    equal_tokens: int
+    positions: int
+    mean_kl_divergence: float
+    max_difference: float
+    top_token_agreement: float
+
+    def summary(self) -> str:
+        """Return one line for people."""
+        return (
+            f"{self.equal_tokenizations} of {self.texts} texts tokenized alike, "
+            f"{self.equal_tokens} of {self.greedy_tokens} greedy tokens alike, "
+            f"mean KL divergence {self.mean_kl_divergence:.1e} nats"
+        )
+
+
+def llamacpp_is_installed() -> bool:
+    """Whether the optional llama.cpp bindings are there."""
+    return importlib.util.find_spec("xllamacpp") is not None
+
+
+def verify_gguf(
+    path: str | Path,
+    model: str | Path | LanguageModel,
+    texts: Sequence[str],
+    *,
+    tokenizer: Tokenizer | None = None,
+    greedy_tokens: int = GREEDY_TOKENS,
+) -> GGUFVerification:
+    """Compare a GGUF file in llama.cpp with the model it was exported from.
+
+    `texts` are tokenized by both, predicted by both at places spread over them, and their beginnings continued
+    greedily by both. Raises ExportError if llama.cpp cannot open the file, DataError if the texts are empty,
+    MissingDependencyError without the extra 'verify'.
+    """
+    loaded = model if isinstance(model, LanguageModel) else load_model(model, "cpu")
+    generator = Generator(loaded.cpu().float(), tokenizer)
+    context = loaded.config.max_seq_length
+    tokens = [generator.tokenizer.encode(text) for text in texts]
+    if not any(tokens):
+        raise DataError("there is no text to compare predictions on")
+    count = max(1, min(greedy_tokens, context // 2))
+    prompts = [ids[: min(32, context - count)] for ids in tokens if ids]
+    prefixes = _spread_prefixes([ids[: context - 1] for ids in tokens if ids], len(generator.tokenizer))
+    answer, theirs = ask_llamacpp(
+        {
+            "model": str(path),
+            "context": context,
+            "threads": cpu_count(),
+            "tokenize": list(texts),
+            "greedy": [{"tokens": prompt, "count": count} for prompt in prompts],
+            "predict": prefixes,
+            "anchor": next(t for ids in tokens for t in ids if "\ufffd" not in generator.tokenizer.decode([t])),
+        }
+    )
+    greedy = GenerationConfig(do_sample=False, max_new_tokens=count)
+    compared = equal_tokens = 0
+    for prompt, their_tokens in zip(prompts, answer["greedy"], strict=True):
+        ours = [token for _, token in generator.stream_tokens([prompt], greedy)]
+        alike = next((i for i, (a, b) in enumerate(zip(ours, their_tokens, strict=False)) if a != b), None)
+        equal_tokens += min(len(ours), len(their_tokens)) if alike is None else alike
+        compared += len(ours)
+    divergence, difference, agreement = _compare(loaded, prefixes, theirs, len(generator.tokenizer))
+    return GGUFVerification(
+        texts=len(texts),
+        equal_tokenizations=sum(a == b for a, b in zip(tokens, answer["tokens"], strict=True)),
+        greedy_tokens=compared,
+        equal_tokens=equal_tokens,
+        positions=len(prefixes),
+        mean_kl_divergence=divergence,
+        max_difference=difference,
+        top_token_agreement=agreement,
+    )
+
+
+def _spread_prefixes(rows: list[list[int]], vocab_size: int) -> list[list[int]]:
+    """Return prefixes of the rows, evenly spread, as many as the answer's size allows."""
+    wanted = max(4, min(256, _PREDICTED_VALUES // vocab_size))
+    every = max(1, -(-sum(map(len, rows)) // wanted))
+    return [row[:end] for row in rows for end in range(len(row), 0, -every)]
+
+
+@torch.inference_mode()
+def _compare(
+    model: LanguageModel, prefixes: list[list[int]], theirs: np.ndarray, vocab_size: int
+) -> tuple[float, float, float]:
+    divergence = difference = 0.0
+    agreeing = 0
+    for prefix, other in zip(prefixes, theirs, strict=True):
+        ours = model(torch.tensor([prefix]))[0][0, -1, :vocab_size].double().log_softmax(-1)
+        their = torch.from_numpy(other).clamp(min=-1e3)
+        divergence += float((ours.exp() * (ours - their)).sum())
+        likely = ours >= ours.median()
+        difference = max(difference, float((ours - their)[likely].abs().max()))
+        agreeing += int(ours.argmax() == their.argmax())
+    return max(0.0, divergence / len(prefixes)), difference, agreeing / len(prefixes)
+
+
+def ask_llamacpp(request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
+    """Run one request (see `llamacpp_worker`) in its own process and return its answer and log-probabilities.
+
+    Raises ExportError with the engine's last words if it cannot use the file.
+    """
+    if not llamacpp_is_installed():
+        raise MissingDependencyError("xllamacpp", "verify", "checking a GGUF file in llama.cpp")
+    with tempfile.TemporaryDirectory(prefix="llmbuilder-verify-") as name:
+        folder = Path(name)
+        (folder / "request.json").write_text(json.dumps(request), "utf-8")
+        files = [str(folder / "request.json"), str(folder / "answer.json"), str(folder / "predictions.npy")]
+        result = subprocess.run(
+            [sys.executable, "-m", "llmbuilder.export.llamacpp_worker", *files],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        if result.returncode != 0:
+            raise ExportError(f"llama.cpp cannot use {request['model']}: {_last_words(result.stdout + result.stderr)}")
+        return json.loads(Path(files[1]).read_text("utf-8")), np.load(files[2])
+
+
+def _last_words(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    told = [line for line in lines if "error" in line.lower()]
+    return (told or lines or ["it ended without a word"])[-1]
