@@ -289,7 +289,9 @@ def _new_format_keys() -> dict[str, str]:
 
 def _translate_device(flat: dict[str, Any], result: MigratedConfig) -> None:
     """The older scripts spread the device over flags; `use_cuda: false` with no other flag means the CPU."""
-    flags = {key: flat.pop(f"device.{key}") for key in ("use_cuda", "cuda_device", "use_mps") if f"device.{key}" in flat}
+    flags = {
+        key: flat.pop(f"device.{key}") for key in ("use_cuda", "cuda_device", "use_mps") if f"device.{key}" in flat
+    }
     automatic = flat.pop("device.auto_detect_device", None)
     if not flags and automatic is None:
         return

@@ -81,7 +81,9 @@ def build_config(values: Mapping[str, Any], source: str) -> Config:
         return Config.model_validate(values)
     except ValidationError as error:
         lines = [_explain(detail) for detail in error.errors()]
-        raise ConfigError(f"{source} cannot be used as a configuration:\n" + "\n".join(f"  {x}" for x in lines)) from None
+        raise ConfigError(
+            f"{source} cannot be used as a configuration:\n" + "\n".join(f"  {x}" for x in lines)
+        ) from None
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -95,7 +97,9 @@ def read_mapping(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
     except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+        raise ConfigError(
+            f"{path} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        ) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(values, dict):

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from llmbuilder.data.cleaning import clean_document
     from llmbuilder.data.corpus_files import write_corpus
     from llmbuilder.data.dataset import TextDataset, TokenWindows
-    from llmbuilder.data.interpreter_docs import default_corpus
     from llmbuilder.data.documents import Document
+    from llmbuilder.data.interpreter_docs import default_corpus
     from llmbuilder.data.loader import DataLoader, LoadReport
 
 

@@ -7,6 +7,7 @@ Beside each corpus stands `NAME.manifest.json`: where every document came from a
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -15,19 +16,23 @@ from typing import Any, TextIO
 from llmbuilder.data.documents import Document
 from llmbuilder.data.loader import LoadReport
 from llmbuilder.errors import DataError, MissingDependencyError
-from llmbuilder.files import atomic_path, write_json
+from llmbuilder.files import atomic_path, set_aside, write_json
 from llmbuilder.tokenizer import END_OF_TEXT
 
+logger = logging.getLogger("llmbuilder")
 CORPUS_SUFFIXES = (".txt", ".jsonl", ".parquet")
 _SEPARATOR = re.compile(r"\r?\n?" + re.escape(END_OF_TEXT) + r"\r?\n?")
 _PIECE = 1 << 20
 
 
-def write_corpus(documents: Iterable[Document], path: str | Path, report: LoadReport | None = None) -> dict[str, Any]:
+def write_corpus(
+    documents: Iterable[Document], path: str | Path, report: LoadReport | None = None, *, overwrite: bool = False
+) -> dict[str, Any]:
     """Write documents one after the other and return the manifest that is written beside them.
 
     `path` ends in .txt, .jsonl or .parquet. `report` (filled while `documents` are drawn) goes into the
-    manifest. Nothing is replaced until the last document is written.
+    manifest. When the last document is written, an earlier corpus of that name is kept under a numbered one, or
+    replaced if `overwrite` is set.
     """
     path = Path(path)
     if path.suffix not in CORPUS_SUFFIXES:
@@ -41,6 +46,8 @@ def write_corpus(documents: Iterable[Document], path: str | Path, report: LoadRe
 
     with atomic_path(path) as temporary:
         {".txt": _write_text, ".jsonl": _write_jsonl, ".parquet": _write_parquet}[path.suffix](noted(), temporary)
+        if not overwrite:
+            _keep_earlier(path)
     from llmbuilder import __version__
 
     manifest = {
@@ -53,6 +60,14 @@ def write_corpus(documents: Iterable[Document], path: str | Path, report: LoadRe
     }
     write_json(manifest_path(path), manifest)
     return manifest
+
+
+def _keep_earlier(path: Path) -> None:
+    kept = set_aside(path)
+    if kept is not None:
+        if manifest_path(path).exists():
+            manifest_path(path).rename(manifest_path(kept))
+        logger.warning(f"{path} was there already: the earlier one is kept as {kept}")
 
 
 def manifest_path(corpus: Path) -> Path:
@@ -186,3 +201,15 @@ def _pyarrow() -> Any:
 
 
 _READERS = {".jsonl": _jsonl_pieces, ".parquet": _parquet_pieces}
+
+
+def iter_documents(path: Path) -> Iterator[Document]:
+    """Yield the documents of a corpus file whole, with their place in it as source."""
+    parts: list[str] = []
+    number = 0
+    for text, ends in iter_pieces(path):
+        parts.append(text)
+        if ends:
+            number += 1
+            yield Document("".join(parts), f"{path}#{number}")
+            parts.clear()

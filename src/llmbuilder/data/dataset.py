@@ -282,5 +282,3 @@ def _tokenize(pieces: Iterable[tuple[str, bool]], tokenizer: Tokenizer, writer: 
             flush()
             waiting = 0
     flush()
-
-

@@ -42,7 +42,7 @@ class TokenWriter:
 
     def __enter__(self) -> TokenWriter:
         self._context = atomic_path(self._path)
-        self._handle = open(self._context.__enter__(), "wb")  # noqa: SIM115 - closed in __exit__
+        self._handle = open(self._context.__enter__(), "wb")
         return self
 
     def add(self, ids: Iterable[int], bytes_of_text: int) -> None:

@@ -34,9 +34,7 @@ class Split:
             document += ends
 
     @staticmethod
-    def _select_by_position(
-        pieces: Iterable[tuple[str, bool]], cut_at: int, part: str
-    ) -> Iterator[tuple[str, bool]]:
+    def _select_by_position(pieces: Iterable[tuple[str, bool]], cut_at: int, part: str) -> Iterator[tuple[str, bool]]:
         position = 0
         divided = False
         for text, ends in pieces:

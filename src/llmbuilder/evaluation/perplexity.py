@@ -62,9 +62,7 @@ def evaluate_model(
 
 
 @torch.inference_mode()
-def score_tokens(
-    model: LanguageModel, tokens: np.ndarray, *, stride: int | None = None, batch_size: int = 8
-) -> float:
+def score_tokens(model: LanguageModel, tokens: np.ndarray, *, stride: int | None = None, batch_size: int = 8) -> float:
     """Return the negative log-likelihood, in nats, of all tokens but the first. Raises DataError below two tokens."""
     if len(tokens) < 2:
         raise DataError(f"evaluation needs at least 2 tokens, the text has {len(tokens)}")

@@ -235,8 +235,10 @@ def _tensors(model: LanguageModel, vocab_size: int) -> Iterator[tuple[str, Tenso
         translated = _translate(name, names)
         if translated in ("token_embd.weight", "output.weight"):
             tensor = tensor[:vocab_size]
-        if config.model_type == "llama" and not config.qk_norm and translated.endswith(
-            ("attn_q.weight", "attn_k.weight")
+        if (
+            config.model_type == "llama"
+            and not config.qk_norm
+            and translated.endswith(("attn_q.weight", "attn_k.weight"))
         ):
             tensor = _pair_neighbours(tensor, head_dim(config))
         yield translated, tensor

@@ -203,9 +203,7 @@ def _require_valid(config: GenerationConfig) -> None:
         raise GenerationError("; ".join(map(str, problems)))
 
 
-def generation_settings(
-    config: GenerationConfig | Config | None, overrides: dict[str, Any]
-) -> GenerationConfig:
+def generation_settings(config: GenerationConfig | Config | None, overrides: dict[str, Any]) -> GenerationConfig:
     """Return `config` (default: the defaults) with overrides applied. Raises ConfigError for unknown names."""
     base = section_of(config, GenerationConfig).model_dump()
     given = {key: value for key, value in overrides.items() if value is not None}

@@ -49,9 +49,7 @@ class LanguageModel(nn.Module, ABC):
         logits_BTV = self.lm_head(self.hidden_states(tokens_BT))
         if targets_BT is None:
             return logits_BTV, None
-        loss = F.cross_entropy(
-            logits_BTV.float().flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORE_INDEX
-        )
+        loss = F.cross_entropy(logits_BTV.float().flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORE_INDEX)
         return logits_BTV, loss
 
     def tie_embeddings(self) -> None:
@@ -69,7 +67,9 @@ class LanguageModel(nn.Module, ABC):
         expected = {name: tensor.shape for name, tensor in self.weights().items()}
         missing, extra = expected.keys() - weights.keys(), weights.keys() - expected.keys()
         if missing or extra:
-            raise ConfigError(f"weights do not fit the model: missing {sorted(missing)[:4]}, unexpected {sorted(extra)[:4]}")
+            raise ConfigError(
+                f"weights do not fit the model: missing {sorted(missing)[:4]}, unexpected {sorted(extra)[:4]}"
+            )
         wrong = [name for name, shape in expected.items() if weights[name].shape != shape]
         if wrong:
             name = wrong[0]

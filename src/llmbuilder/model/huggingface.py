@@ -105,7 +105,9 @@ def from_huggingface(values: dict[str, Any], weights: dict[str, Tensor]) -> tupl
         "hidden_act": values.get("hidden_act", "silu") != "silu",
     }
     if any(unsupported.values()):
-        raise CheckpointError("this model uses " + ", ".join(k for k, v in unsupported.items() if v) + ", not supported")
+        raise CheckpointError(
+            "this model uses " + ", ".join(k for k, v in unsupported.items() if v) + ", not supported"
+        )
     config = ModelConfig(
         model_type="llama",
         vocab_size=values["vocab_size"],

@@ -23,7 +23,7 @@ def read_nanogpt_characters(path: Path) -> list[str]:
     """Return the characters of a nanoGPT `meta.pkl` in the order of their ids. Raises TokenizerError if it is not one."""
     try:
         table = _PlainValues(io.BytesIO(path.read_bytes())).load()
-    except Exception as error:  # noqa: BLE001 - a hostile pickle can raise anything
+    except Exception as error:
         raise TokenizerError(f"{path} is refused: a character table holds plain values only, but {error}") from error
     if not isinstance(table, dict) or not isinstance(table.get("stoi"), dict):
         raise TokenizerError(f"{path} is no nanoGPT character table: it has no 'stoi' dictionary")

@@ -75,14 +75,16 @@ class Tokenizer:
         """Return the tokenizer that `to_json` described."""
         try:
             return cls(tokenizers.Tokenizer.from_str(content), end_of_text=end_of_text)
-        except Exception as error:  # noqa: BLE001 - the Rust parser raises plain Exception
+        except Exception as error:
             raise TokenizerError(f"not a tokenizer description: {error}") from error
 
     @classmethod
     def _from_json(cls, path: Path) -> Tokenizer:
         settings = path.with_name("tokenizer_config.json")
         try:
-            end_of_text = json.loads(settings.read_text("utf-8")).get("eos_token") if settings.is_file() else END_OF_TEXT
+            end_of_text = (
+                json.loads(settings.read_text("utf-8")).get("eos_token") if settings.is_file() else END_OF_TEXT
+            )
             if isinstance(end_of_text, dict):
                 end_of_text = end_of_text.get("content")
             return cls.from_json(path.read_text("utf-8"), end_of_text=end_of_text)
@@ -93,7 +95,7 @@ class Tokenizer:
     def _from_gpt2_files(cls, vocabulary: Path, merges: Path) -> Tokenizer:
         try:
             backend = tokenizers.Tokenizer(models.BPE.from_file(str(vocabulary), str(merges)))
-        except Exception as error:  # noqa: BLE001 - the Rust parser raises plain Exception
+        except Exception as error:
             raise TokenizerError(f"{vocabulary.parent}: damaged GPT-2 tokenizer files: {error}") from error
         backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         backend.decoder = decoders.ByteLevel()
@@ -106,11 +108,11 @@ class Tokenizer:
 
     @classmethod
     def _from_hub(cls, name: str) -> Tokenizer:
-        if "/" in name.strip("/") and name.count("/") != 1 or name.startswith((".", "/", "~")) or name.endswith("/"):
+        if ("/" in name.strip("/") and name.count("/") != 1) or name.startswith((".", "/", "~")) or name.endswith("/"):
             raise TokenizerError(f"no tokenizer folder at {name}; {_MISSING_HINT}")
         try:
             return cls(tokenizers.Tokenizer.from_pretrained(name))
-        except Exception as error:  # noqa: BLE001 - network, cache and hub errors share no base class
+        except Exception as error:
             raise TokenizerError(
                 f"no tokenizer folder at {name}, and {name!r} could not be had from the Hugging Face hub "
                 f"({type(error).__name__}); {_MISSING_HINT}"
@@ -185,7 +187,13 @@ class Tokenizer:
         try:
             return [e.ids for e in self._backend.encode_batch_fast(list(texts), add_special_tokens=False)]
         except (UnicodeEncodeError, TypeError) as error:
-            raise TokenizerError(f"text with lone surrogates is not valid Unicode and cannot be encoded: {error}") from error
+            raise TokenizerError(
+                f"text with lone surrogates is not valid Unicode and cannot be encoded: {error}"
+            ) from error
+
+    def keep_known(self, text: str) -> str:
+        """Return `text` without the characters a character tokenizer does not have."""
+        return text if self._alphabet is None else "".join(c for c in text if c in self._alphabet)
 
     def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = False) -> str:
         """Return the text of token ids. Raises TokenizerError for an id outside the vocabulary."""

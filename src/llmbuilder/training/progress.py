@@ -39,7 +39,8 @@ class TrainingProgress(Callback):
         self._console.print(
             f"Training {plan.num_parameters:,} parameters on {plan.device} ({plan.precision}): {plan.max_steps:,} steps "
             f"of {plan.tokens_per_step:,} tokens; {plan.training_tokens:,} training{validation} tokens",
-            highlight=False, soft_wrap=True,
+            highlight=False,
+            soft_wrap=True,
         )
         if not self._console.is_terminal:
             return
@@ -81,5 +82,6 @@ class TrainingProgress(Callback):
         self._console.print(
             f"Training {state} after {results.steps:,} steps in {duration(results.training_time)}: "
             f"loss {results.final_loss:.3f}{validation}",
-            highlight=False, soft_wrap=True,
+            highlight=False,
+            soft_wrap=True,
         )

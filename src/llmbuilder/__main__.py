@@ -1,0 +1,5 @@
+"""`python -m llmbuilder`, for torchrun and for environments without the script on their path."""
+
+from llmbuilder.cli.main import run
+
+run()

@@ -1,0 +1,250 @@
+"""`build`: documents in; a run directory with a trained, evaluated, exported model and a readable summary out."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llmbuilder.building.plan import choose_plan, choose_vocab_size, measure_speed
+from llmbuilder.building.summary import write_summary
+from llmbuilder.config import load_config
+from llmbuilder.config.schema import Config
+from llmbuilder.config.validation import require_valid
+from llmbuilder.data import DataLoader, Document, TextDataset, default_corpus, write_corpus
+from llmbuilder.data.loader import LoadReport
+from llmbuilder.data.shards import open_tokens
+from llmbuilder.errors import DataError, LLMBuilderError
+from llmbuilder.export import GGUFExport, GGUFVerification, export_gguf, verify_gguf
+from llmbuilder.export.verification import llamacpp_is_installed
+from llmbuilder.files import require_absent
+from llmbuilder.inference import generate_text
+from llmbuilder.machine import describe_machine
+from llmbuilder.model import build_model, load_model
+from llmbuilder.tokenizer import Tokenizer
+from llmbuilder.training import Callback, TrainingResults, train_model
+
+DEFAULT_SECONDS = 150.0
+_EXPORT_RESERVE = 12.0  # seconds left for evaluation, samples, export and its check
+_LEAST_TRAINING = 10.0
+
+
+@dataclass
+class BuildResult:
+    """Everything a build ends with; `bits_per_byte` and `perplexity` are of the validation part."""
+
+    output: str
+    model_path: str
+    gguf_path: str | None
+    documents: dict[str, Any]
+    plan: str | None
+    training: TrainingResults
+    bits_per_byte: float | None
+    samples: list[str]
+    export: GGUFExport | None
+    verification: GGUFVerification | None
+    seconds: float
+    machine: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, without the step-by-step history."""
+        values = asdict(self)
+        values["training"].pop("history")
+        return values
+
+
+def build(
+    documents: str | Path | Sequence[str | Path] | None,
+    output: str | Path,
+    *,
+    preset: str | None = None,
+    config: Config | None = None,
+    time_budget: float | None = None,
+    overrides: Iterable[str] = (),
+    quantization: str = "f16",
+    overwrite: bool = False,
+    announce: Callable[[str], None] = lambda message: None,
+    callbacks: Sequence[Callback] | None = None,
+) -> BuildResult:
+    """Read documents, clean and deduplicate them, train a tokenizer and a model, evaluate, sample and export.
+
+    `documents` is a folder, a file or several of them; None takes the running interpreter's own documentation.
+    Without a preset or config the model is chosen for the corpus, the machine and `time_budget`, the seconds for
+    the whole build (default 150). `overrides` are "section.key=value" settings that always win.
+
+    Raises CheckpointError or DataError if `output` holds something, DataError if there is nothing to read.
+    """
+    begin = time.perf_counter()
+    folder = Path(output)
+    require_absent(folder, overwrite=overwrite)
+    given = list(overrides)
+    planned = config.copy_of() if config is not None else load_config(preset=preset, overrides=given)
+    choose = preset is None and config is None
+
+    announce("Reading documents")
+    corpus, report = _read_corpus(documents, folder, planned)
+    announce(_reading_summary(report))
+
+    seconds = time_budget if time_budget is not None else DEFAULT_SECONDS if choose else None
+    if choose:
+        planned.model.vocab_size = choose_vocab_size(report.characters)
+        if any(text.startswith("model.vocab_size=") for text in given):
+            planned.model.vocab_size = load_config(overrides=given).model.vocab_size
+    tokenizer = _get_tokenizer(corpus, planned, announce)
+    if choose:
+        planned, plan = _plan(planned, corpus, tokenizer, given, begin, seconds or DEFAULT_SECONDS)
+        announce(f"Plan: {plan}")
+    else:
+        plan = None
+        planned.model.vocab_size = max(planned.model.vocab_size, len(tokenizer))
+    if seconds is not None:
+        left = seconds - (time.perf_counter() - begin) - _EXPORT_RESERVE
+        planned.training.time_budget_seconds = max(_LEAST_TRAINING, left)
+    require_valid(planned)
+
+    dataset = TextDataset(
+        corpus,
+        block_size=planned.model.max_seq_length,
+        stride=planned.data.stride,
+        train_split=planned.data.train_split,
+        tokenizer=tokenizer,
+        seed=planned.system.seed,
+    )
+    model = build_model(planned)
+    planned.training.output_dir = None
+    results = train_model(model, dataset, planned, folder, callbacks, overwrite=overwrite)
+
+    announce("Writing samples" if results.interrupted else "Evaluating, sampling, exporting")
+    trained = load_model(folder / "model.pt", planned.system.device)
+    samples = _samples(trained, corpus, planned)
+    exported, verification = _export(trained, folder, tokenizer, quantization, corpus)
+    result = BuildResult(
+        output=str(folder),
+        model_path=str(folder / "model.pt"),
+        gguf_path=exported.path if exported else None,
+        documents=report.to_dict(),
+        plan=plan,
+        training=results,
+        bits_per_byte=_bits_per_byte(results, folder),
+        samples=samples,
+        export=exported,
+        verification=verification,
+        seconds=time.perf_counter() - begin,
+        machine=describe_machine(),
+    )
+    write_summary(folder, result)
+    return result
+
+
+def _read_corpus(
+    documents: str | Path | Sequence[str | Path] | None, folder: Path, config: Config
+) -> tuple[Path, LoadReport]:
+    loader = DataLoader(config.data.clean_text, config.data.remove_duplicates)
+    corpus = folder / "corpus.txt"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        write_corpus(_documents(documents, loader), corpus, loader.report, overwrite=True)
+    except LLMBuilderError:
+        if not any(folder.iterdir()):
+            folder.rmdir()  # nothing was made: leave no empty directory behind
+        raise
+    return corpus, loader.report
+
+
+def _documents(sources: str | Path | Sequence[str | Path] | None, loader: DataLoader) -> Iterator[Document]:
+    if sources is None:
+        yield from loader.process(default_corpus())
+        return
+    for source in [sources] if isinstance(sources, str | Path) else sources:
+        path = Path(source)
+        if not path.exists():
+            raise DataError(f"no such file or folder: {path}")
+        yield from loader.iter_directory(path) if path.is_dir() else loader.load_file(path)
+
+
+def _reading_summary(report: LoadReport) -> str:
+    formats = ", ".join(f"{count} {name}" for name, count in sorted(report.formats.items()))
+    text = f"{report.documents:,} documents, {report.characters:,} characters ({formats})"
+    if report.duplicates:
+        text += f"; {len(report.duplicates)} duplicates removed"
+    return text + (f"; {len(report.skipped)} files skipped" if report.skipped else "")
+
+
+def _get_tokenizer(corpus: Path, config: Config, announce: Callable[[str], None]) -> Tokenizer:
+    if config.tokenizer.path is not None:
+        return Tokenizer.from_pretrained(config.tokenizer.path)
+    size = config.tokenizer.vocab_size or config.model.vocab_size
+    announce(f"Training a {config.tokenizer.algorithm} tokenizer of {size:,} tokens")
+    return TextDataset(corpus, block_size=1).learn_tokenizer(
+        vocab_size=size, algorithm=config.tokenizer.algorithm, min_frequency=config.tokenizer.min_frequency
+    )
+
+
+def _plan(
+    config: Config, corpus: Path, tokenizer: Tokenizer, given: list[str], begin: float, seconds: float
+) -> tuple[Config, str]:
+    """Choose the shape and the recipe; settings the user gave override both."""
+    with open(corpus, encoding="utf-8") as handle:
+        sample = handle.read(200_000)
+    characters = corpus.stat().st_size * len(sample) / max(1, len(sample.encode("utf-8")))
+    tokens = int(characters / max(1, len(sample)) * len(tokenizer.encode(sample)) * config.data.train_split)
+    speed = measure_speed(config.system)
+    training_seconds = max(_LEAST_TRAINING, seconds - (time.perf_counter() - begin) - _EXPORT_RESERVE)
+    plan = choose_plan(config, tokens, len(tokenizer), training_seconds, speed)
+    recipe = {
+        "optimizer": "muon",
+        "learning_rate": 3e-3,
+        "muon_learning_rate": 0.02,
+        "beta1": 0.8,
+        "beta2": 0.98,
+        "weight_decay": 0.0,
+        "lr_schedule": "linear",
+        "min_learning_rate": 0.0,
+        "warmup_steps": 10,
+        "eval_every": 100,
+        "save_every": 500,
+        "log_every": 10,
+    }
+    for key, value in recipe.items():
+        setattr(plan.config.training, key, value)
+    overridden = load_config(overrides=given)
+    for text in given:
+        section, _, key = text.partition("=")[0].strip().partition(".")
+        setattr(getattr(plan.config, section), key, getattr(getattr(overridden, section), key))
+    return plan.config, plan.summary()
+
+
+def _samples(model: Any, corpus: Path, config: Config) -> list[str]:
+    """Continue the beginnings of a few documents of the corpus."""
+    with open(corpus, encoding="utf-8") as handle:
+        text = handle.read(1 << 20)
+    starts = [part.strip() for part in text.split("\n\n") if len(part.split()) >= 8]
+    chosen = starts[:: max(1, len(starts) // 3)][:3] or [text[:40]]
+    prompts = [" ".join(start.split()[:4]) for start in chosen]
+    settings = config.generation.model_copy(update={"max_new_tokens": 80, "num_samples": 1})
+    return generate_text(model, prompt=prompts, config=settings, seed=config.system.seed)
+
+
+def _export(
+    model: Any, folder: Path, tokenizer: Tokenizer, quantization: str, corpus: Path
+) -> tuple[GGUFExport | None, GGUFVerification | None]:
+    if not tokenizer.has_gguf_form:
+        return None, None
+    exported = export_gguf(model, folder / "model.gguf", quantization, name=folder.name, overwrite=True)
+    if not llamacpp_is_installed():
+        return exported, None
+    with open(corpus, encoding="utf-8") as handle:
+        text = handle.read(4000)
+    texts = [part for part in (text[:400], text[400:800], text[2000:2400]) if part.strip()]
+    return exported, verify_gguf(folder / "model.gguf", model, texts, greedy_tokens=32)
+
+
+def _bits_per_byte(results: TrainingResults, folder: Path) -> float | None:
+    path = folder / "tokens" / "validation.bin"
+    if results.best_validation_loss is None or not path.is_file():
+        return None
+    info = open_tokens(path)[1]
+    return results.best_validation_loss * info.tokens / info.bytes_of_text / math.log(2)

@@ -1,0 +1,69 @@
+"""`llmbuilder build`: from documents to a model, the whole way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from llmbuilder.cli.output import Json, Overwrite, Set, print_json, say
+
+
+def build(
+    documents: list[Path] = typer.Argument(
+        None, metavar="[DOCS]...", help="Folders or files to read. Default: Python's own documentation."
+    ),
+    output: Path = typer.Option(..., "--output", "-o", help="Run directory to write."),
+    preset: str = typer.Option(None, "--preset", help="Use this preset instead of choosing a model."),
+    config: Path = typer.Option(None, "--config", help="Use this configuration instead of choosing a model."),
+    time_budget: str = typer.Option(
+        None, "--time-budget", help="Time for the whole build, such as 3m. Default without preset or config: 2m30s."
+    ),
+    quantization: str = typer.Option("f16", "--quantization", help="Type of the exported GGUF file."),
+    set_: list[str] = Set,
+    overwrite: bool = Overwrite,
+    as_json: bool = Json,
+) -> None:
+    """Turn documents into a trained, evaluated, exported model."""
+    from llmbuilder.building import build as build_model_from
+    from llmbuilder.building import parse_duration
+    from llmbuilder.config import load_config
+
+    settings = load_config(config, preset=preset, overrides=set_ or []) if config is not None else None
+    result = build_model_from(
+        list(documents) if documents else None,
+        output,
+        preset=preset,
+        config=settings,
+        time_budget=parse_duration(time_budget) if time_budget else None,
+        overrides=set_ or [],
+        quantization=quantization,
+        overwrite=overwrite,
+        announce=say,
+    )
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        _show(result)
+    if result.training.interrupted:
+        raise typer.Exit(130)
+
+
+def _show(result: object) -> None:
+    from llmbuilder.building import BuildResult
+    from llmbuilder.training.progress import duration
+
+    assert isinstance(result, BuildResult)
+    for number, sample in enumerate(result.samples, start=1):
+        typer.echo(f"\n--- sample {number} ---\n{sample}")
+    typer.echo("")
+    if result.verification is not None:
+        typer.echo(f"llama.cpp opens {result.gguf_path}: {result.verification.summary()}")
+    elif result.gguf_path is not None:
+        typer.echo(f"exported {result.gguf_path} (not checked: pip install 'llmbuilder[verify]')")
+    best = result.training.best_validation_loss
+    if best is not None:
+        bits = "" if result.bits_per_byte is None else f", {result.bits_per_byte:.3f} bits per byte"
+        typer.echo(f"validation loss {best:.3f} (perplexity {result.training.perplexity:,.1f}{bits})")
+    typer.echo(f"built in {duration(result.seconds)}: {result.output} (start with {result.output}/summary.md)")
+    typer.echo(f'try it: llmbuilder generate text --model {result.model_path} --prompt "The"')

@@ -1,0 +1,65 @@
+"""`llmbuilder export`: models for other engines."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import typer
+
+from llmbuilder.cli.output import Json, Overwrite, print_json, say
+
+app = typer.Typer(help="Export models for other engines.", no_args_is_help=True)
+_PROBES = [
+    "The quick brown fox jumps over the lazy dog.",
+    "def add(a, b):\n    return a + b\n",
+    "Naïve café, déjà vu: 12345 tokens,  two spaces and\ttabs.",
+]
+
+
+@app.command("gguf")
+def gguf(
+    model: Path = typer.Argument(..., metavar="MODEL", help="Model file, run directory or Hugging Face folder."),
+    output: Path = typer.Argument(..., metavar="OUTPUT", help="File to write, such as model.gguf."),
+    quantization: str = typer.Option("f16", "--quantization", "-q", help="f32 f16 bf16 q8_0 q5_1 q5_0 q4_1 q4_0"),
+    tokenizer: str = typer.Option(None, "--tokenizer", help="Tokenizer folder. Default: the model's own."),
+    verify: bool = typer.Option(True, "--verify/--no-verify", help="Open the file in llama.cpp and compare."),
+    overwrite: bool = Overwrite,
+    as_json: bool = Json,
+) -> None:
+    """Write a GGUF file for llama.cpp and Ollama."""
+    from llmbuilder.export import export_gguf, verify_gguf
+    from llmbuilder.export.verification import llamacpp_is_installed
+    from llmbuilder.inference.generation import load_generator
+
+    generator = load_generator(model, tokenizer, "cpu")
+    result = export_gguf(generator.model, output, quantization, tokenizer=generator.tokenizer, overwrite=overwrite)
+    checked = None
+    if verify and llamacpp_is_installed():
+        texts = [text for text in map(generator.tokenizer.keep_known, _PROBES) if text]
+        checked = verify_gguf(output, generator.model, texts, tokenizer=generator.tokenizer)
+    elif verify:
+        say("not checked in llama.cpp: pip install 'llmbuilder[verify]'")
+    if as_json:
+        print_json({**asdict(result), "verification": asdict(checked) if checked else None})
+        return
+    for name, reason in result.fallbacks.items():
+        say(f"{name} is {reason}")
+    typer.echo(f"{output}: {quantization}, {result.bytes / 1e6:.1f} MB, architecture {result.architecture}")
+    if checked is not None:
+        typer.echo(f"llama.cpp opens it: {checked.summary()}")
+
+
+@app.command("hf")
+def hf(
+    model: Path = typer.Argument(..., metavar="MODEL", help="Model file or run directory."),
+    output: Path = typer.Argument(..., metavar="OUTPUT", help="Folder to write."),
+    tokenizer: str = typer.Option(None, "--tokenizer", help="Tokenizer folder. Default: the model's own."),
+    overwrite: bool = Overwrite,
+    as_json: bool = Json,
+) -> None:
+    """Write a Hugging Face folder that transformers opens."""
+    from llmbuilder.export import export_huggingface
+
+    path = export_huggingface(model, output, tokenizer=tokenizer, overwrite=overwrite)
+    print_json({"path": str(path)}) if as_json else typer.echo(str(path))

@@ -1,0 +1,85 @@
+"""`llmbuilder generate`: text from a model."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from llmbuilder.cli.output import Json, print_json, say
+
+app = typer.Typer(help="Generate text.", no_args_is_help=True)
+
+
+@app.callback()
+def group() -> None:
+    """Generate text."""
+
+
+@app.command("text")
+def text(
+    model: Path = typer.Option(..., "--model", "-m", help="Model file, run directory or Hugging Face folder."),
+    tokenizer: str = typer.Option(None, "--tokenizer", help="Tokenizer folder. Default: the model's own."),
+    prompt: list[str] = typer.Option(None, "--prompt", "-p", help="Text to continue. May be repeated."),
+    max_new_tokens: int = typer.Option(None, "--max-new-tokens", "-n", help="Tokens to generate at most (100)."),
+    temperature: float = typer.Option(None, "--temperature", help="Lower is more predictable (0.8)."),
+    top_k: int = typer.Option(None, "--top-k", help="Sample among the k likeliest tokens (50)."),
+    top_p: float = typer.Option(None, "--top-p", help="Sample among the likeliest tokens that reach this mass."),
+    min_p: float = typer.Option(None, "--min-p", help="Drop tokens below this share of the likeliest one."),
+    repetition_penalty: float = typer.Option(None, "--repetition-penalty", help="Above 1 discourages repetition."),
+    num_samples: int = typer.Option(None, "--num-samples", help="Continuations per prompt (1)."),
+    stop: list[str] = typer.Option(None, "--stop", help="End before this string. May be repeated."),
+    greedy: bool = typer.Option(False, "--greedy", help="Always take the likeliest token."),
+    seed: int = typer.Option(None, "--seed", help="Make the sampling repeatable."),
+    config: Path = typer.Option(None, "--config", help="Configuration whose 'generation' section to use."),
+    device: str = typer.Option(None, "--device", help="auto, cpu, cuda, mps."),
+    interactive: bool = typer.Option(False, "--interactive", "-i", help="Ask for prompts until end of input."),
+    as_json: bool = Json,
+) -> None:
+    """Continue a prompt."""
+    from llmbuilder.config import load_config
+    from llmbuilder.inference.generation import generation_settings, load_generator
+
+    given: dict[str, Any] = {
+        "max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
+        "repetition_penalty": repetition_penalty, "num_samples": num_samples, "stop": stop or None, "seed": seed,
+        "do_sample": False if greedy else None,
+    }  # fmt: skip
+    settings = generation_settings(load_config(config) if config else None, given)
+    generator = load_generator(model, tokenizer, device)
+    if interactive:
+        _converse(generator, settings)
+        return
+    prompts = prompt or [""]
+    if len(prompts) == 1 and settings.num_samples == 1 and not as_json:
+        typer.echo(prompts[0], nl=False)
+        for piece in generator.stream(prompts[0], settings):
+            typer.echo(piece, nl=False)
+        typer.echo("")
+        return
+    samples = generator.generate(prompts, settings)
+    if as_json:
+        print_json([{"prompt": p, "continuations": found} for p, found in zip(prompts, samples, strict=True)])
+        return
+    for p, found in zip(prompts, samples, strict=True):
+        for number, continuation in enumerate(found, start=1):
+            typer.echo(f"--- sample {number} ---" if len(found) > 1 else "---")
+            typer.echo(p + continuation)
+
+
+def _converse(generator: Any, settings: Any) -> None:
+    if sys.stdin.isatty():
+        say("Write the beginning of a text; an empty line or Ctrl-D ends.")
+    while True:
+        try:
+            prompt = input("> " if sys.stdin.isatty() else "")
+        except EOFError:
+            return
+        if not prompt:
+            return
+        typer.echo(prompt, nl=False)
+        for piece in generator.stream(prompt, settings):
+            typer.echo(piece, nl=False)
+        typer.echo("\n")

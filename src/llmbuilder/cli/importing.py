@@ -1,0 +1,50 @@
+"""`llmbuilder import`: models that others made, as model files of this package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from llmbuilder.cli.output import Json, Overwrite, print_json
+
+app = typer.Typer(help="Import models from nanoGPT and Hugging Face.", no_args_is_help=True)
+_Tokenizer = typer.Option(None, "--tokenizer", help="Tokenizer to store with the model.")
+
+
+def _convert(source: Path, output: Path, tokenizer: str | None, overwrite: bool, as_json: bool) -> None:
+    from llmbuilder.errors import CheckpointError
+    from llmbuilder.files import require_absent
+    from llmbuilder.model import load_model, save_model
+    from llmbuilder.tokenizer import Tokenizer
+
+    require_absent(output, overwrite=overwrite, error=CheckpointError)
+    model = load_model(source, "cpu")
+    loaded = Tokenizer.from_pretrained(tokenizer) if tokenizer else None
+    save_model(model, output, {"imported_from": str(source)}, tokenizer=loaded, overwrite=True)
+    facts = {"path": str(output), "parameters": model.num_parameters(), "family": model.config.model_type}
+    print_json(facts) if as_json else typer.echo(f"{output}: {model.num_parameters():,} parameters")
+
+
+@app.command("nanogpt")
+def nanogpt(
+    source: Path = typer.Argument(..., metavar="CHECKPOINT", help="nanoGPT's ckpt.pt, or an older script's."),
+    output: Path = typer.Argument(..., metavar="OUTPUT", help="Model file to write, such as model.pt."),
+    tokenizer: str = _Tokenizer,
+    overwrite: bool = Overwrite,
+    as_json: bool = Json,
+) -> None:
+    """Convert a nanoGPT checkpoint."""
+    _convert(source, output, tokenizer, overwrite, as_json)
+
+
+@app.command("hf")
+def hf(
+    source: Path = typer.Argument(..., metavar="FOLDER", help="Hugging Face folder: GPT-2, Llama or Qwen3."),
+    output: Path = typer.Argument(..., metavar="OUTPUT", help="Model file to write, such as model.pt."),
+    tokenizer: str = _Tokenizer,
+    overwrite: bool = Overwrite,
+    as_json: bool = Json,
+) -> None:
+    """Convert a Hugging Face folder."""
+    _convert(source, output, tokenizer, overwrite, as_json)

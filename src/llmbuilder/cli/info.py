@@ -1,0 +1,17 @@
+"""`llmbuilder info`: this machine and installation."""
+
+from __future__ import annotations
+
+from llmbuilder.cli.output import Json, print_json, print_pairs
+
+
+def info(as_json: bool = Json) -> None:
+    """Show versions, devices, memory and optional parts."""
+    import importlib.util
+
+    from llmbuilder.machine import describe_machine
+
+    extras = {"verify": "xllamacpp", "parquet": "pyarrow", "wandb": "wandb"}
+    facts = describe_machine()
+    facts["extras"] = [name for name, module in extras.items() if importlib.util.find_spec(module)]
+    print_json(facts) if as_json else print_pairs(facts)

@@ -1,0 +1,74 @@
+"""The `llmbuilder` command. Every module here imports typer only; what a command needs is imported when it runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import typer
+
+from llmbuilder.cli import build, config, data, export, generate, importing, info, migrate, model, tokenizer, train
+
+app = typer.Typer(
+    help="Turn a folder of documents into a language model you can run anywhere.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("build")(build.build)
+app.add_typer(data.app, name="data")
+app.add_typer(tokenizer.app, name="tokenizer")
+app.add_typer(train.app, name="train")
+app.add_typer(generate.app, name="generate")
+app.add_typer(model.app, name="model")
+app.add_typer(export.app, name="export")
+app.add_typer(importing.app, name="import")
+app.add_typer(config.app, name="config")
+app.command("migrate")(migrate.migrate)
+app.command("info")(info.info)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from llmbuilder import __version__
+
+        typer.echo(f"llmbuilder {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
+) -> None:
+    """Turn a folder of documents into a language model you can run anywhere."""
+
+
+class _Notes(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        prefix = "error: " if record.levelno >= logging.ERROR else "note: "
+        return prefix + record.getMessage()
+
+
+def run() -> None:
+    """Run the command line: user errors become one message and exit status 1, without a traceback."""
+    from llmbuilder.errors import LLMBuilderError
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Notes())
+    logger = logging.getLogger("llmbuilder")
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        app()
+    except LLMBuilderError as error:
+        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        typer.echo("stopped", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of a pipe (head, less) went away: nothing left to say, and nothing to flush to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -1,0 +1,76 @@
+"""`llmbuilder model`: evaluate and describe models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from llmbuilder.cli.output import Json, print_json, print_pairs
+
+app = typer.Typer(help="Evaluate and describe models.", no_args_is_help=True)
+
+
+@app.command("evaluate")
+def evaluate(
+    model: Path = typer.Argument(..., metavar="MODEL", help="Model file, run directory or Hugging Face folder."),
+    data: Path = typer.Option(..., "--data", help="Text to predict: .txt, .jsonl or .parquet."),
+    tokenizer: str = typer.Option(None, "--tokenizer", help="Tokenizer folder. Default: the model's own."),
+    stride: int = typer.Option(None, "--stride", help="Tokens between windows. Default: half the context."),
+    batch_size: int = typer.Option(8, "--batch-size", help="Windows at a time."),
+    device: str = typer.Option(None, "--device", help="auto, cpu, cuda, mps."),
+    as_json: bool = Json,
+) -> None:
+    """Measure loss, perplexity and bits per byte on a text."""
+    from llmbuilder.evaluation import evaluate_model
+
+    found = evaluate_model(model, data, tokenizer, stride=stride, batch_size=batch_size, device=device)
+    if as_json:
+        print_json(found)
+        return
+    print_pairs(
+        {
+            "loss": f"{found.loss:.4f} nats per token",
+            "perplexity": f"{found.perplexity:,.2f}",
+            "bits per byte": f"{found.bits_per_byte:.4f}",
+            "tokens": f"{found.tokens:,}",
+        }
+    )
+
+
+@app.command("info")
+def info(
+    model: Path = typer.Argument(..., metavar="MODEL", help="Model file, run directory or Hugging Face folder."),
+    as_json: bool = Json,
+) -> None:
+    """Describe a model: shape, size, tokenizer, how it was trained."""
+    from llmbuilder.model import load_model
+    from llmbuilder.tokenizer import Tokenizer
+
+    loaded = load_model(model, "cpu")
+    tokenizer = Tokenizer.from_json(loaded.tokenizer_json) if loaded.tokenizer_json else None
+    facts = {
+        "path": str(model),
+        "parameters": loaded.num_parameters(),
+        "config": loaded.config.model_dump(mode="json"),
+        "flops_per_token": loaded.flops_per_token(),
+        "inference_memory_bytes": loaded.memory_bytes(),
+        "tokenizer": repr(tokenizer) if tokenizer else None,
+        "metadata": loaded.metadata,
+    }
+    if as_json:
+        print_json(facts)
+        return
+    shape = {name: value for name, value in loaded.config.model_dump().items() if value is not None}
+    training = {name: value for name, value in loaded.metadata.items() if not isinstance(value, dict)}
+    print_pairs(
+        {
+            "model": model,
+            "parameters": f"{loaded.num_parameters():,}",
+            **shape,
+            "training FLOPs per token": f"{loaded.flops_per_token():,}",
+            "inference memory": f"{loaded.memory_bytes() / 2**20:,.1f} MiB",
+            "tokenizer": tokenizer or "none in the file",
+            **training,
+        }
+    )

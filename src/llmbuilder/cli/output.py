@@ -1,0 +1,55 @@
+"""How commands speak: results on standard output (as JSON on request), everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+import typer
+
+Json = typer.Option(False, "--json", help="Print the result as JSON.")
+Set = typer.Option(None, "--set", help="Override a setting: section.key=value. May be repeated.")
+Overwrite = typer.Option(False, "--overwrite", help="Replace what is at the output already.")
+
+
+def say(message: str) -> None:
+    """Print a line of progress on standard error."""
+    typer.echo(message, err=True)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON; numbers that JSON lacks become null."""
+    plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    typer.echo(json.dumps(_finite(plain), indent=2, ensure_ascii=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def print_table(titles: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print rows under titles."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE)
+    for title in titles:
+        table.add_column(title, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    Console().print(table)
+
+
+def print_pairs(values: dict[str, Any]) -> None:
+    """Print names and values in two columns."""
+    width = max(map(len, values), default=0)
+    for name, value in values.items():
+        typer.echo(f"{name:<{width}}  {value}")

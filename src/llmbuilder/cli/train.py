@@ -1,0 +1,82 @@
+"""`llmbuilder train`: train a model, continue a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from llmbuilder.cli.output import Json, Overwrite, Set, print_json
+
+app = typer.Typer(help="Train models.", no_args_is_help=True)
+
+
+@app.command("model")
+def model(
+    data: Path = typer.Option(None, "--data", help="Text file, document folder or token folder."),
+    output: Path = typer.Option(None, "--output", "-o", help="Run directory to write."),
+    config: Path = typer.Option(None, "--config", help="Configuration file, new or legacy."),
+    preset: str = typer.Option(None, "--preset", help="Start from this preset."),
+    tokenizer: Path = typer.Option(None, "--tokenizer", help="Tokenizer folder. Default: learn one."),
+    set_: list[str] = Set,
+    overwrite: bool = Overwrite,
+    as_json: bool = Json,
+) -> None:
+    """Train a model on text."""
+    from llmbuilder.config import load_config
+    from llmbuilder.errors import ConfigError
+    from llmbuilder.model import build_model
+    from llmbuilder.tokenizer import Tokenizer
+    from llmbuilder.training import train_model
+
+    settings = load_config(config, preset=preset, overrides=set_ or [])
+    if output is None and settings.training.output_dir is None:
+        raise ConfigError("name a run directory with --output (or training.output_dir)")
+    path = tokenizer or settings.tokenizer.path
+    loaded = Tokenizer.from_pretrained(path) if path else None
+    dataset = _dataset(data, settings, loaded)
+    results = train_model(build_model(settings), dataset, settings, output, overwrite=overwrite)
+    _finish(results, as_json)
+
+
+def _dataset(data: Path | None, settings: Any, tokenizer: Any) -> Any:
+    from llmbuilder.data import TextDataset
+    from llmbuilder.errors import ConfigError
+
+    source = data or (Path(settings.data.path) if settings.data.path else None)
+    if source is None:
+        raise ConfigError("name the training text with --data (or data.path)")
+    if not source.exists() and (Path("data") / source).exists():
+        source = Path("data") / source  # nanoGPT's datasets are named, and lie in data/
+    return TextDataset(
+        source,
+        block_size=settings.model.max_seq_length,
+        stride=settings.data.stride,
+        train_split=settings.data.train_split,
+        tokenizer=tokenizer,
+        seed=settings.system.seed,
+    )
+
+
+@app.command("resume")
+def resume(
+    run: Path = typer.Argument(..., metavar="RUN", help="Run directory."),
+    set_: list[str] = Set,
+    as_json: bool = Json,
+) -> None:
+    """Continue a run from its newest checkpoint."""
+    from llmbuilder.training import resume_training
+
+    _finish(resume_training(run, overrides=set_ or []), as_json)
+
+
+def _finish(results: Any, as_json: bool) -> None:
+    if as_json:
+        print_json(results.to_dict())
+    else:
+        typer.echo(f"model: {results.model_path}")
+        if results.tokenizer_path:
+            typer.echo(f"tokenizer: {results.tokenizer_path}")
+    if results.interrupted:
+        raise typer.Exit(130)
