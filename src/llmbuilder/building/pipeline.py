@@ -196,8 +196,8 @@ def _plan(
     plan = choose_plan(config, tokens, len(tokenizer), training_seconds, speed)
     recipe = {
         "optimizer": "muon",
-        "learning_rate": 3e-3,
-        "muon_learning_rate": 0.02,
+        "learning_rate": 1e-2,
+        "muon_learning_rate": 0.03,
         "beta1": 0.8,
         "beta2": 0.98,
         "weight_decay": 0.0,

@@ -35,7 +35,7 @@ LADDER = (
     (24, 16, 1536, 2048),
 )
 _REPETITION_DECAY = 15.4  # Muennighoff et al. 2023: after some 15 repetitions more add almost nothing
-_STEPS_WANTED = 600
+_STEPS_WANTED = 1200
 _SMALLEST_STEP, _LARGEST_STEP = 1024, 1 << 16  # tokens
 
 

@@ -260,7 +260,8 @@ def _memory(config: Config) -> Iterator[ConfigProblem]:
         steps = training.gradient_accumulation_steps * -(-training.batch_size // smaller)
         yield ConfigProblem("training.batch_size", training.batch_size, rule,
                             f"{smaller} with gradient_accumulation_steps {steps} trains on as many tokens a step",
-                            {"training.batch_size": smaller, "training.gradient_accumulation_steps": steps})  # fmt: skip
+                            {"training.batch_size": smaller,
+                             "training.gradient_accumulation_steps": steps})  # fmt: skip
     elif model.max_seq_length > 64:
         shorter = model.max_seq_length // 2
         yield ConfigProblem("model.max_seq_length", model.max_seq_length, rule, f"{shorter} is the next to try",

@@ -128,7 +128,7 @@ def list_documents(folder: Path) -> list[Path]:
     files = [file for file in folder.rglob("*") if file.is_file() and not _is_hidden(file.relative_to(folder))]
     if not files:
         raise DataError(
-            f"{folder} is empty: put documents there, such as {', '.join(sorted(set(SUPPORTED_SUFFIXES) - {''})[:8])}, ..."
+            f"{folder} is empty: put documents there ({', '.join(sorted(set(SUPPORTED_SUFFIXES) - {''})[:8])}, ...)"
         )
     return sorted(files)
 

@@ -1,9 +1,9 @@
 """Runs llama.cpp in a process of its own: it ends the process on malformed files, and has its own thread pools.
 
 Usage: python -m llmbuilder.export.llamacpp_worker REQUEST ANSWER LOG_PROBABILITIES
-REQUEST is a JSON file with `model`, `context`, `threads`, `tokenize` (texts), `greedy` ({tokens, count}),
-`predict` (token lists) and `anchor` (a token that is a whole character); tokens and continuations go to the JSON file ANSWER, the log-probabilities of the token
-after each list to the NumPy file LOG_PROBABILITIES.
+REQUEST is a JSON file with `model`, `context`, `threads`, `tokenize` (texts), `greedy` ({tokens, count}), `predict`
+(token lists) and `anchor` (a token that is a whole character). Tokens and continuations go to the JSON file
+ANSWER, the log-probabilities of the token after each list to the NumPy file LOG_PROBABILITIES.
 """
 
 from __future__ import annotations

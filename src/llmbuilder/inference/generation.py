@@ -87,7 +87,7 @@ class Generator:
         histories = [list(prompt) for prompt in prompts]
         active = list(range(len(prompts)))
         cache: KeyValueCache | None = None
-        for step in range(config.max_new_tokens):
+        for _ in range(config.max_new_tokens):
             fits = self.use_cache and max(map(len, histories)) <= self._window
             if fits and cache is None:
                 # Allocated for what can come, not for the whole window.

@@ -118,7 +118,8 @@ def _generate(options: dict[str, str], positional: list[str]) -> TranslatedComma
 
 def _data(options: dict[str, str], positional: list[str]) -> TranslatedCommand:
     source, output = options.pop("input", None), options.pop("output", None)
-    command = f"llmbuilder data load --input {shlex.quote(source or 'raw/')} --output {shlex.quote(output or 'data.txt')} --clean"
+    places = f"--input {shlex.quote(source or 'raw/')} --output {shlex.quote(output or 'data.txt')}"
+    command = f"llmbuilder data load {places} --clean"
     return TranslatedCommand(command, [f"--{name}={value}" for name, value in options.items()] + positional)
 
 

@@ -64,7 +64,7 @@ def legacy_logits(weights: Mapping[str, Tensor], tokens_BT: Tensor, num_heads: i
 
 @torch.no_grad()
 def compare_with_legacy(content: Mapping[str, Any], model: LanguageModel, *, seed: int = 0) -> float:
-    """Return the largest difference between a legacy checkpoint's logits and the converted model's, on random tokens."""
+    """Return the largest difference between the logits of a legacy checkpoint and of the converted model."""
     raw = next(content[k] for k in ("model", "model_state_dict", "state_dict") if isinstance(content.get(k), Mapping))
     length = min(64, model.config.max_seq_length)
     generator = torch.Generator().manual_seed(seed)

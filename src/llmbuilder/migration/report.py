@@ -54,7 +54,8 @@ class MigrationReport:
         if self.commands:
             parts.append("## Commands\n\n" + _table(
                 ("Where", "Old", "New", "Without counterpart"),
-                [{**row, "where": f"{row['file']}:{row['line']}", "left": " ".join(row["left"])} for row in self.commands],
+                [{**row, "where": f"{row['file']}:{row['line']}", "left": " ".join(row["left"])}
+                 for row in self.commands],
                 ("where", "old", "new", "left")))  # fmt: skip
         return "\n\n".join(parts) + "\n"
 

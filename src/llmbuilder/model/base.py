@@ -74,7 +74,7 @@ class LanguageModel(nn.Module, ABC):
         if wrong:
             name = wrong[0]
             raise ConfigError(
-                f"weights do not fit the model: {name} is {tuple(weights[name].shape)}, expected {tuple(expected[name])}"
+                f"weights do not fit the model: {name} is {tuple(weights[name].shape)}, not {tuple(expected[name])}"
             )
         self.load_state_dict(weights, strict=False, assign=True)
         self.tie_embeddings()

@@ -20,7 +20,7 @@ class _PlainValues(pickle.Unpickler):
 
 
 def read_nanogpt_characters(path: Path) -> list[str]:
-    """Return the characters of a nanoGPT `meta.pkl` in the order of their ids. Raises TokenizerError if it is not one."""
+    """Return the characters of a nanoGPT `meta.pkl` in the order of their ids; TokenizerError if it is none."""
     try:
         table = _PlainValues(io.BytesIO(path.read_bytes())).load()
     except Exception as error:

@@ -37,8 +37,8 @@ class TrainingProgress(Callback):
     def on_start(self, plan: RunPlan) -> None:
         validation = f", {plan.validation_tokens:,} validation" if plan.validation_tokens else ""
         self._console.print(
-            f"Training {plan.num_parameters:,} parameters on {plan.device} ({plan.precision}): {plan.max_steps:,} steps "
-            f"of {plan.tokens_per_step:,} tokens; {plan.training_tokens:,} training{validation} tokens",
+            f"Training {plan.num_parameters:,} parameters on {plan.device} ({plan.precision}): "
+            f"{plan.max_steps:,} steps of {plan.tokens_per_step:,} tokens; {plan.training_tokens:,} training{validation} tokens",
             highlight=False,
             soft_wrap=True,
         )
