@@ -56,9 +56,8 @@ def _report(manifest: dict[str, object], output: Path, as_json: bool) -> None:
         return
     report = manifest["report"]
     assert isinstance(report, dict)
-    say(
-        f"{report['files']} files read, {len(report['skipped'])} skipped, {len(report['duplicates'])} duplicates removed"
-    )
+    skipped, duplicates = len(report["skipped"]), len(report["duplicates"])
+    say(f"{report['files']} files read, {skipped} skipped, {duplicates} duplicates removed")
     typer.echo(f"{output}: {manifest['documents']:,} documents, {manifest['characters']:,} characters")
 
 

@@ -33,12 +33,14 @@ class TrainingProgress(Callback):
         self._task = TaskID(0)
         self._validation: float | None = None
         self._loss: float | None = None
+        self._told = -1
 
     def on_start(self, plan: RunPlan) -> None:
         validation = f", {plan.validation_tokens:,} validation" if plan.validation_tokens else ""
         self._console.print(
             f"Training {plan.num_parameters:,} parameters on {plan.device} ({plan.precision}): "
-            f"{plan.max_steps:,} steps of {plan.tokens_per_step:,} tokens; {plan.training_tokens:,} training{validation} tokens",
+            f"{plan.max_steps:,} steps of {plan.tokens_per_step:,} tokens; "
+            f"{plan.training_tokens:,} training{validation} tokens",
             highlight=False,
             soft_wrap=True,
         )
@@ -57,13 +59,25 @@ class TrainingProgress(Callback):
     def on_step(self, metrics: dict[str, Any]) -> None:
         self._loss = metrics["loss"] if self._loss is None else 0.9 * self._loss + 0.1 * metrics["loss"]
         if self._progress is not None:
-            self._progress.update(self._task, completed=metrics["step"], description=self._describe(metrics))
+            self._progress.update(
+                self._task,
+                completed=metrics["step"],
+                total=metrics["max_steps"],
+                description=self._describe(metrics),
+            )
 
     def on_log(self, metrics: dict[str, Any]) -> None:
         if "validation_loss" in metrics:
             self._validation = metrics["validation_loss"]
-        if self._progress is None and "seconds_left" in metrics:
+        if self._progress is None and "seconds_left" in metrics and self._is_line_due(metrics):
             self._console.print(f"step {metrics['step']:,}  {self._describe(metrics)}", highlight=False, soft_wrap=True)
+
+    def _is_line_due(self, metrics: dict[str, Any]) -> bool:
+        """Without a terminal about twenty lines tell the story."""
+        share = 20 * metrics["step"] // metrics["max_steps"]
+        due = share > self._told
+        self._told = max(self._told, share)
+        return due
 
     def _describe(self, metrics: dict[str, Any]) -> str:
         validation = "" if self._validation is None else f"  validation {self._validation:.3f}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import itertools
 import logging
 import math
 import signal
@@ -36,7 +37,8 @@ from llmbuilder.training.results import TrainingResults
 
 logger = logging.getLogger("llmbuilder")
 _COMPILE_PAYS_AFTER_STEPS = 5000
-_CALIBRATION_STEPS = 4
+_CALIBRATION_STEPS = 8
+_REFIT_SHARE = 0.2  # of the run, after which the number of steps is corrected by the speed seen so far
 _BUDGET_RESERVE_SECONDS = 1.0
 _LATEST_LOSSES = 10
 
@@ -75,6 +77,8 @@ class Trainer:
         self._tokens_seen = 0
         self._started = time.perf_counter()
         self._model_written = False
+        self._deadline: float | None = None
+        self._step_limit = 1 << 62
 
     @property
     def sequences_per_step(self) -> int:
@@ -106,15 +110,14 @@ class Trainer:
             return self._finish(interrupted=interrupted.is_set() and self.step < self.max_steps)
 
     def _train(self, interrupted: threading.Event) -> None:
-        limit = self.settings.time_budget_seconds
+        refit_at = max(20, int(_REFIT_SHARE * self.max_steps)) if self._deadline is not None else None
         with self._batches(self.step) as batches:
             while self.step < self.max_steps and not interrupted.is_set():
                 metrics = self._one_step(next(batches))
                 self._tell("on_step", metrics)
                 self._after_step(metrics)
-                if limit is not None and time.perf_counter() - self._started > 1.1 * limit:
-                    logger.warning(f"the time budget of {limit:.0f} s is used up after step {self.step}: stopping here")
-                    return
+                if self.step == refit_at:
+                    self._refit_time_budget()
 
     def _one_step(self, batch: list[tuple[Tensor, Tensor]]) -> dict[str, Any]:
         begin = time.perf_counter()
@@ -140,6 +143,7 @@ class Trainer:
             "loss": loss,
             "learning_rate": learning_rate,
             "grad_norm": grad_norm,
+            "max_steps": self.max_steps,
             "tokens_per_second": self.tokens_per_step / seconds,
             "seconds_left": (self.max_steps - self.step) * elapsed * self.tokens_per_step / self._tokens_seen,
         }
@@ -330,7 +334,7 @@ class Trainer:
         """Yield an iterator of steps' micro-batches, fetched ahead by threads if there are workers."""
         workers = self.settings.dataloader_num_workers
         if not workers:
-            yield (self._fetch(step) for step in range(first_step, self.max_steps))
+            yield map(self._fetch, itertools.count(first_step))
             return
         with ThreadPoolExecutor(max_workers=1) as pool:  # one thread keeps order; the queue is as deep as asked
             yield self._fetch_ahead(pool, first_step, workers)
@@ -339,12 +343,10 @@ class Trainer:
         self, pool: ThreadPoolExecutor, first_step: int, depth: int
     ) -> Iterator[list[tuple[Tensor, Tensor]]]:
         waiting: deque[Future[list[tuple[Tensor, Tensor]]]] = deque()
-        for step in range(first_step, self.max_steps):
+        for step in itertools.count(first_step):
             waiting.append(pool.submit(self._fetch, step))
             if len(waiting) > depth:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
     def _fetch(self, step: int) -> list[tuple[Tensor, Tensor]]:
         size = self.settings.batch_size
@@ -357,11 +359,13 @@ class Trainer:
     def _fit_time_budget(self, seconds: float) -> None:
         """Choose the number of steps that fits the budget, from a few measured steps that are then undone."""
         begin = time.perf_counter()
+        self._deadline = begin + seconds - _BUDGET_RESERVE_SECONDS
+        self._step_limit = self.settings.max_steps or 1 << 62
         weights = {name: tensor.clone() for name, tensor in self.model.weights().items()}
         optimizer_state = copy.deepcopy(self.optimizers.state_dict())
         callbacks, self.callbacks = self.callbacks, []
         times = []
-        for step in range(_CALIBRATION_STEPS + 1):
+        for step in range(_CALIBRATION_STEPS):
             one = time.perf_counter()
             self._one_step(self._fetch(step))
             times.append(time.perf_counter() - one)
@@ -376,9 +380,20 @@ class Trainer:
         self._recent.clear()
         self._tokens_seen = 0
         torch.manual_seed(self.config.system.seed)
-        left = seconds - (time.perf_counter() - begin) - evaluation - _BUDGET_RESERVE_SECONDS
-        cost = sorted(times[1:])[len(times[1:]) // 2] + evaluation / max(1, self.settings.eval_every)
-        self.max_steps = max(1, min(self.settings.max_steps or 1 << 62, int(left / cost)))
+        left = self._deadline - time.perf_counter() - evaluation
+        cost = sorted(times)[len(times) // 2] + evaluation / max(1, self.settings.eval_every)
+        self._set_max_steps(int(left / cost))
+
+    def _refit_time_budget(self) -> None:
+        """Correct the number of steps while the learning rate is still flat, so that nothing learned so far changes."""
+        if self.settings.lr_schedule == "cosine" or self._deadline is None:
+            return
+        now = time.perf_counter()
+        cost = (now - self._started) / self.step
+        self._set_max_steps(max(2 * self.step, self.step + int((self._deadline - now) / cost)))
+
+    def _set_max_steps(self, steps: int) -> None:
+        self.max_steps = max(1, min(self._step_limit, steps))
         self.settings.max_steps = self.max_steps
         self.config.save(self.paths.config)
 
