@@ -160,8 +160,24 @@ def load_model(
         model = _from_content(*_read_safetensors(path), path)
     else:
         model = _load_pt(path, config)
+    if model.tokenizer_json is None:
+        model.tokenizer_json = _neighbouring_tokenizer(path, model.config.vocab_size)
     target = resolve_device(str(device) if device is not None else "auto")
     return model.to(target).eval()
+
+
+def _neighbouring_tokenizer(path: Path, vocab_size: int) -> str | None:
+    """Return the tokenizer in the folder `tokenizer/` beside a model that holds none, if the model can use it."""
+    from llmbuilder.tokenizer import Tokenizer
+
+    folder = path.parent / "tokenizer"
+    if not (folder / "tokenizer.json").is_file():
+        return None
+    tokenizer = Tokenizer.from_pretrained(folder)
+    if len(tokenizer) > vocab_size:
+        return None
+    logger.warning(f"{path} holds no tokenizer: using the one beside it, {folder}")
+    return tokenizer.to_json()
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
