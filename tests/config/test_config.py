@@ -147,7 +147,9 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("path", "broken", "fixed"), BROKEN, ids=[f"{p}-{i}" for i, (p, _, _) in enumerate(BROKEN)])
-def test_broken_rules_are_named_and_fixed(path: str, broken: dict[str, object], fixed: dict[str, object] | None) -> None:
+def test_broken_rules_are_named_and_fixed(
+    path: str, broken: dict[str, object], fixed: dict[str, object] | None
+) -> None:
     config = lb.load_config(overrides=broken)  # loading never raises for rules
     valid, errors = validate_config(config)
     assert not valid

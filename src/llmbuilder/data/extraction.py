@@ -77,10 +77,13 @@ def decode_text(content: bytes, name: str) -> str:
         pass
     import charset_normalizer
 
-    best = charset_normalizer.from_bytes(content[: 1 << 20]).best()
+    matches = charset_normalizer.from_bytes(content[: 1 << 20])
+    best = matches.best()
     if best is None or _control_share(str(best)) > 0.02:
         raise DataError(f"{name}: it is a binary file, or text in an encoding that could not be recognised")
-    return _decode(content, best.encoding, name)
+    # Short texts fit several Latin code pages equally well; Windows-1252 is by far the commonest of them.
+    alike = {match.encoding for match in matches if match.chaos == best.chaos}
+    return _decode(content, "cp1252" if "cp1252" in alike else best.encoding, name)
 
 
 def _decode(content: bytes, encoding: str, name: str) -> str:

@@ -1,0 +1,165 @@
+"""Reading documents of every format, and what happens to those that cannot be read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from llmbuilder.data import DataLoader, Document, write_corpus
+from llmbuilder.data.corpus_files import iter_documents, iter_pieces, manifest_path
+from llmbuilder.errors import DataError
+from tests.data.documents import write_all, write_pdf
+
+
+def test_every_format_gives_its_text_and_metadata(tmp_path: Path) -> None:
+    expected = write_all(tmp_path)
+    documents = {d.format: d for d in DataLoader().load_directory(tmp_path)}
+    assert set(documents) == set(expected)
+    for name, text in expected.items():
+        assert text in " ".join(documents[name].text.split()), name
+        assert documents[name].metadata["characters"] == len(documents[name].text)
+        assert len(documents[name].checksum) == 64
+    assert documents["pdf"].title == "Lighthouse records"
+    assert documents["pdf"].metadata["pages"] == 4
+    assert documents["jsonl"].title == "row"
+
+
+def test_paged_documents_lose_furniture_and_broken_words(tmp_path: Path) -> None:
+    write_pdf(tmp_path / "report.pdf")
+    raw = DataLoader(clean_text=False).load_file(tmp_path / "report.pdf")[0].text
+    loader = DataLoader()
+    clean = loader.load_file(tmp_path / "report.pdf")[0].text
+    assert "Annual Report" in raw
+    assert "Page 2 of 4" in raw
+    assert "Annual Report" not in clean
+    assert "Page 2 of 4" not in clean
+    assert "the maintenance of tower number 2" in clean
+    assert clean.count("lighthouse keeper") == 32, "no line of the body is lost"
+    assert loader.report.cleaning["remove_page_furniture"] == 8
+    assert loader.report.cleaning["join_broken_words"] == 4
+
+
+def test_order_hidden_files_and_subfolders(tmp_path: Path) -> None:
+    for name in ("b.txt", "a/z.txt", "a/.hidden.txt", ".git/config.txt", "c.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"text of {name}")
+    sources = [Path(d.source).relative_to(tmp_path).as_posix() for d in DataLoader().load_directory(tmp_path)]
+    assert sources == ["a/z.txt", "b.txt", "c.txt"]
+
+
+def test_duplicates_are_removed_and_named(tmp_path: Path) -> None:
+    for name, text in (("a", "Same  text"), ("b", "same text\n"), ("c", "other")):
+        (tmp_path / f"{name}.txt").write_text(text)
+    loader = DataLoader()
+    assert len(loader.load_directory(tmp_path)) == 2
+    assert loader.report.duplicates == [{"source": str(tmp_path / "b.txt"), "of": str(tmp_path / "a.txt")}]
+    assert len(DataLoader(remove_duplicates=False).load_directory(tmp_path)) == 3
+
+
+def test_one_bad_file_is_reported_and_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "good.txt").write_text("good text")
+    (tmp_path / "bad.pdf").write_bytes(b"%PDF-1.4 this is no PDF")
+    (tmp_path / "binary.txt").write_bytes(bytes(range(256)) * 20)
+    (tmp_path / "empty.txt").write_text("  \n")
+    (tmp_path / "picture.xyz").write_text("?")
+    loader = DataLoader()
+    assert [d.text for d in loader.load_directory(tmp_path)] == ["good text"]
+    reasons = {Path(item["source"]).name: item["reason"] for item in loader.report.skipped}
+    assert reasons["bad.pdf"].startswith("cannot be read as pdf: ")
+    assert reasons["binary.txt"] == "it is a binary file, not text"
+    assert reasons["empty.txt"] == "no text in it"
+    assert reasons["picture.xyz"] == "unsupported format '.xyz'"
+    assert "bad.pdf" in caplog.text
+
+
+def test_nothing_to_read_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such folder"):
+        DataLoader().load_directory(tmp_path / "absent")
+    with pytest.raises(DataError, match="is empty: put documents there"):
+        DataLoader().load_directory(tmp_path)
+    (tmp_path / "bad.pdf").write_bytes(b"garbage")
+    with pytest.raises(DataError, match=r"none of the 1 file\(s\).*bad.pdf"):
+        DataLoader().load_directory(tmp_path)
+    with pytest.raises(DataError, match="cannot be read as pdf"):
+        DataLoader().load_file(tmp_path / "bad.pdf")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_encodings_are_detected(tmp_path: Path, encoding: str) -> None:
+    text = "Grüße aus Köln: naïve café, élève, où ça? Über allen Gipfeln ist Ruh. " * 5
+    (tmp_path / "a.txt").write_bytes(text.encode(encoding))
+    assert DataLoader().load_file(tmp_path / "a.txt")[0].text.strip() == text.strip()
+
+
+def test_tables_find_their_text_column(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id;note\n1;a long note about ships\n2;another long note\n")
+    assert [d.text for d in DataLoader().load_file(tmp_path / "a.csv")] == [
+        "a long note about ships",
+        "another long note",
+    ]
+    with pytest.raises(DataError, match="no column 'x'; its columns are id, note"):
+        DataLoader(text_column="x").load_file(tmp_path / "a.csv")
+    (tmp_path / "b.jsonl").write_text('{"text": "fine"}\n{broken\n')
+    with pytest.raises(DataError, match="line 2 is not JSON"):
+        DataLoader().load_file(tmp_path / "b.jsonl")
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".jsonl", ".parquet"])
+def test_corpus_files_round_trip(tmp_path: Path, suffix: str) -> None:
+    texts = ["first\ndocument", "second <|endoftext|> one", "third\n\nwith blank"]
+    path = tmp_path / f"corpus{suffix}"
+    manifest = write_corpus([Document(text, f"s{n}") for n, text in enumerate(texts)], path)
+    expected = [text.replace("<|endoftext|>", "") if suffix == ".txt" else text for text in texts]
+    assert [d.text.rstrip("\n") for d in iter_documents(path)] == expected
+    assert manifest["documents"] == 3
+    assert [s["source"] for s in json.loads(manifest_path(path).read_text())["sources"]] == ["s0", "s1", "s2"]
+
+
+def test_an_earlier_corpus_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "data.txt"
+    path.write_text("precious")
+    write_corpus([Document("new")], path)
+    assert (tmp_path / "data.1.txt").read_text() == "precious"
+    assert path.read_text() == "new\n"
+    assert "kept as" in caplog.text
+    write_corpus([Document("newer")], path, overwrite=True)
+    assert sorted(p.name for p in tmp_path.glob("*.txt")) == ["data.1.txt", "data.txt"]
+
+
+def test_a_failing_source_leaves_the_earlier_corpus(tmp_path: Path) -> None:
+    path = tmp_path / "data.txt"
+    path.write_text("precious")
+
+    def documents():
+        yield Document("one")
+        raise DataError("the disk was pulled out")
+
+    with pytest.raises(DataError):
+        write_corpus(documents(), path, overwrite=True)
+    assert path.read_text() == "precious"
+
+
+def test_large_files_stream_in_pieces_that_join_exactly(tmp_path: Path, prose: str) -> None:
+    path = tmp_path / "big.txt"
+    text = prose * 200
+    assert len(text) > 4 << 20
+    path.write_text(text + "\n<|endoftext|>\nsmall")
+    pieces = list(iter_pieces(path))
+    assert len(pieces) > 3
+    assert [ends for _, ends in pieces] == [False] * (len(pieces) - 2) + [True, True]
+    assert "".join(t for t, _ in pieces[:-1]).rstrip("\n") == text.rstrip("\n")
+    assert pieces[-1] == ("small", True)
+
+
+def test_binary_and_empty_corpora_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "binary.txt").write_bytes(b"\0\1\2" * 100)
+    (tmp_path / "empty.txt").write_text("\n \n")
+    (tmp_path / "latin.txt").write_bytes("é".encode("latin-1") * 10)
+    with pytest.raises(DataError, match="binary file, not text"):
+        list(iter_pieces(tmp_path / "binary.txt"))
+    with pytest.raises(DataError, match="holds no text"):
+        list(iter_pieces(tmp_path / "empty.txt"))
+    with pytest.raises(DataError, match=r"not UTF-8.*llmbuilder data load"):
+        list(iter_pieces(tmp_path / "latin.txt"))

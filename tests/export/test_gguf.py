@@ -1,0 +1,174 @@
+"""GGUF files, each opened in a real llama.cpp."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gguf
+import pytest
+import torch
+
+from llmbuilder.config import ModelConfig
+from llmbuilder.errors import ExportError
+from llmbuilder.export import QUANTIZATIONS, export_gguf, export_huggingface, verify_gguf
+from llmbuilder.export.verification import ask_llamacpp
+from llmbuilder.model import LanguageModel, build_model, load_model, save_model
+from llmbuilder.tokenizer import Tokenizer, train_tokenizer
+
+# Accents, code, emoji, runs of white space, digits, contractions, other scripts, a spelled special token.
+PROBES = [
+    "Naïve café, déjà vu – “quoted” text, Ångström; don't, we'll, I'm.",
+    "def f(x):\n    return x ** 2  # comment\n\n\tif x:\n\t\tpass",
+    "emoji 🙂👩‍👩‍👧 and 日本語 and Ελληνικά and עברית",
+    "  spaces   and\n\n\nnewlines \t tabs   ",
+    "12345 3.14159 1,000,000 <|endoftext|> literal",
+]
+SHAPES = {
+    "gpt2": {"model_type": "gpt"},
+    "gpt2-no-bias-untied": {"model_type": "gpt", "bias": False, "tie_embeddings": False},
+    "llama-grouped": {"model_type": "llama", "num_key_value_heads": 2},
+    "qwen3-untied": {"model_type": "llama", "qk_norm": True, "tie_embeddings": False, "norm_eps": 1e-6},
+}
+
+
+def randomized(name: str, vocab_size: int, width: int = 64) -> LanguageModel:
+    base = {"vocab_size": vocab_size, "num_layers": 2, "num_heads": 4, "embedding_dim": width, "max_seq_length": 160}
+    model = build_model(ModelConfig(**{**base, "dropout": 0.0, **SHAPES[name]}))
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.copy_(0.15 * noise if parameter.dim() > 1 else 1 + 0.2 * noise)
+    return model.eval()
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_float32_equals_ours_in_llamacpp(tmp_path: Path, name: str, bpe: Tokenizer) -> None:
+    model = randomized(name, len(bpe) + 20)  # padding of the vocabulary is cut off
+    export_gguf(model, tmp_path / "model.gguf", "f32", tokenizer=bpe)
+    found = verify_gguf(tmp_path / "model.gguf", model, PROBES, tokenizer=bpe)
+    assert found.equal_tokenizations == found.texts == len(PROBES)
+    assert found.equal_tokens == found.greedy_tokens
+    assert found.top_token_agreement == 1.0
+    # llama.cpp looks GELU up in a float16 table; the Llama family has no such step.
+    assert found.max_difference < (1e-2 if name.startswith("gpt2") else 1e-4)
+    assert found.mean_kl_divergence < 1e-5
+
+
+def test_trained_model_continues_alike_and_survives_q8_0(tmp_path: Path, trained_run: Path) -> None:
+    model = load_model(trained_run, "cpu")
+    export_gguf(trained_run, tmp_path / "f32.gguf", "f32")
+    exact = verify_gguf(tmp_path / "f32.gguf", model, [*PROBES, "The assert statement", "class Meta:\n"])
+    assert exact.greedy_tokens > 64 * 4
+    assert exact.equal_tokens == exact.greedy_tokens
+    assert exact.equal_tokenizations == exact.texts
+    export_gguf(trained_run, tmp_path / "q8_0.gguf", "q8_0")
+    coarse = verify_gguf(tmp_path / "q8_0.gguf", model, PROBES)
+    assert 0 < coarse.mean_kl_divergence < 0.01
+
+
+@pytest.mark.parametrize("quantization", QUANTIZATIONS)
+def test_every_type_opens_and_predicts_alike(tmp_path: Path, trained_run: Path, quantization: str) -> None:
+    result = export_gguf(trained_run, tmp_path / "m.gguf", quantization)
+    found = verify_gguf(tmp_path / "m.gguf", load_model(trained_run, "cpu"), PROBES[:2], greedy_tokens=8)
+    limits = {"f32": 1e-5, "f16": 1e-4, "bf16": 1e-3, "q8_0": 0.01}
+    assert found.mean_kl_divergence < limits.get(quantization, 0.5)
+    assert result.bytes == (tmp_path / "m.gguf").stat().st_size
+    assert sum(result.tensors.values()) == len(gguf.GGUFReader(tmp_path / "m.gguf").tensors)
+
+
+def test_sizes_follow_the_type(tmp_path: Path, trained_run: Path) -> None:
+    sizes = [export_gguf(trained_run, tmp_path / f"{q}.gguf", q).bytes for q in ("f32", "f16", "q8_0", "q4_0")]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_rows_that_cannot_be_quantized_are_listed(tmp_path: Path, bpe: Tokenizer) -> None:
+    model = randomized("llama-grouped", len(bpe), width=48)
+    result = export_gguf(model, tmp_path / "m.gguf", "q4_0", tokenizer=bpe)
+    assert "no multiple of 32" in result.fallbacks["blk.0.attn_q.weight"]
+    assert "blk.0.ffn_down.weight" not in result.fallbacks, "its rows of 128 are"
+    assert verify_gguf(tmp_path / "m.gguf", model, PROBES[:1], tokenizer=bpe, greedy_tokens=4).positions > 0
+
+
+@pytest.mark.parametrize("end_of_text", ["<|endoftext|>", None])
+def test_character_tokenizers_export(tmp_path: Path, end_of_text: str | None) -> None:
+    text = "Hello é日🙂 \\ \\n\n\t' \" <|endoftext|> | and more"
+    tokenizer = Tokenizer.from_characters(sorted(set(text)), end_of_text=end_of_text)
+    model = randomized("qwen3-untied", len(tokenizer))
+    export_gguf(model, tmp_path / "m.gguf", "f32", tokenizer=tokenizer)
+    found = verify_gguf(tmp_path / "m.gguf", model, [text, "Hello"], tokenizer=tokenizer)
+    assert found.equal_tokenizations == 2
+    assert found.equal_tokens == found.greedy_tokens > 0
+
+
+def test_gpt2_vocabulary_exports(tmp_path: Path, topics: list[str]) -> None:
+    from tests.tokenizer.test_tokenizer import gpt2_files
+
+    tokenizer = Tokenizer.from_pretrained(gpt2_files())
+    model = randomized("gpt2", 50304, width=32)
+    export_gguf(model, tmp_path / "m.gguf", "f16", tokenizer=tokenizer)
+    answer, _ = ask_llamacpp({"model": str(tmp_path / "m.gguf"), "context": 160, "threads": 2, "greedy": [],
+                              "predict": [], "anchor": 0, "tokenize": [*PROBES, *topics[:10]]})  # fmt: skip
+    assert answer["vocab_size"] == 50257
+    assert answer["tokens"] == tokenizer.encode_batch([*PROBES, *topics[:10]])
+
+
+@pytest.mark.parametrize("algorithm", ["unigram", "wordpiece"])
+def test_tokenizers_without_a_form_are_refused(tmp_path: Path, topics: list[str], algorithm: str) -> None:
+    tokenizer = train_tokenizer(topics, algorithm=algorithm, vocab_size=500)
+    with pytest.raises(ExportError, match=f"a {algorithm} tokenizer has no form in GGUF"):
+        export_gguf(randomized("gpt2", 512), tmp_path / "m.gguf", tokenizer=tokenizer)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_exact_gelu_is_approximated_and_said_so(tmp_path: Path, bpe: Tokenizer) -> None:
+    model = build_model(
+        ModelConfig(vocab_size=512, num_layers=2, num_heads=2, embedding_dim=32, max_seq_length=64, activation="gelu")
+    )
+    note = export_gguf(model, tmp_path / "m.gguf", "f32", tokenizer=bpe).notes[0]
+    assert "exact GELU" in note
+    assert "logits change by at most" in note
+
+
+def test_refusals(tmp_path: Path, trained_run: Path, bpe: Tokenizer) -> None:
+    with pytest.raises(ExportError, match="unknown quantization 'q3'"):
+        export_gguf(trained_run, tmp_path / "m.gguf", "q3")
+    (tmp_path / "m.gguf").write_text("precious")
+    with pytest.raises(ExportError, match=r"already exists.*--overwrite"):
+        export_gguf(trained_run, tmp_path / "m.gguf")
+    assert (tmp_path / "m.gguf").read_text() == "precious"
+    with pytest.raises(ExportError, match="holds no tokenizer"):
+        export_gguf(randomized("gpt2", 512), tmp_path / "n.gguf")
+    with pytest.raises(ExportError, match="512 tokens, the model knows 100"):
+        export_gguf(randomized("gpt2", 100), tmp_path / "n.gguf", tokenizer=bpe)
+
+
+def test_a_file_that_llamacpp_cannot_open_is_reported(tmp_path: Path, trained_run: Path) -> None:
+    export_gguf(trained_run, tmp_path / "m.gguf")
+    content = (tmp_path / "m.gguf").read_bytes()
+    (tmp_path / "m.gguf").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ExportError, match="llama.cpp cannot use"):
+        verify_gguf(tmp_path / "m.gguf", load_model(trained_run, "cpu"), ["text"])
+
+
+def test_hugging_face_export_generates_alike(tmp_path: Path, trained_run: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    import llmbuilder as lb
+
+    export_huggingface(trained_run, tmp_path / "hf")
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "hf", dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "hf")
+    inputs = tokenizer("The assert statement", return_tensors="pt")
+    output = theirs.generate(inputs["input_ids"], max_new_tokens=40, do_sample=False)
+    ours = lb.generate_text(trained_run, prompt="The assert statement", max_new_tokens=40, do_sample=False)
+    assert tokenizer.decode(output[0], skip_special_tokens=True) == ours
+    with pytest.raises(ExportError, match="already exists"):
+        export_huggingface(trained_run, tmp_path / "hf")
+    with pytest.raises(ExportError, match="names a file"):
+        export_huggingface(trained_run, tmp_path / "x.pt")
+
+
+def test_safetensors_exports_too(tmp_path: Path, trained_run: Path) -> None:
+    save_model(load_model(trained_run), tmp_path / "m.safetensors")
+    assert export_gguf(tmp_path / "m.safetensors", tmp_path / "m.gguf").architecture == "qwen3"

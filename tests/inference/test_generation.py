@@ -1,0 +1,173 @@
+"""Generation: cached equals uncached, streams equal whole texts, samplers filter as defined."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import llmbuilder as lb
+from llmbuilder.config import ModelConfig
+from llmbuilder.errors import ConfigError, GenerationError, TokenizerError
+from llmbuilder.inference import GenerationConfig, Generator, generate_text, stream_text
+from llmbuilder.inference.sampling import filter_logits, next_tokens, penalize_repetition
+from llmbuilder.model import LanguageModel, build_model, save_model
+from llmbuilder.tokenizer import Tokenizer
+
+
+@pytest.fixture(scope="module", params=["gpt", "llama"])
+def model(request: pytest.FixtureRequest) -> LanguageModel:
+    config = ModelConfig(model_type=request.param, vocab_size=530, num_layers=2, num_heads=2, embedding_dim=32,
+                         max_seq_length=48, dropout=0.0)  # fmt: skip
+    built = build_model(config)
+    torch.manual_seed(0)
+    for parameter in built.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return built.eval()
+
+
+PROMPTS = ["The", "A somewhat longer prompt, of many words", "x" * 200]
+
+
+@pytest.mark.parametrize("sample", [False, True])
+def test_cached_equals_uncached_also_beyond_the_window(model: LanguageModel, bpe: Tokenizer, sample: bool) -> None:
+    config = GenerationConfig(do_sample=sample, max_new_tokens=70, num_samples=2, seed=3, stop_at_eos=False)
+    cached = Generator(model, bpe).generate(PROMPTS, config)
+    assert cached == Generator(model, bpe, use_cache=False).generate(PROMPTS, config)
+    assert [len(samples) for samples in cached] == [2, 2, 2]
+    assert (cached[0][0] != cached[0][1]) is sample
+
+
+def test_a_batch_gives_what_single_prompts_give(model: LanguageModel, bpe: Tokenizer) -> None:
+    config = GenerationConfig(do_sample=False, max_new_tokens=20, stop_at_eos=False)
+    together = Generator(model, bpe).generate(PROMPTS[:2], config)
+    alone = [Generator(model, bpe).generate([prompt], config)[0] for prompt in PROMPTS[:2]]
+    assert together == alone
+
+
+def test_greedy_follows_the_logits(model: LanguageModel, bpe: Tokenizer) -> None:
+    tokens = bpe.encode("The")
+    for _ in range(10):
+        with torch.no_grad():
+            tokens.append(int(model(torch.tensor([tokens]))[0][0, -1, : len(bpe)].argmax()))
+    config = GenerationConfig(do_sample=False, max_new_tokens=10, stop_at_eos=False)
+    assert generate_text(model, bpe, "The", config=config) == bpe.decode(tokens)
+
+
+def test_seeds_repeat_and_streams_join(model: LanguageModel, bpe: Tokenizer) -> None:
+    whole = generate_text(model, bpe, "The", max_new_tokens=40, seed=5)
+    assert whole == generate_text(model, bpe, "The", max_new_tokens=40, seed=5)
+    pieces = list(stream_text(model, bpe, "The", max_new_tokens=40, seed=5))
+    assert "The" + "".join(pieces) == whole
+    assert all("\ufffd" not in piece for piece in pieces[:-1]), "no half characters"
+
+
+def test_shapes_of_the_answer(model: LanguageModel, bpe: Tokenizer) -> None:
+    assert isinstance(generate_text(model, bpe, "a", max_new_tokens=3), str)
+    several = generate_text(model, bpe, ["a", "b"], max_new_tokens=3, num_samples=2)
+    assert [[text[0] for text in texts] for texts in several] == [["a", "a"], ["b", "b"]]
+    assert generate_text(model, bpe, "", max_new_tokens=3) is not None
+
+
+def test_stop_strings_end_the_text_before_them(model: LanguageModel, bpe: Tokenizer) -> None:
+    config = {"max_new_tokens": 60, "seed": 1, "stop_at_eos": False}
+    whole = generate_text(model, bpe, "The", **config)[3:]
+    stop = whole[10:13]
+    expected = whole[: whole.index(stop)]
+    assert generate_text(model, bpe, "The", stop=[stop], **config) == "The" + expected
+    assert "".join(stream_text(model, bpe, "The", stop=[stop], **config)) == expected
+
+
+def test_generation_ends_at_end_of_text(bpe: Tokenizer, model: LanguageModel) -> None:
+    end = bpe.end_of_text_id
+
+    class Ends(torch.nn.Module):
+        def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+            logits = torch.zeros(*hidden.shape[:-1], 530)
+            logits[..., end] = 9.0
+            return logits
+
+        weight = torch.zeros(1)
+
+    head, model.lm_head = model.lm_head, Ends()  # type: ignore[assignment]
+    try:
+        assert generate_text(model, bpe, "The", do_sample=False) == "The"
+    finally:
+        model.lm_head = head
+
+
+def test_a_prompt_longer_than_the_context_is_said(
+    model: LanguageModel, bpe: Tokenizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    generate_text(model, bpe, "word " * 100, max_new_tokens=2)
+    assert "more than the model's context of 48: only its last 48 are seen" in caplog.text
+
+
+def test_mismatched_tokenizers_are_refused(model: LanguageModel) -> None:
+    large = Tokenizer.from_characters([chr(n) for n in range(0x4E00, 0x4E00 + 600)])
+    with pytest.raises(TokenizerError, match="601 tokens but the model knows 530"):
+        generate_text(model, large, "一")
+    with pytest.raises(TokenizerError, match="holds no tokenizer"):
+        generate_text(model, None, "x")
+
+
+def test_another_tokenizer_than_the_models_own_is_said(
+    tmp_path: Path, model: LanguageModel, bpe: Tokenizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_model(model, tmp_path / "model.pt", tokenizer=bpe)
+    other = Tokenizer.from_characters("The abc")
+    lb.generate_text(tmp_path / "model.pt", other, "The", max_new_tokens=2)
+    assert "not the tokenizer the model was trained with" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("settings_given", "error", "message"),
+    [
+        ({"temperature": 0.0}, GenerationError, "temperature"),
+        ({"top_p": 3.0}, GenerationError, "top_p"),
+        ({"max_new_tokens": 0}, GenerationError, "max_new_tokens"),
+        ({"temprature": 1.0}, ConfigError, "did you mean 'temperature'"),
+        ({"top_k": "many"}, ConfigError, "top_k"),
+    ],
+)
+def test_wrong_settings(
+    model: LanguageModel, bpe: Tokenizer, settings_given: dict, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        generate_text(model, bpe, "The", **settings_given)
+
+
+LOGITS = st.lists(st.floats(-20, 20), min_size=2, max_size=30)
+
+
+@settings(deadline=None)
+@given(LOGITS, st.integers(1, 40), st.floats(0.05, 1.0), st.floats(0.01, 1.0))
+def test_filters_keep_what_they_promise(values: list[float], k: int, p: float, min_p: float) -> None:
+    logits = torch.tensor([values])
+    probabilities = logits.softmax(-1)[0]
+    by_k = filter_logits(logits, GenerationConfig(top_k=k))[0] > float("-inf")
+    assert int(by_k.sum()) >= min(k, len(values))
+    assert logits[0][by_k].min() >= logits[0].sort(descending=True).values[min(k, len(values)) - 1]
+    by_p = filter_logits(logits, GenerationConfig(top_k=None, top_p=p))[0] > float("-inf")
+    assert probabilities[by_p].sum() >= p - 1e-5
+    assert probabilities[by_p].sum() - probabilities[by_p].min() < p + 1e-5, "one token less would not reach it"
+    by_min = filter_logits(logits, GenerationConfig(top_k=None, min_p=min_p))[0] > float("-inf")
+    assert torch.equal(by_min, probabilities >= min_p * probabilities.max())
+    assert by_k[logits.argmax()] and by_p[logits.argmax()] and by_min[logits.argmax()]
+
+
+def test_repetition_penalty_moves_seen_tokens_only() -> None:
+    logits = torch.tensor([[2.0, -2.0, 1.0]])
+    assert penalize_repetition(logits, [[0, 1, 0]], 2.0).tolist() == [[1.0, -4.0, 1.0]]
+    assert logits.tolist() == [[2.0, -2.0, 1.0]]
+
+
+def test_rows_draw_independently() -> None:
+    logits = torch.zeros(2, 50)
+    config = GenerationConfig(top_k=None)
+    both = next_tokens(logits, [[], []], config, [torch.Generator().manual_seed(s) for s in (1, 2)])
+    single = next_tokens(logits[:1], [[]], config, [torch.Generator().manual_seed(2)])
+    assert both[1] == single[0]

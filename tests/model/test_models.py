@@ -1,0 +1,169 @@
+"""Models: the formulas against transformers and a nanoGPT written anew, sizes, caches, meta construction."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import llmbuilder as lb
+from llmbuilder.config import Config, ModelConfig
+from llmbuilder.config.sizes import count_parameters
+from llmbuilder.errors import ConfigError
+from llmbuilder.model import GPTModel, KeyValueCache, LlamaModel, build_model, load_model, save_model
+
+SHAPES = {
+    "gpt2": {"model_type": "gpt"},
+    "gpt2-exact-gelu": {"model_type": "gpt", "activation": "gelu"},
+    "gpt2-no-bias": {"model_type": "gpt", "bias": False},
+    "gpt2-untied": {"model_type": "gpt", "tie_embeddings": False},
+    "gpt2-inner": {"model_type": "gpt", "intermediate_size": 96},
+    "llama": {"model_type": "llama", "tie_embeddings": False},
+    "llama-grouped": {"model_type": "llama", "num_key_value_heads": 2},
+    "llama-head-dim": {"model_type": "llama", "head_dim": 24},
+    "qwen3": {"model_type": "llama", "qk_norm": True, "norm_eps": 1e-6},
+    "qwen3-grouped-untied": {
+        "model_type": "llama", "qk_norm": True, "num_key_value_heads": 1, "tie_embeddings": False, "rope_theta": 5e5,
+    },
+}  # fmt: skip
+
+
+def shape(name: str) -> ModelConfig:
+    base = {
+        "vocab_size": 300,
+        "num_layers": 3,
+        "num_heads": 4,
+        "embedding_dim": 64,
+        "max_seq_length": 48,
+        "dropout": 0.0,
+    }
+    return ModelConfig(**{**base, **SHAPES[name]})
+
+
+def randomized(name: str) -> LlamaModel | GPTModel:
+    """A model whose every parameter matters: nothing is zero or one."""
+    model = build_model(shape(name), seed=1)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.copy_(0.15 * noise if parameter.dim() > 1 else 1 + 0.2 * noise)
+    return model.eval()  # type: ignore[return-value]
+
+
+@pytest.fixture
+def tokens() -> Tensor:
+    return torch.randint(300, (3, 48), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@torch.no_grad()
+def test_logits_equal_transformers(tmp_path: Path, name: str, tokens: Tensor) -> None:
+    from transformers import AutoModelForCausalLM
+
+    model = randomized(name)
+    save_model(model, tmp_path / "hf")
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "hf", dtype=torch.float32).eval()
+    expected = {"gpt2": "GPT2LMHeadModel", "llama": "LlamaForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+    assert type(theirs).__name__ == expected[name.split("-")[0]]
+    assert (model(tokens)[0] - theirs(tokens).logits).abs().max() < 1e-5
+    ours_again = load_model(tmp_path / "hf", "cpu")
+    assert (model(tokens)[0] - ours_again(tokens)[0]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_gradients_reach_every_parameter_and_sizes_are_exact(name: str, tokens: Tensor) -> None:
+    model = randomized(name).train()
+    loss = model(tokens[:, :-1], tokens[:, 1:])[1]
+    assert loss is not None
+    loss.backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+    assert model.num_parameters() == count_parameters(model.config)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@torch.no_grad()
+def test_cache_gives_the_same_logits(name: str, tokens: Tensor) -> None:
+    model = randomized(name)
+    expected = model(tokens)[0]
+    cache = KeyValueCache(model.config, batch_size=3)
+    parts = [model.hidden_states(tokens[:, :7], cache)]
+    parts += [model.hidden_states(tokens[:, i : i + 1], cache, torch.full((3, 1), i)) for i in range(7, 48)]
+    assert (model.lm_head(torch.cat(parts, dim=1)) - expected).abs().max() < 1e-4
+
+
+@torch.no_grad()
+def test_cache_rows_may_stand_at_different_places(tokens: Tensor) -> None:
+    model = randomized("qwen3")
+    lengths = [5, 9, 2]
+    cache = KeyValueCache(model.config, batch_size=3)
+    padded = tokens[:, :9].clone()
+    for row, length in enumerate(lengths):
+        padded[row, length:] = 0
+    model.hidden_states(padded, cache)
+    places = torch.tensor([[length] for length in lengths])
+    step = model.lm_head(model.hidden_states(tokens.gather(1, places), cache, places))[:, 0]
+    for row, length in enumerate(lengths):
+        alone = model(tokens[row : row + 1, : length + 1])[0][0, -1]
+        assert (step[row] - alone).abs().max() < 1e-4
+
+
+def test_a_fresh_model_predicts_nothing_yet(tokens: Tensor) -> None:
+    for name in ("gpt2", "llama", "qwen3"):
+        loss = build_model(shape(name))(tokens[:, :-1], tokens[:, 1:])[1]
+        assert loss.item() == pytest.approx(torch.tensor(300.0).log().item(), abs=0.15)
+
+
+def test_gpt2_initialisation_as_in_the_paper() -> None:
+    model = build_model(ModelConfig(vocab_size=2000, num_layers=4, num_heads=4, embedding_dim=256))
+    block = model.transformer["h"][0]  # type: ignore[index]
+    assert block.attn.c_attn.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert block.attn.c_proj.weight.std().item() == pytest.approx(0.02 / 8**0.5, rel=0.05)
+    assert block.mlp.c_fc.bias.abs().sum() == 0
+
+
+def test_seed_comes_from_the_whole_configuration() -> None:
+    def first_weight(seed: int) -> Tensor:
+        config = lb.load_config(preset="tiny", overrides={"system.seed": seed})
+        return build_model(config.model).embedding.weight
+
+    before = torch.get_rng_state()
+    assert torch.equal(first_weight(1), first_weight(1))
+    assert not torch.equal(first_weight(1), first_weight(2))
+    assert torch.equal(before, torch.get_rng_state()), "the global random state is left alone"
+
+
+def test_meta_construction_takes_no_memory() -> None:
+    config = ModelConfig(num_layers=80, num_heads=64, embedding_dim=8192, vocab_size=128000, model_type="llama")
+    model = build_model(config, device="meta")
+    assert model.device.type == "meta"
+    assert model.num_parameters() == count_parameters(config) > 50e9
+
+
+def test_estimates_grow_with_the_model() -> None:
+    small, large = build_model(shape("llama")), build_model(shape("llama").model_copy(update={"num_layers": 6}))
+    assert 0 < small.flops_per_token() < large.flops_per_token()
+    assert 4 * small.num_parameters() < small.memory_bytes() < large.memory_bytes()
+    multiplied = small.num_parameters() - small.embedding.weight.numel()  # a lookup multiplies nothing
+    assert small.flops_per_token(1) == pytest.approx(6 * multiplied, rel=0.01)
+
+
+def test_shapes_that_cannot_be_built_say_why() -> None:
+    with pytest.raises(ConfigError, match=r"embedding_dim \(770\) is not divisible by model.num_heads \(12\)"):
+        GPTModel(ModelConfig(embedding_dim=770))
+    with pytest.raises(ConfigError, match="num_key_value_heads"):
+        build_model(Config(model=ModelConfig(model_type="llama", num_key_value_heads=5)))
+
+
+def test_sequences_longer_than_the_context_are_refused() -> None:
+    with pytest.raises(ConfigError, match="49 tokens do not fit model.max_seq_length"):
+        build_model(shape("gpt2"))(torch.zeros(1, 49, dtype=torch.long))
+
+
+def test_ignored_targets_do_not_count(tokens: Tensor) -> None:
+    model = randomized("llama")
+    targets = tokens.clone()
+    targets[:, 10:] = -100
+    assert torch.allclose(model(tokens, targets)[1], model(tokens[:, :10], tokens[:, :10])[1], atol=1e-6)
