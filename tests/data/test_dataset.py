@@ -137,7 +137,7 @@ def test_folders_of_documents_work_directly(tmp_path: Path, bpe: Tokenizer, pros
 
 
 def test_large_vocabularies_use_wider_tokens(tmp_path: Path) -> None:
-    tokenizer = Tokenizer.from_characters([chr(c) for c in range(0x4E00, 0x4E00 + 20000)] + [chr(c) for c in range(0x20000, 0x20000 + 50000)])  # fmt: skip  # noqa: E501
+    tokenizer = Tokenizer.from_characters([chr(c) for c in range(0x4E00, 0x4E00 + 20000)] + [chr(c) for c in range(0x20000, 0x20000 + 50000)])  # fmt: skip
     dataset = TextDataset([chr(0x20000 + 49999) * 50], 8, tokenizer=tokenizer).prepare()
     assert dataset.info.dtype == "uint32"
     assert int(dataset.train.tokens[0]) == 69999

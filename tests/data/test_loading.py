@@ -108,13 +108,26 @@ def test_tables_find_their_text_column(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".txt", ".jsonl", ".parquet"])
 def test_corpus_files_round_trip(tmp_path: Path, suffix: str) -> None:
-    texts = ["first\ndocument", "second <|endoftext|> one", "third\n\nwith blank"]
+    texts = ["first\ndocument", "second\nof them", "third\n\nwith blank"]
     path = tmp_path / f"corpus{suffix}"
     manifest = write_corpus([Document(text, f"s{n}") for n, text in enumerate(texts)], path)
-    expected = [text.replace("<|endoftext|>", "") if suffix == ".txt" else text for text in texts]
-    assert [d.text.rstrip("\n") for d in iter_documents(path)] == expected
+    assert [d.text.rstrip("\n") for d in iter_documents(path)] == texts
     assert manifest["documents"] == 3
     assert [s["source"] for s in json.loads(manifest_path(path).read_text())["sources"]] == ["s0", "s1", "s2"]
+
+
+@pytest.mark.parametrize("separator", ["\n<|endoftext|>\n", "<|endoftext|>", "\r\n<|endoftext|>\r\n", "\n\x1e\n"])
+def test_separators_of_other_programs_are_read(tmp_path: Path, separator: str) -> None:
+    (tmp_path / "a.txt").write_bytes(separator.join(["one\ntwo", "three"]).encode())
+    assert [d.text for d in iter_documents(tmp_path / "a.txt")] == ["one\ntwo", "three"]
+
+
+def test_a_written_corpus_tokenizes_with_tiktoken(tmp_path: Path) -> None:
+    """tiktoken refuses text that spells a special token, so a corpus must not."""
+    write_corpus([Document("one <|endoftext|> a"), Document("two \x1e b")], tmp_path / "a.txt")
+    content = (tmp_path / "a.txt").read_text()
+    assert "<|endoftext|>" not in content
+    assert [d.text.rstrip("\n") for d in iter_documents(tmp_path / "a.txt")] == ["one \n a", "two \n b"]
 
 
 def test_an_earlier_corpus_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -62,7 +62,19 @@ def test_seeds_repeat_and_streams_join(model: LanguageModel, bpe: Tokenizer) -> 
     assert whole == generate_text(model, bpe, "The", max_new_tokens=40, seed=5)
     pieces = list(stream_text(model, bpe, "The", max_new_tokens=40, seed=5))
     assert "The" + "".join(pieces) == whole
-    assert all("\ufffd" not in piece for piece in pieces[:-1]), "no half characters"
+
+
+def test_streams_never_show_half_a_character(bpe: Tokenizer) -> None:
+    from llmbuilder.inference.generation import _StoppingText
+
+    text = _StoppingText(bpe, ["STOP"])
+    pieces = []
+    for token in bpe.encode("é🙂日本 S ST end"):
+        text.add(token)
+        pieces.append(text.take())
+    pieces.append(text.take(everything=True))
+    assert "".join(pieces) == "é🙂日本 S ST end"
+    assert not any("\ufffd" in piece for piece in pieces)
 
 
 def test_shapes_of_the_answer(model: LanguageModel, bpe: Tokenizer) -> None:

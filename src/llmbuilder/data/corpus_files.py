@@ -1,6 +1,8 @@
 """Corpora on disk: one text file, JSON Lines or Parquet.
 
-In a text file documents are separated by a line `<|endoftext|>`; JSON Lines and Parquet keep the metadata.
+In a text file documents are separated by a line that holds only U+001E, ASCII's record separator: other programs
+tokenize such a file without complaint, which they do not when it spells a special token. Files that others
+separated by `<|endoftext|>` are read too. JSON Lines and Parquet keep the metadata.
 Beside each corpus stands `NAME.manifest.json`: where every document came from and what was left out.
 """
 
@@ -21,7 +23,8 @@ from llmbuilder.tokenizer import END_OF_TEXT
 
 logger = logging.getLogger("llmbuilder")
 CORPUS_SUFFIXES = (".txt", ".jsonl", ".parquet")
-_SEPARATOR = re.compile(r"\r?\n?" + re.escape(END_OF_TEXT) + r"\r?\n?")
+_RECORD_SEPARATOR = "\x1e"
+_SEPARATOR = re.compile(rf"\r?\n?(?:{re.escape(END_OF_TEXT)}|{_RECORD_SEPARATOR})\r?\n?")
 _PIECE = 1 << 20
 
 
@@ -79,8 +82,8 @@ def _write_text(documents: Iterable[Document], path: Path) -> None:
     with open(path, "w", encoding="utf-8", newline="\n") as handle:
         for number, document in enumerate(documents):
             if number:
-                handle.write(f"\n{END_OF_TEXT}\n")
-            handle.write(document.text.replace(END_OF_TEXT, ""))
+                handle.write(f"\n{_RECORD_SEPARATOR}\n")
+            handle.write(_SEPARATOR.sub("\n", document.text))
         handle.write("\n")
 
 
@@ -149,7 +152,7 @@ def _split_stream(handle: TextIO) -> Iterator[tuple[str, bool]]:
     held = ""
     while block := handle.read(_PIECE):
         held += block
-        if held.endswith(END_OF_TEXT):
+        if held.endswith((END_OF_TEXT, _RECORD_SEPARATOR)):
             held += handle.read(2)  # the line break after a separator belongs to it
         *documents, held = _SEPARATOR.split(held)
         for document in documents:

@@ -100,7 +100,7 @@ class TokenWindows:
 class TextDataset:
     """Text as training windows.
 
-    `source` is a corpus file (.txt with `<|endoftext|>` between documents, .jsonl, .parquet), a folder of
+    `source` is a corpus file (.txt as `write_corpus` writes it or any other, .jsonl, .parquet), a folder of
     documents, a folder of token files (`train.bin`, `val.bin`, as nanoGPT writes them or as this class does),
     or a list of texts or Documents.
     `block_size` is the window in tokens, `stride` the distance between windows (default: no overlap),

@@ -21,7 +21,7 @@ from llmbuilder.migration.commands import find_commands
 from llmbuilder.migration.formula import compare_with_legacy
 from llmbuilder.migration.report import MigrationReport
 from llmbuilder.model import load_model, save_model
-from llmbuilder.model.legacy import LegacyCheckpoint, convert_checkpoint, is_legacy_checkpoint
+from llmbuilder.model.legacy import LegacyCheckpoint, convert_checkpoint, is_legacy_checkpoint, training_settings
 from llmbuilder.model.saving import read_torch_file
 from llmbuilder.tokenizer import Tokenizer
 from llmbuilder.training.checkpoints import TrainingState, write_checkpoint
@@ -290,7 +290,10 @@ def _prepare_resume(project: _Project, path: Path, legacy: LegacyCheckpoint) -> 
             f"lacks: train on with --set training.init_from=model/{path.stem}.pt, which starts a fresh optimizer."
         )
         return
-    config = _config_of(project, project.primary) if project.primary else Config()
+    own = training_settings(legacy)  # what the checkpoint itself says it was trained with comes first
+    config = (
+        build_config(own, path.name) if own else _config_of(project, project.primary) if project.primary else Config()
+    )
     config.model = legacy.config
     model = load_model(path, "cpu", config=legacy.config)
     try:

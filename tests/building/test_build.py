@@ -1,0 +1,115 @@
+"""The whole way: documents in, an exported model out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import llmbuilder as lb
+from llmbuilder.building import choose_plan, parse_duration
+from llmbuilder.building.plan import LADDER, choose_vocab_size, predicted_loss
+from llmbuilder.config import Config
+from llmbuilder.errors import ConfigError
+from llmbuilder.export.verification import ask_llamacpp
+from tests.data.documents import write_all
+
+
+def test_a_folder_with_every_format(tmp_path: Path, prose: str) -> None:
+    formats = write_all(tmp_path / "docs")
+    (tmp_path / "docs" / "long.txt").write_text(prose)
+    (tmp_path / "docs" / "copy.md").write_text(prose)
+    (tmp_path / "docs" / "broken.pdf").write_bytes(b"%PDF-1.4 nonsense")
+    said: list[str] = []
+    result = lb.build(tmp_path / "docs", tmp_path / "run", time_budget=12, announce=said.append, callbacks=[])
+    summary = (tmp_path / "run" / "summary.md").read_text()
+    for name in formats:
+        assert f"| {name} | " in summary
+    assert "broken.pdf: cannot be read as pdf" in summary
+    assert "long.txt repeats" in summary or "copy.md repeats" in summary
+    assert "remove_page_furniture" in summary
+    assert result.verification is not None
+    assert result.verification.equal_tokenizations == result.verification.texts
+    assert result.training.best_validation_loss is not None
+    assert result.bits_per_byte is not None
+    assert len(result.samples) >= 1
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["model_path"].endswith("model.pt")
+    assert said[0] == "Reading documents"
+    assert any("1 duplicates removed; 1 files skipped" in line for line in said)
+    assert ask_llamacpp({"model": str(tmp_path / "run" / "model.gguf"), "context": 32, "threads": 1, "tokenize": ["a"],
+                         "greedy": [], "predict": [], "anchor": 0})[0]["vocab_size"] > 256  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_default_corpus_learns_what_python_documentation_looks_like(tmp_path: Path) -> None:
+    result = lb.build(None, tmp_path / "run", time_budget=60, callbacks=[])
+    assert result.documents["documents"] > 300
+    assert result.bits_per_byte is not None
+    assert result.bits_per_byte < 2.6
+    assert result.verification is not None
+    assert result.verification.mean_kl_divergence < 1e-3
+
+
+def test_presets_and_overrides_are_honoured(tmp_path: Path, prose: str) -> None:
+    (tmp_path / "a.txt").write_text(prose)
+    result = lb.build(
+        tmp_path / "a.txt", tmp_path / "run", preset="tiny", callbacks=[], quantization="q8_0",
+        overrides=["training.max_steps=4", "model.num_layers=1", "tokenizer.algorithm=char", "model.max_seq_length=32"],
+    )  # fmt: skip
+    assert result.training.steps == 4
+    assert result.plan is None
+    assert result.export is not None
+    assert result.export.quantization == "q8_0"
+    assert lb.load_model(result.model_path).config.num_layers == 1
+
+
+def test_overrides_win_over_the_plan(tmp_path: Path, prose: str) -> None:
+    (tmp_path / "a.txt").write_text(prose)
+    result = lb.build(tmp_path / "a.txt", tmp_path / "run", time_budget=10, callbacks=[],
+                      overrides=["training.max_steps=3", "model.num_layers=1", "training.optimizer=adamw"])  # fmt: skip
+    config = lb.load_config(tmp_path / "run" / "config.json")
+    assert (result.training.steps, config.model.num_layers, config.training.optimizer) == (3, 1, "adamw")
+
+
+def test_tokenizers_without_gguf_form_build_without_export(
+    tmp_path: Path, prose: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.txt").write_text(prose)
+    result = lb.build(tmp_path / "a.txt", tmp_path / "run", preset="tiny", callbacks=[],
+                      overrides=["training.max_steps=2", "tokenizer.algorithm=unigram", "model.vocab_size=120",
+                                 "model.max_seq_length=32"])  # fmt: skip
+    assert result.gguf_path is None
+    assert "will not export to llama.cpp" in caplog.text
+    assert "no form in GGUF" in (tmp_path / "run" / "summary.md").read_text()
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("3m", 180), ("1h30m", 5400), ("2.5m", 150)])
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-3m", "0", "1..5m"])
+def test_durations_that_are_none(text: str) -> None:
+    with pytest.raises(ConfigError, match="is no duration"):
+        parse_duration(text)
+
+
+def test_more_time_and_more_text_choose_larger_models() -> None:
+    def size(tokens: int, seconds: float) -> int:
+        return choose_plan(Config(), tokens, 4096, seconds, 1e11).parameters
+
+    assert size(600_000, 60) <= size(600_000, 600) <= size(600_000, 60_000)
+    assert size(600_000, 6000) < size(60_000_000, 6000)
+    assert choose_plan(Config(), 900, 300, 60, 1e11).config.model.max_seq_length < LADDER[0][3]
+
+
+def test_repeated_text_is_worth_less_than_new_text() -> None:
+    assert (
+        predicted_loss(10**6, 10**7, 10**7) < predicted_loss(10**6, 10**7, 10**6) < predicted_loss(10**6, 10**6, 10**6)
+    )
+
+
+def test_vocabulary_grows_with_the_corpus() -> None:
+    sizes = [choose_vocab_size(n) for n in (1000, 2_000_000, 100_000_000, 10**12)]
+    assert sizes == [512, 2048, 8192, 32768]

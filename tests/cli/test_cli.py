@@ -1,0 +1,161 @@
+"""The command line: results on standard output, messages without tracebacks, exit statuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llmbuilder.config import Config
+from tests.data.documents import write_all
+from tests.references import NanoGPT
+
+
+def run(*arguments: object, cwd: Path, status: int = 0, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    result = subprocess.run(
+        [sys.executable, "-m", "llmbuilder", *map(str, arguments)], cwd=cwd, capture_output=True, text=True, input=stdin,
+        check=False, env={**os.environ, "COLUMNS": "200"},
+    )  # fmt: skip
+    assert result.returncode == status, result.stderr
+    assert "Traceback" not in result.stderr
+    return result
+
+
+def test_help_names_every_group(tmp_path: Path) -> None:
+    text = run("--help", cwd=tmp_path).stdout
+    for name in (
+        "build",
+        "data",
+        "tokenizer",
+        "train",
+        "generate",
+        "model",
+        "export",
+        "import",
+        "config",
+        "migrate",
+        "info",
+    ):
+        assert f"\n  {name} " in text
+    assert run("--version", cwd=tmp_path).stdout.startswith("llmbuilder 0.")
+
+
+def test_data_load_and_inspect(tmp_path: Path) -> None:
+    write_all(tmp_path / "raw")
+    (tmp_path / "raw" / "broken.pdf").write_bytes(b"%PDF-")
+    result = run("data", "load", "--input", "raw", "--output", "data.txt", "--clean", cwd=tmp_path)
+    assert "data.txt: 11 documents" in result.stdout
+    assert "note: skipped raw/broken.pdf: cannot be read as pdf" in result.stderr
+    counts = json.loads(run("data", "inspect", "data.txt", "--json", cwd=tmp_path).stdout)
+    assert counts["documents"] == 11
+    run("data", "load", "-i", "raw", "-o", "data.jsonl", cwd=tmp_path)
+    deduplicated = run("data", "deduplicate", "data.jsonl", "unique.jsonl", "--json", cwd=tmp_path).stdout
+    assert json.loads(deduplicated)["documents"] == 11
+
+
+def test_tokenizer_train_and_inspect(tmp_path: Path, prose: str) -> None:
+    (tmp_path / "data.txt").write_text(prose)
+    facts = run("tokenizer", "train", "-i", "data.txt", "-o", "tok", "--vocab-size", 300, "--json", cwd=tmp_path).stdout
+    assert json.loads(facts)["tokens"] <= 300
+    shown = json.loads(run("tokenizer", "inspect", "tok", "--text", "Item 7: é", "--json", cwd=tmp_path).stdout)
+    assert shown["round_trip"] is True
+    again = run("tokenizer", "train", "-i", "data.txt", "-o", "tok", cwd=tmp_path, status=1)
+    assert "already exists" in again.stderr
+
+
+def test_train_generate_evaluate_export(tmp_path: Path, tiny_config: Config, prose: str) -> None:
+    (tmp_path / "data.txt").write_text(prose)
+    tiny_config.save(tmp_path / "config.yaml")
+    trained = run("train", "model", "--config", "config.yaml", "--data", "data.txt", "-o", "run", "--set",
+                  "training.max_steps=5", "--json", cwd=tmp_path)  # fmt: skip
+    assert json.loads(trained.stdout)["steps"] == 5
+    assert "Training 3" in trained.stderr
+    refused = run(
+        "train", "model", "--config", "config.yaml", "--data", "data.txt", "-o", "run", cwd=tmp_path, status=1
+    )
+    assert refused.stderr.startswith("CheckpointError: run already holds a run")
+    text = run("generate", "text", "-m", "run/model.pt", "--tokenizer", "run/tokenizer", "-p", "Item", "-n", 5, "--seed", 1,
+               cwd=tmp_path).stdout  # fmt: skip
+    assert text.startswith("Item")
+    several = run(
+        "generate", "text", "-m", "run", "-p", "a", "-p", "b", "--num-samples", 2, "--json", cwd=tmp_path
+    ).stdout
+    assert [len(item["continuations"]) for item in json.loads(several)] == [2, 2]
+    spoken = run("generate", "text", "-m", "run", "--interactive", "-n", 3, cwd=tmp_path, stdin="Item\nThe\n").stdout
+    assert spoken.count("\n") >= 4
+    measured = run("model", "evaluate", "run", "--data", "data.txt", "--json", cwd=tmp_path).stdout
+    assert json.loads(measured)["perplexity"] > 1
+    assert json.loads(run("model", "info", "run", "--json", cwd=tmp_path).stdout)["metadata"]["step"] == 5
+    exported = run("export", "gguf", "run", "m.gguf", "-q", "q8_0", "--json", cwd=tmp_path).stdout
+    assert json.loads(exported)["verification"]["equal_tokenizations"] == 3
+    run("export", "hf", "run", "hf", cwd=tmp_path)
+    run("import", "hf", "hf", "back.pt", cwd=tmp_path)
+    resumed = run("train", "resume", "run", "--set", "training.max_steps=7", "--json", cwd=tmp_path).stdout
+    assert json.loads(resumed)["steps"] == 7
+
+
+def test_configuration_commands(tmp_path: Path) -> None:
+    listed = json.loads(run("config", "create", "--list", "--json", cwd=tmp_path).stdout)
+    assert {row["preset"] for row in listed} == {"tiny", "cpu_small", "gpu_medium", "gpu_large", "inference"}
+    assert "gpu_medium" in run("config", "create", "--list", cwd=tmp_path).stdout
+    run("config", "create", "--preset", "tiny", "-o", "c.yaml", cwd=tmp_path)
+    assert "is valid" in run("config", "validate", "c.yaml", cwd=tmp_path).stdout
+    assert "already exists" in run("config", "create", "-o", "c.yaml", cwd=tmp_path, status=1).stderr
+    (tmp_path / "old.json").write_text('{"n_layer": 2, "n_head": 12, "n_embd": 770, "device": "cpu"}')
+    problem = run("config", "validate", "old.json", cwd=tmp_path, status=1).stdout
+    assert "model.embedding_dim (770) is not divisible by model.num_heads (12)" in problem
+    run("config", "validate", "old.json", "--fix", "-o", "fixed.json", cwd=tmp_path)
+    run("config", "migrate", "old.json", "new.json", cwd=tmp_path)
+    shown = json.loads(run("config", "show", "fixed.json", cwd=tmp_path).stdout)
+    assert shown["model"]["embedding_dim"] == 768
+    assert json.loads(run("config", "schema", cwd=tmp_path).stdout)["title"] == "Config"
+
+
+def test_import_and_info(tmp_path: Path) -> None:
+    import torch
+
+    model = NanoGPT()
+    torch.save({"model": model.state_dict(), "model_args": model.args}, tmp_path / "ckpt.pt")
+    facts = json.loads(run("import", "nanogpt", "ckpt.pt", "model.pt", "--json", cwd=tmp_path).stdout)
+    assert facts["family"] == "gpt"
+    assert json.loads(run("info", "--json", cwd=tmp_path).stdout)["torch"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "model", "--data", "absent.txt", "-o", "x"], "DataError: no such file or folder: absent.txt"),
+        (["train", "model", "-o", "x"], "ConfigError: name the training text with --data"),
+        (["train", "model", "--data", "d.txt"], "ConfigError: name a run directory with --output"),
+        (["train", "model", "--data", "d.txt", "-o", "x", "--set", "training.batchsize=3"], "did you mean 'batch_size'?"),
+        (["train", "resume", "nowhere"], "TrainingError: nowhere holds no run"),
+        (["generate", "text", "-m", "absent.pt", "-p", "x"], "CheckpointError: no such model file: absent.pt"),
+        (["generate", "text", "-m", "d.txt", "-p", "x"], "CheckpointError: d.txt is cut short or no model file"),
+        (["data", "load", "-i", "empty", "-o", "out.txt"], "DataError: empty is empty: put documents there"),
+        (["data", "load", "-i", "d.txt", "-o", "out.doc"], "use one of .txt, .jsonl, .parquet"),
+        (["build", "absent", "-o", "x"], "DataError: no such file or folder: absent"),
+        (["build", "empty", "-o", "x"], "DataError: empty is empty"),
+        (["build", "-o", "full"], "DataError: full already exists"),
+        (["build", "-o", "x", "--time-budget", "soon"], "ConfigError: 'soon' is no duration"),
+        (["config", "validate", "broken.json"], "broken.json is not valid JSON"),
+        (["tokenizer", "inspect", "./absent/dir"], "TokenizerError: no tokenizer folder at ./absent/dir"),
+        (["migrate", "absent", "new"], "MigrationError: no such folder: absent"),
+    ],
+)  # fmt: skip
+def test_user_errors_are_one_message_and_status_one(tmp_path: Path, arguments: list[str], message: str) -> None:
+    (tmp_path / "d.txt").write_text("some text")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("x")
+    (tmp_path / "broken.json").write_text("{")
+    before = {p.name for p in tmp_path.iterdir()}
+    assert message in run(*arguments, cwd=tmp_path, status=1).stderr
+    assert {p.name for p in tmp_path.iterdir()} == before, "nothing is left behind"
+
+
+def test_wrong_usage_is_status_two(tmp_path: Path) -> None:
+    run("generate", "text", cwd=tmp_path, status=2)
