@@ -13,7 +13,7 @@ from llmbuilder.building.plan import choose_plan, choose_vocab_size, measure_spe
 from llmbuilder.building.summary import write_summary
 from llmbuilder.config import load_config
 from llmbuilder.config.schema import Config
-from llmbuilder.config.validation import require_valid
+from llmbuilder.config.validation import fix_config, validate_config
 from llmbuilder.data import DataLoader, Document, TextDataset, default_corpus, write_corpus
 from llmbuilder.data.loader import LoadReport
 from llmbuilder.data.shards import open_tokens
@@ -103,7 +103,8 @@ def build(
     if seconds is not None:
         left = seconds - (time.perf_counter() - begin) - _EXPORT_RESERVE
         planned.training.time_budget_seconds = max(_LEAST_TRAINING, left)
-    require_valid(planned)
+    if not validate_config(planned)[0]:
+        planned = fix_config(planned)  # says what it changes
 
     dataset = TextDataset(
         corpus,

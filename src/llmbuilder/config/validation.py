@@ -62,15 +62,6 @@ def fix_config(config: Config, errors: Iterable[ConfigProblem] | None = None) ->
     raise ConfigError("could not find a valid configuration; still wrong:\n" + "\n".join(map(str, pending)))
 
 
-def require_valid(config: Config) -> None:
-    """Raise ConfigError listing every problem, if there is any."""
-    valid, problems = validate_config(config)
-    if not valid:
-        lines = "\n".join(f"  {problem}" for problem in problems)
-        raise ConfigError(f"the configuration breaks {len(problems)} rule(s):\n{lines}\n  `fix_config`, or "
-                          "`llmbuilder config validate FILE --fix`, makes the smallest change that works")  # fmt: skip
-
-
 _AT_LEAST_ONE: dict[str, tuple[str, ...]] = {
     "model": ("vocab_size", "num_layers", "num_heads", "embedding_dim", "max_seq_length"),
     "training": ("batch_size", "gradient_accumulation_steps", "num_epochs", "keep_checkpoints", "log_every"),
