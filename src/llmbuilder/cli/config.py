@@ -58,7 +58,7 @@ def _list_presets(as_json: bool) -> None:
         print_json(rows)
         return
     print_table(
-        ("preset", "parameters", "training memory", "inference memory", "for"),
+        ("preset", "parameters", "to train", "to run", "for"),
         (
             (r["preset"], f"{r['parameters'] / 1e6:.1f}M", f"{r['training_memory_gib']} GiB",
              f"{r['inference_memory_gib']} GiB", r["for"])

@@ -85,9 +85,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 DESCRIPTIONS = {
-    "tiny": "a first try: minutes on any CPU",
-    "cpu_small": "a few megabytes of text on a laptop CPU",
-    "gpu_medium": "GPT-2 small's size, for one GPU",
-    "gpu_large": "more than half a billion parameters, for one large GPU or several",
-    "inference": "generation settings for a trained model; training only evaluates",
+    "tiny": "a first try, any CPU",
+    "cpu_small": "megabytes of text, a CPU",
+    "gpu_medium": "GPT-2 small's size, a GPU",
+    "gpu_large": "one large GPU, or several",
+    "inference": "using a trained model",
 }
