@@ -65,7 +65,7 @@ if __name__ == "__main__":
 
             def ours(trainer: Trainer = trainer, steps: int = steps) -> None:
                 for step in range(steps):
-                    trainer._one_step(trainer._fetch(step))
+                    trainer._one_step(trainer.batches.fetch(step))
 
             plain = lb.build_model(trainer.config)
             loop = hand_written(plain, lambda x, y, m=plain: m(x, y)[1], trainer.windows, batch, steps)

@@ -289,3 +289,27 @@ def test_schedules() -> None:
     assert [learning_rate_factor(s, 100, linear) for s in (0, 49, 75, 100)] == pytest.approx([1, 1, 0.5, 0])
     constant = TrainingConfig(warmup_steps=0, lr_schedule="constant")
     assert {learning_rate_factor(s, 100, constant) for s in (0, 50, 100)} == {1.0}
+
+
+def test_metrics_go_to_weights_and_biases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_config: Config, prose: str
+) -> None:
+    """The real library, offline: its run folder holds the logged metrics."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    tiny_config.tracking.wandb = True
+    tiny_config.tracking.wandb_run_name = "a-name"
+    train_model(build_model(tiny_config), dataset_for(tiny_config, prose), tiny_config, tmp_path / "run", callbacks=[])
+    records = list(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))
+    assert len(records) == 1
+    assert b"validation_loss" in records[0].read_bytes()
+
+
+def test_workers_fetch_the_same_batches(tmp_path: Path, tiny_config: Config, prose: str) -> None:
+    for name, workers in (("none", 0), ("two", 2)):
+        tiny_config.training.dataloader_num_workers = workers
+        train_model(
+            build_model(tiny_config), dataset_for(tiny_config, prose), tiny_config, tmp_path / name, callbacks=[]
+        )
+    assert losses(tmp_path / "none") == losses(tmp_path / "two")

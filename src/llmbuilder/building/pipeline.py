@@ -106,14 +106,7 @@ def build(
     if not validate_config(planned)[0]:
         planned = fix_config(planned)  # says what it changes
 
-    dataset = TextDataset(
-        corpus,
-        block_size=planned.model.max_seq_length,
-        stride=planned.data.stride,
-        train_split=planned.data.train_split,
-        tokenizer=tokenizer,
-        seed=planned.system.seed,
-    )
+    dataset = TextDataset.from_config(corpus, planned, tokenizer)
     model = build_model(planned)
     planned.training.output_dir = None
     results = train_model(model, dataset, planned, folder, callbacks, overwrite=overwrite)

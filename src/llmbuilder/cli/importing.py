@@ -9,10 +9,16 @@ import typer
 from llmbuilder.cli.output import Json, Overwrite, print_json
 
 app = typer.Typer(help="Import models from nanoGPT and Hugging Face.", no_args_is_help=True)
-_Tokenizer = typer.Option(None, "--tokenizer", help="Tokenizer to store with the model.")
 
 
-def _convert(source: Path, output: Path, tokenizer: str | None, overwrite: bool, as_json: bool) -> None:
+def convert(
+    source: Path = typer.Argument(..., metavar="SOURCE", help="The checkpoint file or folder."),
+    output: Path = typer.Argument(..., metavar="OUTPUT", help="Model file to write, such as model.pt."),
+    tokenizer: str = typer.Option(None, "--tokenizer", help="Tokenizer to store with the model."),
+    overwrite: bool = Overwrite,
+    as_json: bool = Json,
+) -> None:
+    """Open a model and save it as a model file of this package."""
     from llmbuilder.errors import CheckpointError
     from llmbuilder.files import require_absent
     from llmbuilder.model import load_model, save_model
@@ -26,25 +32,5 @@ def _convert(source: Path, output: Path, tokenizer: str | None, overwrite: bool,
     print_json(facts) if as_json else typer.echo(f"{output}: {model.num_parameters():,} parameters")
 
 
-@app.command("nanogpt")
-def nanogpt(
-    source: Path = typer.Argument(..., metavar="CHECKPOINT", help="nanoGPT's ckpt.pt, or an older script's."),
-    output: Path = typer.Argument(..., metavar="OUTPUT", help="Model file to write, such as model.pt."),
-    tokenizer: str = _Tokenizer,
-    overwrite: bool = Overwrite,
-    as_json: bool = Json,
-) -> None:
-    """Convert a nanoGPT checkpoint."""
-    _convert(source, output, tokenizer, overwrite, as_json)
-
-
-@app.command("hf")
-def hf(
-    source: Path = typer.Argument(..., metavar="FOLDER", help="Hugging Face folder: GPT-2, Llama or Qwen3."),
-    output: Path = typer.Argument(..., metavar="OUTPUT", help="Model file to write, such as model.pt."),
-    tokenizer: str = _Tokenizer,
-    overwrite: bool = Overwrite,
-    as_json: bool = Json,
-) -> None:
-    """Convert a Hugging Face folder."""
-    _convert(source, output, tokenizer, overwrite, as_json)
+app.command("nanogpt", help="Convert nanoGPT's ckpt.pt, or a checkpoint of the older scripts.")(convert)
+app.command("hf", help="Convert a Hugging Face folder: GPT-2, Llama or Qwen3.")(convert)

@@ -49,14 +49,7 @@ def _dataset(data: Path | None, settings: Any, tokenizer: Any) -> Any:
         raise ConfigError("name the training text with --data (or data.path)")
     if not source.exists() and (Path("data") / source).exists():
         source = Path("data") / source  # nanoGPT's datasets are named, and lie in data/
-    return TextDataset(
-        source,
-        block_size=settings.model.max_seq_length,
-        stride=settings.data.stride,
-        train_split=settings.data.train_split,
-        tokenizer=tokenizer,
-        seed=settings.system.seed,
-    )
+    return TextDataset.from_config(source, settings, tokenizer)
 
 
 @app.command("resume")

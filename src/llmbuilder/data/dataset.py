@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from llmbuilder.config.schema import Config
 from llmbuilder.data.corpus_files import iter_pieces
 from llmbuilder.data.documents import Document
 from llmbuilder.data.loader import DataLoader
@@ -137,6 +138,20 @@ class TextDataset:
         self._train: TokenWindows | None = None
         self._validation: TokenWindows | None = None
         self._locate(source)
+
+    @classmethod
+    def from_config(
+        cls, source: str | Path | Sequence[str | Document], config: Config, tokenizer: Tokenizer | None = None
+    ) -> TextDataset:
+        """Return the dataset a configuration describes: its window, stride, split and seed."""
+        return cls(
+            source,
+            config.model.max_seq_length,
+            config.data.stride,
+            config.data.train_split,
+            tokenizer,
+            seed=config.system.seed,
+        )
 
     def _locate(self, source: str | Path | Sequence[str | Document]) -> None:
         if not isinstance(source, str | Path):

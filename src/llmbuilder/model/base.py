@@ -35,14 +35,24 @@ class LanguageModel(nn.Module, ABC):
     def embedding(self) -> nn.Embedding:
         """The token embedding."""
 
-    @abstractmethod
     def hidden_states(
         self, tokens_BT: Tensor, cache: KeyValueCache | None = None, positions_BT: Tensor | None = None
     ) -> Tensor:
         """Return the normalised output of the last layer, shape (batch, positions, width).
 
         With a cache, `tokens_BT` continue what it holds at `positions_BT`, and are added to it.
+        Raises ConfigError for a sequence longer than the model's context.
         """
+        if cache is None:
+            self._check_length(tokens_BT.shape[1])
+        positions_BT, mask = positions_and_mask(tokens_BT, cache, positions_BT)
+        return self.apply_layers(tokens_BT, mask, cache, positions_BT)
+
+    @abstractmethod
+    def apply_layers(
+        self, tokens_BT: Tensor, mask: Tensor | None, cache: KeyValueCache | None, positions_BT: Tensor
+    ) -> Tensor:
+        """Embed tokens and pass them through all layers and the last norm; no mask means plain causality."""
 
     def forward(self, tokens_BT: Tensor, targets_BT: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Return (logits of shape (batch, positions, vocabulary), mean cross-entropy in nats or None)."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from llmbuilder.config.schema import ModelConfig
 from llmbuilder.config.sizes import intermediate_size
-from llmbuilder.model.base import LanguageModel, attend, positions_and_mask
+from llmbuilder.model.base import LanguageModel, attend
 from llmbuilder.model.cache import KeyValueCache
 
 
@@ -98,12 +98,9 @@ class GPTModel(LanguageModel):
     def embedding(self) -> nn.Embedding:
         return self.transformer["wte"]  # type: ignore[return-value]
 
-    def hidden_states(
-        self, tokens_BT: Tensor, cache: KeyValueCache | None = None, positions_BT: Tensor | None = None
+    def apply_layers(
+        self, tokens_BT: Tensor, mask: Tensor | None, cache: KeyValueCache | None, positions_BT: Tensor
     ) -> Tensor:
-        if cache is None:
-            self._check_length(tokens_BT.shape[1])
-        positions_BT, mask = positions_and_mask(tokens_BT, cache, positions_BT)
         places = positions_BT if cache is not None else positions_BT[:1]
         x_BTD = self.transformer["drop"](self.embedding(tokens_BT) + self.transformer["wpe"](places))
         for block in self.transformer["h"]:  # type: ignore[attr-defined]

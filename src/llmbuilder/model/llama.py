@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from llmbuilder.config.schema import ModelConfig
 from llmbuilder.config.sizes import head_dim, intermediate_size, num_key_value_heads
-from llmbuilder.model.base import LanguageModel, attend, positions_and_mask
+from llmbuilder.model.base import LanguageModel, attend
 from llmbuilder.model.cache import KeyValueCache
 
 
@@ -135,12 +135,9 @@ class LlamaModel(LanguageModel):
     def embedding(self) -> nn.Embedding:
         return self.model.embed_tokens
 
-    def hidden_states(
-        self, tokens_BT: Tensor, cache: KeyValueCache | None = None, positions_BT: Tensor | None = None
+    def apply_layers(
+        self, tokens_BT: Tensor, mask: Tensor | None, cache: KeyValueCache | None, positions_BT: Tensor
     ) -> Tensor:
-        if cache is None:
-            self._check_length(tokens_BT.shape[1])
-        positions_BT, mask = positions_and_mask(tokens_BT, cache, positions_BT)
         places = positions_BT if cache is not None else positions_BT[:1]
         rotary = rotary_angles(places, head_dim(self.config), self.config.rope_theta)
         x_BTD = self.model.embed_tokens(tokens_BT)

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import itertools
 import logging
 import math
-import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -29,8 +26,10 @@ from llmbuilder.errors import TrainingError
 from llmbuilder.files import set_aside
 from llmbuilder.machine import apply_threads, describe_machine, resolve_device, resolve_precision, warn_once
 from llmbuilder.model import LanguageModel, save_model
+from llmbuilder.training.batches import StepBatch, StepBatches
 from llmbuilder.training.callbacks import Callback, RunPlan
 from llmbuilder.training.checkpoints import TrainingState, list_checkpoints, write_checkpoint
+from llmbuilder.training.interruption import noted_interruption
 from llmbuilder.training.optimizers import Optimizers
 from llmbuilder.training.paths import RunPaths
 from llmbuilder.training.results import TrainingResults
@@ -60,6 +59,7 @@ class Trainer:
         self.paths = paths
         self.callbacks = list(callbacks)
         self.windows: TokenWindows = dataset.train
+        self.batches = StepBatches(self.windows, self.settings)
         self.validation = dataset.validation
         self.tokenizer = dataset.tokenizer
         self.step = 0
@@ -81,21 +81,17 @@ class Trainer:
         self._step_limit = 1 << 62
 
     @property
-    def sequences_per_step(self) -> int:
-        return self.settings.batch_size * self.settings.gradient_accumulation_steps
-
-    @property
     def tokens_per_step(self) -> int:
-        return self.sequences_per_step * self.windows.block_size
+        return self.batches.sequences_per_step * self.windows.block_size
 
     def _count_steps(self) -> int:
         if self.settings.max_steps is not None:
             return self.settings.max_steps
-        return max(1, math.ceil(self.settings.num_epochs * len(self.windows) / self.sequences_per_step))
+        return max(1, math.ceil(self.settings.num_epochs * len(self.windows) / self.batches.sequences_per_step))
 
     def run(self, state: TrainingState | None = None) -> TrainingResults:
         """Train from the beginning, or on from a saved state, to the last step."""
-        with torch.random.fork_rng(devices=self._cuda_devices()), self._kernels(), _interruption() as interrupted:
+        with torch.random.fork_rng(devices=self._cuda_devices()), self._kernels(), noted_interruption() as interrupted:
             torch.manual_seed(self.config.system.seed)
             if state is not None:
                 self._restore(state)
@@ -111,7 +107,7 @@ class Trainer:
 
     def _train(self, interrupted: threading.Event) -> None:
         refit_at = max(20, int(_REFIT_SHARE * self.max_steps)) if self._deadline is not None else None
-        with self._batches(self.step) as batches:
+        with self.batches.stream(self.step) as batches:
             while self.step < self.max_steps and not interrupted.is_set():
                 metrics = self._one_step(next(batches))
                 self._tell("on_step", metrics)
@@ -119,7 +115,7 @@ class Trainer:
                 if self.step == refit_at:
                     self._refit_time_budget()
 
-    def _one_step(self, batch: list[tuple[Tensor, Tensor]]) -> dict[str, Any]:
+    def _one_step(self, batch: StepBatch) -> dict[str, Any]:
         begin = time.perf_counter()
         self.model.train()
         learning_rate = self.optimizers.set_step(self.step, self.max_steps)
@@ -163,8 +159,7 @@ class Trainer:
         return None if self.scaler.is_enabled() and not math.isfinite(norm) else norm
 
     def _stop_on_non_finite(self, loss: float) -> None:
-        first = self.step * self.sequences_per_step
-        starts = self.windows.starts_at(first, self.sequences_per_step).tolist()
+        starts = self.batches.starts(self.step)
         checkpoints = list_checkpoints(self.paths.checkpoints)
         last = f"the last good checkpoint is {checkpoints[-1]}" if checkpoints else "no checkpoint was written yet"
         raise TrainingError(
@@ -329,33 +324,6 @@ class Trainer:
         for callback in self.callbacks:
             getattr(callback, event)(value)
 
-    @contextlib.contextmanager
-    def _batches(self, first_step: int) -> Iterator[Iterator[list[tuple[Tensor, Tensor]]]]:
-        """Yield an iterator of steps' micro-batches, fetched ahead by threads if there are workers."""
-        workers = self.settings.dataloader_num_workers
-        if not workers:
-            yield map(self._fetch, itertools.count(first_step))
-            return
-        with ThreadPoolExecutor(max_workers=1) as pool:  # one thread keeps order; the queue is as deep as asked
-            yield self._fetch_ahead(pool, first_step, workers)
-
-    def _fetch_ahead(
-        self, pool: ThreadPoolExecutor, first_step: int, depth: int
-    ) -> Iterator[list[tuple[Tensor, Tensor]]]:
-        waiting: deque[Future[list[tuple[Tensor, Tensor]]]] = deque()
-        for step in itertools.count(first_step):
-            waiting.append(pool.submit(self._fetch, step))
-            if len(waiting) > depth:
-                yield waiting.popleft().result()
-
-    def _fetch(self, step: int) -> list[tuple[Tensor, Tensor]]:
-        size = self.settings.batch_size
-        first = step * self.sequences_per_step
-        return [
-            self.windows.gather(self.windows.starts_at(first + part * size, size))
-            for part in range(self.settings.gradient_accumulation_steps)
-        ]
-
     def _fit_time_budget(self, seconds: float) -> None:
         """Choose the number of steps that fits the budget, from a few measured steps that are then undone."""
         begin = time.perf_counter()
@@ -367,7 +335,7 @@ class Trainer:
         times = []
         for step in range(_CALIBRATION_STEPS):
             one = time.perf_counter()
-            self._one_step(self._fetch(step))
+            self._one_step(self.batches.fetch(step))
             times.append(time.perf_counter() - one)
         evaluation = 0.0
         if self.validation is not None and self.settings.eval_every:
@@ -419,26 +387,3 @@ class Trainer:
 
     def _cuda_devices(self) -> list[torch.device]:
         return [self.device] if self.device.type == "cuda" else []
-
-
-@contextlib.contextmanager
-def _interruption() -> Iterator[threading.Event]:
-    """Turn the first SIGINT or SIGTERM into an event, so that a step is never cut in half; the second one kills."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def note(number: int, _frame: Any) -> None:
-        logger.warning("finishing this step, then saving; once more to stop at once")
-        event.set()
-        signal.signal(number, before[number])
-
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield event
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
