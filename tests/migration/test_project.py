@@ -101,7 +101,7 @@ def test_commands_get_their_new_form(project: tuple[Path, NanoGPT]) -> None:
     found = {row["line"]: row for row in report["commands"] if row["file"] == "run.sh"}
     assert found[2]["new"] == "llmbuilder data load --input raw/ --output data.txt --clean"
     assert found[3]["new"] == (
-        "llmbuilder train model --config config.json --data data/data.txt --output model/ "
+        "llmbuilder train model --config config.json --data data/data.txt --output run/ "
         "--set training.batch_size=12 --set system.compile=False"
     )
     assert found[3]["left"] == ["--unknown_flag=3"]

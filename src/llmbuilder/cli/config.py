@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -42,7 +43,7 @@ def _list_presets(as_json: bool) -> None:
     from llmbuilder.config.presets import DESCRIPTIONS, PRESETS
     from llmbuilder.config.sizes import count_parameters, estimate_inference_memory, estimate_training_memory
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, values in PRESETS.items():
         config = build_config(values, name)
         rows.append(

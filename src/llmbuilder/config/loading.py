@@ -68,9 +68,11 @@ def migrate_legacy_config(source: str | Path | Mapping[str, Any]) -> Config:
     if isinstance(source, Mapping):
         migrated, name = migrate_dictionary(dict(source)), "the given mapping"
     else:
-        migrated, name = _read_legacy(Path(source)), str(source)
-    if migrated is None:
-        return build_config(read_mapping(Path(source)), name)  # type: ignore[arg-type]
+        name = str(source)
+        found = _read_legacy(Path(source))
+        if found is None:
+            return build_config(read_mapping(Path(source)), name)
+        migrated = found
     logger.warning(migrated.notice())
     return build_config(migrated.values, name)
 

@@ -31,134 +31,155 @@ class ModelConfig(Section):
     """The shape of a model."""
 
     model_type: Literal["gpt", "llama"] = Field(
-        "gpt", description="Family: 'gpt' is GPT-2's architecture, 'llama' is RMSNorm, rotary positions and SwiGLU."
+        default="gpt",
+        description="Family: 'gpt' is GPT-2's architecture, 'llama' is RMSNorm, rotary positions and SwiGLU.",
     )
-    vocab_size: int = Field(16000, description="Number of token ids the model knows.")
-    num_layers: int = Field(12, description="Number of transformer layers.")
-    num_heads: int = Field(12, description="Number of attention heads.")
-    embedding_dim: int = Field(768, description="Width of the model.")
-    max_seq_length: int = Field(1024, description="Longest context, in tokens.")
-    dropout: float = Field(0.1, description="Dropout probability during training, 0 to 1.")
-    bias: bool = Field(True, description="Bias terms in linear layers and LayerNorm ('gpt' only).")
+    vocab_size: int = Field(default=16000, description="Number of token ids the model knows.")
+    num_layers: int = Field(default=12, description="Number of transformer layers.")
+    num_heads: int = Field(default=12, description="Number of attention heads.")
+    embedding_dim: int = Field(default=768, description="Width of the model.")
+    max_seq_length: int = Field(default=1024, description="Longest context, in tokens.")
+    dropout: float = Field(default=0.1, description="Dropout probability during training, 0 to 1.")
+    bias: bool = Field(default=True, description="Bias terms in linear layers and LayerNorm ('gpt' only).")
     activation: Literal["gelu_tanh", "gelu"] = Field(
-        "gelu_tanh",
+        default="gelu_tanh",
         description="'gpt' only. 'gelu_tanh' is GPT-2's and exports exactly; 'gelu' is nanoGPT's exact form.",
     )
     intermediate_size: int | None = Field(
-        None, description="Width inside the MLP. Default: 4x the width for 'gpt', 8/3x rounded up to 32 for 'llama'."
+        default=None,
+        description="Width inside the MLP. Default: 4x the width for 'gpt', 8/3x rounded up to 32 for 'llama'.",
     )
     num_key_value_heads: int | None = Field(
-        None, description="'llama' only: key/value heads shared by groups of query heads. Default: num_heads."
+        default=None, description="'llama' only: key/value heads shared by groups of query heads. Default: num_heads."
     )
-    head_dim: int | None = Field(None, description="'llama' only: width of a head. Default: embedding_dim/num_heads.")
-    qk_norm: bool = Field(False, description="'llama' only: RMSNorm on queries and keys (Qwen3's architecture).")
-    rope_theta: float = Field(10000.0, description="'llama' only: base of the rotary position frequencies.")
-    norm_eps: float = Field(1e-5, description="Epsilon of the normalisation layers.")
-    tie_embeddings: bool = Field(True, description="Use the token embedding as the output projection too.")
+    head_dim: int | None = Field(
+        default=None, description="'llama' only: width of a head. Default: embedding_dim/num_heads."
+    )
+    qk_norm: bool = Field(
+        default=False, description="'llama' only: RMSNorm on queries and keys (Qwen3's architecture)."
+    )
+    rope_theta: float = Field(default=10000.0, description="'llama' only: base of the rotary position frequencies.")
+    norm_eps: float = Field(default=1e-5, description="Epsilon of the normalisation layers.")
+    tie_embeddings: bool = Field(default=True, description="Use the token embedding as the output projection too.")
 
 
 class TrainingConfig(Section):
     """How a model is trained."""
 
-    batch_size: int = Field(16, description="Sequences per forward pass.")
-    gradient_accumulation_steps: int = Field(1, description="Forward passes per optimizer step.")
-    learning_rate: float = Field(3e-4, description="Peak learning rate of AdamW.")
+    batch_size: int = Field(default=16, description="Sequences per forward pass.")
+    gradient_accumulation_steps: int = Field(default=1, description="Forward passes per optimizer step.")
+    learning_rate: float = Field(default=3e-4, description="Peak learning rate of AdamW.")
     min_learning_rate: float | None = Field(
-        None, description="Learning rate at the end of the decay. Default: a tenth of learning_rate."
+        default=None, description="Learning rate at the end of the decay. Default: a tenth of learning_rate."
     )
     lr_schedule: Literal["cosine", "linear", "constant"] = Field(
-        "cosine", description="Shape after the warm-up; 'linear' stays flat for half the run, then falls."
+        default="cosine", description="Shape after the warm-up; 'linear' stays flat for half the run, then falls."
     )
-    lr_decay_steps: int | None = Field(None, description="Step at which the decay ends. Default: the last step.")
-    warmup_steps: int = Field(1000, description="Steps of linear warm-up.")
-    num_epochs: int = Field(10, description="Passes over the data; ignored when max_steps is set.")
-    max_steps: int | None = Field(None, description="Optimizer steps; takes precedence over num_epochs.")
+    lr_decay_steps: int | None = Field(
+        default=None, description="Step at which the decay ends. Default: the last step."
+    )
+    warmup_steps: int = Field(default=1000, description="Steps of linear warm-up.")
+    num_epochs: int = Field(default=10, description="Passes over the data; ignored when max_steps is set.")
+    max_steps: int | None = Field(default=None, description="Optimizer steps; takes precedence over num_epochs.")
     time_budget_seconds: float | None = Field(
-        None, description="Wall-clock limit: the number of steps is chosen from measured speed to fit it."
+        default=None, description="Wall-clock limit: the number of steps is chosen from measured speed to fit it."
     )
     optimizer: Literal["adamw", "muon"] = Field(
-        "adamw", description="'muon' updates hidden matrices with Muon and everything else with AdamW."
+        default="adamw", description="'muon' updates hidden matrices with Muon and everything else with AdamW."
     )
-    muon_learning_rate: float = Field(0.02, description="Peak learning rate of Muon.")
-    weight_decay: float = Field(0.01, description="Decoupled weight decay, on matrices only.")
-    beta1: float = Field(0.9, description="AdamW's first-moment decay.")
-    beta2: float = Field(0.95, description="AdamW's second-moment decay.")
-    max_grad_norm: float = Field(1.0, description="Gradients are clipped to this norm; 0 turns clipping off.")
+    muon_learning_rate: float = Field(default=0.02, description="Peak learning rate of Muon.")
+    weight_decay: float = Field(default=0.01, description="Decoupled weight decay, on matrices only.")
+    beta1: float = Field(default=0.9, description="AdamW's first-moment decay.")
+    beta2: float = Field(default=0.95, description="AdamW's second-moment decay.")
+    max_grad_norm: float = Field(default=1.0, description="Gradients are clipped to this norm; 0 turns clipping off.")
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(
-        "auto", description="Number format of matrix products; falls back to float32 where a format is not fast."
+        default="auto",
+        description="Number format of matrix products; falls back to float32 where a format is not fast.",
     )
-    eval_every: int = Field(500, description="Steps between evaluations on the validation part; 0 for never.")
-    eval_batches: int | None = Field(None, description="Batches per evaluation. Default: the whole validation part.")
-    eval_only: bool = Field(False, description="Evaluate once and stop.")
-    save_every: int = Field(1000, description="Steps between checkpoints; 0 for the end only.")
+    eval_every: int = Field(default=500, description="Steps between evaluations on the validation part; 0 for never.")
+    eval_batches: int | None = Field(
+        default=None, description="Batches per evaluation. Default: the whole validation part."
+    )
+    eval_only: bool = Field(default=False, description="Evaluate once and stop.")
+    save_every: int = Field(default=1000, description="Steps between checkpoints; 0 for the end only.")
     save_best_only: bool = Field(
-        False, description="Write a checkpoint only when validation improved (nanoGPT's always_save_checkpoint=False)."
+        default=False,
+        description="Write a checkpoint only when validation improved (nanoGPT's always_save_checkpoint=False).",
     )
-    keep_checkpoints: int = Field(2, description="Newest checkpoints kept; the best model is kept besides.")
-    log_every: int = Field(100, description="Steps between lines in metrics.jsonl.")
-    dataloader_num_workers: int = Field(0, description="Threads that fetch batches ahead of the training step.")
+    keep_checkpoints: int = Field(default=2, description="Newest checkpoints kept; the best model is kept besides.")
+    log_every: int = Field(default=100, description="Steps between lines in metrics.jsonl.")
+    dataloader_num_workers: int = Field(default=0, description="Threads that fetch batches ahead of the training step.")
     init_from: str = Field(
-        "scratch", description="'scratch', 'resume' (continue the run in output_dir), or a model file to start from."
+        default="scratch",
+        description="'scratch', 'resume' (continue the run in output_dir), or a model file to start from.",
     )
-    output_dir: str | None = Field(None, description="Run directory when the caller names none.")
+    output_dir: str | None = Field(default=None, description="Run directory when the caller names none.")
 
 
 class SystemConfig(Section):
     """The machine and the run's reproducibility."""
 
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:N, mps or xpu; an absent device falls back.")
-    seed: int = Field(42, description="Seed of initialisation, shuffling, dropout and sampling.")
-    deterministic: bool = Field(False, description="Insist on deterministic kernels, at some cost in speed.")
-    compile: bool = Field(False, description="Compile the model with torch.compile.")
-    num_threads: int | None = Field(None, description="CPU threads. Default: PyTorch's choice.")
+    device: str = Field(default="auto", description="auto, cpu, cuda, cuda:N, mps or xpu; an absent device falls back.")
+    seed: int = Field(default=42, description="Seed of initialisation, shuffling, dropout and sampling.")
+    deterministic: bool = Field(default=False, description="Insist on deterministic kernels, at some cost in speed.")
+    compile: bool = Field(default=False, description="Compile the model with torch.compile.")
+    num_threads: int | None = Field(default=None, description="CPU threads. Default: PyTorch's choice.")
     distributed_backend: Literal["auto", "nccl", "gloo"] = Field(
-        "auto", description="Communication library of multi-process runs (nanoGPT's backend)."
+        default="auto", description="Communication library of multi-process runs (nanoGPT's backend)."
     )
 
 
 class DataConfig(Section):
     """Documents and the dataset made from them."""
 
-    path: str | None = Field(None, description="Text file, document folder or token folder to train on.")
-    clean_text: bool = Field(True, description="Apply the cleaning rules when documents are read.")
-    remove_duplicates: bool = Field(True, description="Drop documents whose normalised text was seen before.")
-    train_split: float = Field(0.9, description="Share of the documents used for training; the rest validates.")
-    stride: int | None = Field(None, description="Tokens between the starts of windows. Default: the window's length.")
+    path: str | None = Field(default=None, description="Text file, document folder or token folder to train on.")
+    clean_text: bool = Field(default=True, description="Apply the cleaning rules when documents are read.")
+    remove_duplicates: bool = Field(default=True, description="Drop documents whose normalised text was seen before.")
+    train_split: float = Field(default=0.9, description="Share of the documents used for training; the rest validates.")
+    stride: int | None = Field(
+        default=None, description="Tokens between the starts of windows. Default: the window's length."
+    )
 
 
 class TokenizerConfig(Section):
     """The tokenizer to load or to train."""
 
-    path: str | None = Field(None, description="Folder of an existing tokenizer. Default: train one.")
+    path: str | None = Field(default=None, description="Folder of an existing tokenizer. Default: train one.")
     algorithm: Literal["bpe", "unigram", "wordpiece", "char"] = Field(
-        "bpe", description="Kind of tokenizer to train; 'bpe' is byte-level with GPT-2's pre-tokenizer."
+        default="bpe", description="Kind of tokenizer to train; 'bpe' is byte-level with GPT-2's pre-tokenizer."
     )
-    vocab_size: int | None = Field(None, description="Tokens to learn. Default: the model's vocab_size.")
-    min_frequency: int = Field(2, description="Occurrences a pair needs before it becomes a token.")
+    vocab_size: int | None = Field(default=None, description="Tokens to learn. Default: the model's vocab_size.")
+    min_frequency: int = Field(default=2, description="Occurrences a pair needs before it becomes a token.")
 
 
 class GenerationConfig(Section):
     """How text is sampled from a model."""
 
-    max_new_tokens: int = Field(100, description="Tokens to generate at most.")
-    do_sample: bool = Field(True, description="Sample; false always takes the most likely token.")
-    temperature: float = Field(0.8, description="Divides the logits before sampling; lower is more predictable.")
-    top_k: int | None = Field(50, description="Sample among the k most likely tokens only.")
-    top_p: float | None = Field(None, description="Sample among the likeliest tokens that together reach this mass.")
-    min_p: float | None = Field(None, description="Drop tokens less likely than this share of the likeliest one.")
-    repetition_penalty: float = Field(1.0, description="Above 1 makes tokens already in the text less likely.")
-    num_samples: int = Field(1, description="Continuations per prompt.")
+    max_new_tokens: int = Field(default=100, description="Tokens to generate at most.")
+    do_sample: bool = Field(default=True, description="Sample; false always takes the most likely token.")
+    temperature: float = Field(
+        default=0.8, description="Divides the logits before sampling; lower is more predictable."
+    )
+    top_k: int | None = Field(default=50, description="Sample among the k most likely tokens only.")
+    top_p: float | None = Field(
+        default=None, description="Sample among the likeliest tokens that together reach this mass."
+    )
+    min_p: float | None = Field(
+        default=None, description="Drop tokens less likely than this share of the likeliest one."
+    )
+    repetition_penalty: float = Field(default=1.0, description="Above 1 makes tokens already in the text less likely.")
+    num_samples: int = Field(default=1, description="Continuations per prompt.")
     stop: list[str] = Field(default_factory=list, description="Generation ends before any of these strings.")
-    stop_at_eos: bool = Field(True, description="Generation ends at the end-of-text token.")
-    seed: int | None = Field(None, description="Seed of the sampling; None draws a new one each time.")
+    stop_at_eos: bool = Field(default=True, description="Generation ends at the end-of-text token.")
+    seed: int | None = Field(default=None, description="Seed of the sampling; None draws a new one each time.")
 
 
 class TrackingConfig(Section):
     """Where metrics go besides metrics.jsonl."""
 
-    wandb: bool = Field(False, description="Send metrics to Weights & Biases (extra 'wandb').")
-    wandb_project: str = Field("llmbuilder", description="Weights & Biases project.")
-    wandb_run_name: str | None = Field(None, description="Weights & Biases run name.")
+    wandb: bool = Field(default=False, description="Send metrics to Weights & Biases (extra 'wandb').")
+    wandb_project: str = Field(default="llmbuilder", description="Weights & Biases project.")
+    wandb_run_name: str | None = Field(default=None, description="Weights & Biases run name.")
 
 
 class Config(BaseModel):
@@ -174,7 +195,7 @@ class Config(BaseModel):
     generation: GenerationConfig = Field(default_factory=GenerationConfig)
     tracking: TrackingConfig = Field(default_factory=TrackingConfig)
     legacy: dict[str, Any] | None = Field(
-        None, description="Keys of a migrated configuration that have no counterpart here, kept as they were."
+        default=None, description="Keys of a migrated configuration that have no counterpart here, kept as they were."
     )
 
     def model_post_init(self, _context: Any) -> None:

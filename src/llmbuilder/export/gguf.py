@@ -141,7 +141,7 @@ def _activation_note(model: LanguageModel) -> str:
     other = copy.deepcopy(model).eval()
     for module in other.modules():
         if hasattr(module, "approximate"):
-            module.approximate = "tanh"
+            setattr(module, "approximate", "tanh")  # noqa: B010 - a plain attribute, not a submodule
     generator = torch.Generator().manual_seed(0)
     shape = (4, min(128, model.config.max_seq_length))
     tokens = torch.randint(model.config.vocab_size, shape, generator=generator).to(model.device)

@@ -76,10 +76,10 @@ def _parse(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
 def _train(options: dict[str, str], positional: list[str]) -> TranslatedCommand:
     config = options.pop("config", None) or next((p for p in positional if p.endswith((".py", ".json"))), None)
     parts = ["llmbuilder train model", f"--config {_new_config(config)}"]
-    data = options.pop("data", None) or options.pop("dataset", None)
-    if data is not None:
+    data = options.pop("data", "") or options.pop("dataset", "")
+    if data:
         parts.append(f"--data {_new_data(data)}")
-    parts.append(f"--output {shlex.quote(options.pop('output', None) or options.pop('out_dir', None) or 'model/')}")
+    parts.append(f"--output {shlex.quote(options.pop('output', '') or options.pop('out_dir', '') or 'run/')}")
     left = []
     for name, value in options.items():
         target = FLAT_KEYS.get(name)
@@ -127,7 +127,7 @@ def _evaluate(options: dict[str, str], positional: list[str]) -> TranslatedComma
     model = options.pop("model", None) or options.pop("checkpoint", None)
     options.pop("config", None)
     options.pop("out_dir", None)
-    data = _new_data(options.pop("data", None) or options.pop("dataset", None) or "data.txt")
+    data = _new_data(options.pop("data", "") or options.pop("dataset", "") or "data.txt")
     command = f"llmbuilder model evaluate {_new_model(model)} --data {data}"
     return TranslatedCommand(command, [f"--{name}={value}" for name, value in options.items()] + positional)
 

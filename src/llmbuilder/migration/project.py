@@ -295,18 +295,17 @@ def _prepare_resume(project: _Project, path: Path, legacy: LegacyCheckpoint) -> 
         build_config(own, path.name) if own else _config_of(project, project.primary) if project.primary else Config()
     )
     config.model = legacy.config
+    optimizer = dict(legacy.optimizer or {})
     model = load_model(path, "cpu", config=legacy.config)
     try:
-        Optimizers(model, config.training).load_state_dict([legacy.optimizer])  # type: ignore[list-item]
+        Optimizers(model, config.training).load_state_dict([optimizer])
     except (ValueError, KeyError) as error:
         project.report.notes.append(f"The optimizer state of {path.name} does not fit and is left: {error}")
         return
     paths = RunPaths.choose(project.new / "run" / path.stem)
     write_checkpoint(
         paths.checkpoints,
-        TrainingState(
-            legacy.step, model.weights(), [legacy.optimizer], best_validation_loss=legacy.best_validation_loss
-        ),  # type: ignore[list-item]
+        TrainingState(legacy.step, model.weights(), [optimizer], best_validation_loss=legacy.best_validation_loss),
         keep=1,
     )
     config.training.output_dir = None

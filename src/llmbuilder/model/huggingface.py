@@ -7,7 +7,7 @@ matrices transposed there and always has biases, so absent ones become zeros.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -129,7 +129,11 @@ def from_huggingface(values: dict[str, Any], weights: dict[str, Tensor]) -> tupl
 
 
 def _from_gpt2(values: dict[str, Any], weights: dict[str, Tensor]) -> tuple[ModelConfig, dict[str, Tensor]]:
-    activations = {"gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
+    activations: dict[str, Literal["gelu_tanh", "gelu"]] = {
+        "gelu_new": "gelu_tanh",
+        "gelu_pytorch_tanh": "gelu_tanh",
+        "gelu": "gelu",
+    }
     activation = values.get("activation_function", "gelu_new")
     if activation not in activations:
         raise CheckpointError(f"activation_function {activation!r} is not supported")

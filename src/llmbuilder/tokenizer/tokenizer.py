@@ -214,7 +214,8 @@ class Tokenizer:
     def merges(self) -> list[tuple[str, str]]:
         """Return the merges of a BPE tokenizer in order of priority; empty for other kinds."""
         merges = self._description["model"].get("merges", [])
-        return [tuple(merge.split(" ")) if isinstance(merge, str) else tuple(merge) for merge in merges]
+        pairs = [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
+        return [(left, right) for left, right in pairs]
 
     def special_ids(self) -> set[int]:
         """Return the ids of special tokens."""

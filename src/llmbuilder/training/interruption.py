@@ -24,7 +24,7 @@ def noted_interruption() -> Iterator[threading.Event]:
     def note(number: int, _frame: Any) -> None:
         logger.warning("finishing this step, then saving; once more to stop at once")
         event.set()
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
 
     for number in before:
         signal.signal(number, note)
