@@ -104,6 +104,13 @@ def test_more_time_chooses_larger_models() -> None:
     assert choose_plan(Config(), 900, 300, 60, 1e11).config.model.max_seq_length < LADDER[0][3]
 
 
+def test_a_tiny_corpus_is_named_and_not_trained_on_for_long(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "a.txt").write_text("hello world, a short text")
+    result = lb.build(tmp_path / "a.txt", tmp_path / "run", callbacks=[])
+    assert "25 characters are very little to learn language from" in caplog.text
+    assert result.training.steps < 400
+
+
 def test_repeated_text_is_worth_less_than_new_text() -> None:
     assert (
         predicted_loss(10**6, 10**7, 10**7) < predicted_loss(10**6, 10**7, 10**6) < predicted_loss(10**6, 10**6, 10**6)

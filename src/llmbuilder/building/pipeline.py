@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,7 +28,9 @@ from llmbuilder.model import build_model, load_model
 from llmbuilder.tokenizer import Tokenizer
 from llmbuilder.training import Callback, TrainingResults, train_model
 
+logger = logging.getLogger("llmbuilder")
 DEFAULT_SECONDS = 150.0
+_SMALL_CORPUS = 100_000  # characters
 _EXPORT_RESERVE = 12.0  # seconds left for evaluation, samples, export and its check
 _LEAST_TRAINING = 10.0
 
@@ -87,6 +90,11 @@ def build(
     announce("Reading documents")
     corpus, report = _read_corpus(documents, folder, planned)
     announce(_reading_summary(report))
+    if report.characters < _SMALL_CORPUS:
+        logger.warning(
+            f"{report.characters:,} characters are very little to learn language from: expect a model that repeats "
+            f"them; {_SMALL_CORPUS:,} or more make a start"
+        )
 
     seconds = time_budget if time_budget is not None else DEFAULT_SECONDS if choose else None
     if choose:

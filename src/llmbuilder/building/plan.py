@@ -35,6 +35,8 @@ LADDER = (
     (24, 16, 1536, 2048),
 )
 _REPETITION_DECAY = 15.4  # Muennighoff et al. 2023: after some 15 repetitions more add almost nothing
+_MOST_PASSES = 100  # over a small corpus more only memorise
+_FEWEST_STEPS = 100
 _STEPS_WANTED = 1200
 _SMALLEST_STEP, _LARGEST_STEP = 1024, 1 << 16  # tokens
 
@@ -118,10 +120,14 @@ def choose_plan(config: Config, tokens: int, vocab_size: int, seconds: float, fl
         model = _shape(vocab_size, layers, heads, width, max(8, min(64, tokens // 20)))
         best = (math.inf, model, int(flops_per_second * seconds / count_flops_per_token(model)))
     _, model, affordable = best
+    affordable = min(affordable, _MOST_PASSES * tokens)
     planned = config.copy_of()
     planned.model = model
     step_tokens = min(max(affordable // _STEPS_WANTED, _SMALLEST_STEP), _LARGEST_STEP)
     planned.training.batch_size = max(1, round(step_tokens / model.max_seq_length))
+    if planned.training.max_steps is None:
+        step_tokens = planned.training.batch_size * model.max_seq_length
+        planned.training.max_steps = max(_FEWEST_STEPS, _MOST_PASSES * tokens // step_tokens)
     return Plan(planned, count_parameters(model), flops_per_second, affordable, affordable / max(1, tokens))
 
 
