@@ -5,11 +5,10 @@ Everything is written to a temporary name in the same folder, flushed to the dis
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -82,15 +81,6 @@ def require_absent(path: Path, *, overwrite: bool, error: type[LLMBuilderError] 
     if overwrite or not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     raise error(f"{path} already exists; choose another name, or pass --overwrite (overwrite=True) to replace it")
-
-
-def checksum(path: str | Path, algorithm: Callable[[], Any] = hashlib.sha256) -> str:
-    """Return the hexadecimal digest of a file, read in pieces."""
-    digest = algorithm()
-    with open(path, "rb") as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -17,7 +17,7 @@ import torch
 import llmbuilder as lb
 from llmbuilder.config import Config, TrainingConfig
 from llmbuilder.data import TextDataset
-from llmbuilder.errors import CheckpointError, ConfigError, DataError, TokenizerError, TrainingError
+from llmbuilder.errors import CheckpointError, ConfigError, TokenizerError, TrainingError
 from llmbuilder.model import build_model, load_model, read_metadata
 from llmbuilder.tokenizer import Tokenizer
 from llmbuilder.training import Callback, resume_training, train_model
@@ -201,9 +201,18 @@ def test_tokenizer_must_fit_the_model(tmp_path: Path, tiny_config: Config, prose
         train_model(build_model(tiny_config), dataset_for(tiny_config, prose, tokenizer=bpe), tiny_config, tmp_path)
 
 
-def test_window_must_fit_the_model(tmp_path: Path, tiny_config: Config, prose: str) -> None:
-    with pytest.raises(DataError, match=r"block_size \(64\) is longer than model.max_seq_length \(32\)"):
-        train_model(build_model(tiny_config), TextDataset([prose], 64), tiny_config, tmp_path)
+@pytest.mark.parametrize("prepared", [False, True])
+def test_windows_longer_than_the_context_are_shortened_and_said(
+    tmp_path: Path, tiny_config: Config, prose: str, caplog: pytest.LogCaptureFixture, prepared: bool
+) -> None:
+    dataset = TextDataset([prose], 64, train_split=0.9)
+    if prepared:
+        dataset.learn_tokenizer(vocab_size=300)
+        dataset.prepare()
+    results = train_model(build_model(tiny_config), dataset, tiny_config, tmp_path, callbacks=[])
+    assert results.steps == 12
+    assert "block_size (64) is longer than the model's context" in caplog.text
+    assert dataset[0][0].shape == (32,)
 
 
 def test_tokenizers_without_gguf_form_are_named_at_the_start(

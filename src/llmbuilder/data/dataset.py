@@ -268,6 +268,12 @@ class TextDataset:
                 f"the tokens in {self._token_folder} were made by another tokenizer: tokenize the text again"
             )
 
+    def shorten_windows(self, block_size: int) -> None:
+        """Use shorter windows from now on, for a model whose context is shorter than this dataset's windows."""
+        self.block_size = min(self.block_size, block_size)
+        if self._token_folder is not None and self.is_prepared:
+            self._open(self._token_folder)
+
     def largest_token_id(self) -> int:
         """Return the largest id in the training part (reads all of it when no tokenizer tells)."""
         return len(self.tokenizer) - 1 if self.tokenizer is not None else int(self.train.tokens.max())

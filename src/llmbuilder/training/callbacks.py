@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ class RunPlan:
     precision: str
     training_tokens: int
     validation_tokens: int
-    details: dict[str, Any] = field(default_factory=dict)
 
 
 class Callback:

@@ -11,7 +11,7 @@ from llmbuilder.config.loading import load_config
 from llmbuilder.config.schema import Config, TrainingConfig, section_of, whole_config
 from llmbuilder.config.validation import validate_config
 from llmbuilder.data.dataset import TextDataset
-from llmbuilder.errors import ConfigError, DataError, TokenizerError, TrainingError
+from llmbuilder.errors import ConfigError, TokenizerError, TrainingError
 from llmbuilder.files import set_aside
 from llmbuilder.machine import describe_machine
 from llmbuilder.model import LanguageModel, build_model, load_model
@@ -48,7 +48,7 @@ def train_model(
     there is too little text, CheckpointError if `output_dir` holds a run already.
     """
     whole = _resolved_config(model, config)
-    _check_window(dataset, model)
+    _fit_window(dataset, model)
     directory = output_dir if output_dir is not None else whole.training.output_dir
     if whole.training.init_from == "resume":
         if directory is None:
@@ -133,12 +133,14 @@ def _resolved_config(model: LanguageModel, config: Config | TrainingConfig | Non
     return whole
 
 
-def _check_window(dataset: TextDataset, model: LanguageModel) -> None:
-    if dataset.block_size > model.config.max_seq_length:
-        raise DataError(
-            f"the dataset's block_size ({dataset.block_size}) is longer than model.max_seq_length "
-            f"({model.config.max_seq_length}): use TextDataset(..., block_size={model.config.max_seq_length})"
+def _fit_window(dataset: TextDataset, model: LanguageModel) -> None:
+    context = model.config.max_seq_length
+    if dataset.block_size > context:
+        logger.warning(
+            f"the dataset's block_size ({dataset.block_size}) is longer than the model's context "
+            f"(model.max_seq_length {context}): training on windows of {context} tokens"
         )
+        dataset.shorten_windows(context)
 
 
 def _choose_tokenizer(model: LanguageModel, dataset: TextDataset, config: Config, paths: RunPaths) -> Tokenizer | None:
