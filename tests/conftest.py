@@ -11,11 +11,16 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
 import pytest
 import torch
+from hypothesis import settings
 
 import llmbuilder as lb
 from llmbuilder.config import Config
 from llmbuilder.data import TextDataset
 from llmbuilder.tokenizer import Tokenizer, train_tokenizer
+
+# The same examples every time: a failure belongs to the change that caused it.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
 

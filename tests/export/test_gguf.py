@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import gguf
 import pytest
@@ -172,3 +173,23 @@ def test_hugging_face_export_generates_alike(tmp_path: Path, trained_run: Path) 
 def test_safetensors_exports_too(tmp_path: Path, trained_run: Path) -> None:
     save_model(load_model(trained_run), tmp_path / "m.safetensors")
     assert export_gguf(tmp_path / "m.safetensors", tmp_path / "m.gguf").architecture == "qwen3"
+
+
+def test_random_text_is_tokenized_alike(tmp_path: Path, bpe: Tokenizer) -> None:
+    """White space of every kind, digits of other scripts, combining marks, emoji sequences, contractions."""
+    pools = [
+        "abc XYZ",
+        "0123 ²٣½Ⅷ",
+        " \t\n\r\u00a0\u2003\u2028\u3000\x0b\x85",
+        "éü日本語한עב",
+        "🙂👩‍👧🏳️‍🌈",
+        "!@#|:<>?",
+        "\u0301\u200d\ufe0f\u00ad",
+    ]
+    pools += ["'s't're've'm'll'd", "".join(map(chr, range(0x370, 0x600)))]
+    random = Random(0)
+    texts = ["".join(random.choice(random.choice(pools)) for _ in range(random.randint(1, 25))) for _ in range(1500)]
+    export_gguf(randomized("qwen3-untied", len(bpe)), tmp_path / "m.gguf", "f32", tokenizer=bpe)
+    answer, _ = ask_llamacpp({"model": str(tmp_path / "m.gguf"), "context": 64, "threads": 2, "greedy": [],
+                              "predict": [], "anchor": 0, "tokenize": texts})  # fmt: skip
+    assert answer["tokens"] == bpe.encode_batch(texts)
