@@ -16,7 +16,7 @@ def migrate(
     overwrite: bool = Overwrite,
     as_json: bool = Json,
 ) -> None:
-    """Move a nanoGPT-style project to this package, with an account of every file and key."""
+    """Move a nanoGPT-style project here, with a full report."""
     from llmbuilder.migration import migrate_project
 
     report = migrate_project(legacy, new, dry_run=dry_run, overwrite=overwrite)
