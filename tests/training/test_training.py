@@ -71,8 +71,11 @@ def test_resumed_run_equals_the_unbroken_one(
         )
     newest = list_checkpoints(tmp_path / "broken" / "checkpoints")[-1]
     newest.unlink()  # as if it had been killed at step 9, after the checkpoint of step 8
+    unfinished = newest.with_name(f".{newest.name}.abc.tmp")
+    unfinished.write_bytes(b"half")
     resumed = resume_training(tmp_path / "broken", callbacks=[])
     assert resumed.steps == 12
+    assert not unfinished.exists()
     assert losses(tmp_path / "broken") == losses(tmp_path / "unbroken")
     weights = [load_model(tmp_path / name, "cpu").weights() for name in ("unbroken", "broken")]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

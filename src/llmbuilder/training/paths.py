@@ -82,6 +82,12 @@ class RunPaths:
         for path in (self.metrics, self.last_model):
             path.unlink(missing_ok=True)
 
+    def remove_unfinished_writes(self) -> None:
+        """Delete the temporary files that a killed process left behind."""
+        for folder in (self.folder, self.checkpoints, self.tokens):
+            for path in folder.glob(".*.tmp"):
+                path.unlink(missing_ok=True)
+
     def write_record(self, values: dict[str, Any]) -> None:
         """Write run.json: where things are and how the run came to be."""
         places = {

@@ -90,6 +90,7 @@ def resume_training(
     if not list_checkpoints(paths.checkpoints):
         raise TrainingError(f"{paths.folder} has no checkpoint yet: start it again with --overwrite")
     state = read_newest_checkpoint(paths.checkpoints)
+    paths.remove_unfinished_writes()
     config = load_config(paths.config, overrides=overrides)
     tokenizer = Tokenizer.from_pretrained(paths.tokenizer) if paths.tokenizer.is_dir() else None
     data = record["dataset"]
