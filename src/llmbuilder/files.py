@@ -6,6 +6,7 @@ Everything is written to a temporary name in the same folder, flushed to the dis
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from llmbuilder.errors import DataError, LLMBuilderError
+
+logger = logging.getLogger("llmbuilder")
 
 
 @contextmanager
@@ -66,13 +69,14 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def set_aside(path: Path) -> Path | None:
-    """Rename an existing file or folder to the first free `name.N.suffix` and return the new path; None if absent."""
+    """Rename an existing file or folder to the first free `name.N.suffix`, say so, and return it; None if absent."""
     if not path.exists():
         return None
     number = 1
     while (kept := path.with_name(f"{path.stem}.{number}{path.suffix}")).exists():
         number += 1
     path.rename(kept)
+    logger.warning(f"{path} was there already: the earlier one is kept as {kept}")
     return kept
 
 

@@ -72,6 +72,15 @@ def test_overrides_win_over_the_plan(tmp_path: Path, prose: str) -> None:
     assert (result.training.steps, config.model.num_layers, config.training.optimizer) == (3, 1, "adamw")
 
 
+def test_the_environment_wins_over_the_plan(tmp_path: Path, prose: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.txt").write_text(prose)
+    monkeypatch.setenv("LLMBUILDER_TRAINING__OPTIMIZER", "adamw")
+    monkeypatch.setenv("LLMBUILDER_TRAINING__MAX_STEPS", "3")
+    lb.build(tmp_path / "a.txt", tmp_path / "run", callbacks=[])
+    config = lb.load_config(tmp_path / "run" / "config.json")
+    assert (config.training.optimizer, config.training.max_steps) == ("adamw", 3)
+
+
 def test_tokenizers_without_gguf_form_build_without_export(
     tmp_path: Path, prose: str, caplog: pytest.LogCaptureFixture
 ) -> None:

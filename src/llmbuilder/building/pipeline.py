@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from llmbuilder.building.plan import choose_plan, choose_vocab_size, measure_speed
 from llmbuilder.building.summary import write_summary
 from llmbuilder.config import load_config
+from llmbuilder.config.loading import explicit_settings
 from llmbuilder.config.schema import Config
 from llmbuilder.config.validation import fix_config, validate_config
 from llmbuilder.data import DataLoader, Document, TextDataset, default_corpus, write_corpus
@@ -99,8 +100,7 @@ def build(
     seconds = time_budget if time_budget is not None else DEFAULT_SECONDS if choose else None
     if choose:
         planned.model.vocab_size = choose_vocab_size(report.characters)
-        if any(text.startswith("model.vocab_size=") for text in given):
-            planned.model.vocab_size = load_config(overrides=given).model.vocab_size
+        _apply(planned, explicit_settings(given))
     tokenizer = _get_tokenizer(corpus, planned, announce)
     if choose:
         planned, plan = _plan(planned, corpus, tokenizer, given, begin, seconds or DEFAULT_SECONDS)
@@ -191,8 +191,8 @@ def _plan(
     """Choose the shape and the recipe; settings the user gave override both."""
     with open(corpus, encoding="utf-8") as handle:
         sample = handle.read(200_000)
-    characters = corpus.stat().st_size * len(sample) / max(1, len(sample.encode("utf-8")))
-    tokens = int(characters / max(1, len(sample)) * len(tokenizer.encode(sample)) * config.data.train_split)
+    share = len(sample.encode("utf-8")) / corpus.stat().st_size
+    tokens = int(len(tokenizer.encode(sample)) / share * config.data.train_split)
     speed = measure_speed(config.system)
     training_seconds = max(_LEAST_TRAINING, seconds - (time.perf_counter() - begin) - _EXPORT_RESERVE)
     plan = choose_plan(config, tokens, len(tokenizer), training_seconds, speed)
@@ -212,11 +212,15 @@ def _plan(
     }
     for key, value in recipe.items():
         setattr(plan.config.training, key, value)
-    overridden = load_config(overrides=given)
-    for text in given:
-        section, _, key = text.partition("=")[0].strip().partition(".")
-        setattr(getattr(plan.config, section), key, getattr(getattr(overridden, section), key))
+    _apply(plan.config, explicit_settings(given))
     return plan.config, plan.summary()
+
+
+def _apply(config: Config, settings: Mapping[str, Mapping[str, Any]]) -> None:
+    """Set what the user asked for; its names and types were checked when the configuration was loaded."""
+    for section, values in settings.items():
+        for key, value in values.items():
+            setattr(getattr(config, section), key, value)
 
 
 def _samples(model: Any, corpus: Path, config: Config) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from llmbuilder.config.legacy import MigratedConfig, is_legacy, migrate_dictionary, migrate_python_file
+from llmbuilder.config.legacy import is_legacy, migrate_dictionary, migrate_python_file
 from llmbuilder.config.presets import PRESETS
 from llmbuilder.config.schema import Config, Section
 from llmbuilder.errors import ConfigError
@@ -48,15 +48,13 @@ def load_config(
         source = f"preset {preset!r}"
     if path is not None:
         source = str(path)
-        migrated = _read_legacy(Path(path))
-        if migrated is not None:
-            logger.warning(migrated.notice())
-            values = merge(values, migrated.values)
-        else:
-            values = merge(values, read_mapping(Path(path)))
-    values = merge(values, _from_environment(os.environ))
-    values = merge(values, parse_overrides(overrides))
-    return build_config(values, source)
+        values = merge(values, _read_file(Path(path)))
+    return build_config(merge(values, explicit_settings(overrides)), source)
+
+
+def explicit_settings(overrides: Iterable[str] | Mapping[str, Any] = ()) -> dict[str, Any]:
+    """Return what wins over every file and preset, by section: the environment, and `overrides` on top of it."""
+    return merge(_from_environment(os.environ), parse_overrides(overrides))
 
 
 def migrate_legacy_config(source: str | Path | Mapping[str, Any]) -> Config:
@@ -66,15 +64,10 @@ def migrate_legacy_config(source: str | Path | Mapping[str, Any]) -> Config:
     the new format is returned as it is.
     """
     if isinstance(source, Mapping):
-        migrated, name = migrate_dictionary(dict(source)), "the given mapping"
-    else:
-        name = str(source)
-        found = _read_legacy(Path(source))
-        if found is None:
-            return build_config(read_mapping(Path(source)), name)
-        migrated = found
-    logger.warning(migrated.notice())
-    return build_config(migrated.values, name)
+        migrated = migrate_dictionary(dict(source))
+        logger.warning(migrated.notice())
+        return build_config(migrated.values, "the given mapping")
+    return build_config(_read_file(Path(source)), str(source))
 
 
 def build_config(values: Mapping[str, Any], source: str) -> Config:
@@ -153,11 +146,17 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     return values
 
 
-def _read_legacy(path: Path) -> MigratedConfig | None:
+def _read_file(path: Path) -> dict[str, Any]:
+    """Return a file's values in the new format; a legacy one is migrated, with a notice."""
     if path.suffix.lower() == ".py":
-        return migrate_python_file(path)
-    values = read_mapping(path)
-    return migrate_dictionary(values) if is_legacy(values) else None
+        migrated = migrate_python_file(path)
+    else:
+        values = read_mapping(path)
+        if not is_legacy(values):
+            return values
+        migrated = migrate_dictionary(values)
+    logger.warning(migrated.notice())
+    return migrated.values
 
 
 def _explain(detail: Any) -> str:

@@ -32,10 +32,15 @@ class ConfigProblem:
 
 def validate_config(config: Config) -> tuple[bool, list[ConfigProblem]]:
     """Check every rule and return (is_valid, errors); all errors at once, each with path, value, rule and remedy."""
-    problems = [*_ranges(config), *_shape(config.model), *_schedule(config.training), *_vocabulary(config)]
+    problems = check_rules(config)
     if not problems:  # estimates mean nothing for a shape that is wrong
         problems += [*_device(config.system), *_memory(config)]
     return not problems, problems
+
+
+def check_rules(config: Config) -> list[ConfigProblem]:
+    """Return the broken rules that do not depend on the machine at hand."""
+    return [*_ranges(config), *_shape(config.model), *_schedule(config.training), *_vocabulary(config)]
 
 
 def fix_config(config: Config, errors: Iterable[ConfigProblem] | None = None) -> Config:

@@ -9,7 +9,6 @@ Beside each corpus stands `NAME.manifest.json`: where every document came from a
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -21,7 +20,6 @@ from llmbuilder.errors import DataError, MissingDependencyError
 from llmbuilder.files import atomic_path, set_aside, write_json
 from llmbuilder.tokenizer import END_OF_TEXT
 
-logger = logging.getLogger("llmbuilder")
 CORPUS_SUFFIXES = (".txt", ".jsonl", ".parquet")
 _RECORD_SEPARATOR = "\x1e"
 _SEPARATOR = re.compile(rf"\r?\n?(?:{re.escape(END_OF_TEXT)}|{_RECORD_SEPARATOR})\r?\n?")
@@ -67,10 +65,8 @@ def write_corpus(
 
 def _keep_earlier(path: Path) -> None:
     kept = set_aside(path)
-    if kept is not None:
-        if manifest_path(path).exists():
-            manifest_path(path).rename(manifest_path(kept))
-        logger.warning(f"{path} was there already: the earlier one is kept as {kept}")
+    if kept is not None and manifest_path(path).exists():
+        manifest_path(path).rename(manifest_path(kept))
 
 
 def manifest_path(corpus: Path) -> Path:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from llmbuilder.config.loading import build_config
 from llmbuilder.config.schema import Config, GenerationConfig, section_of
+from llmbuilder.config.validation import check_rules
 from llmbuilder.errors import GenerationError, TokenizerError
 from llmbuilder.inference.sampling import next_tokens
 from llmbuilder.machine import warn_once
@@ -158,6 +159,8 @@ class _StoppingText:
         if self.stopped:
             return
         self._tokens.append(token)
+        if not self._stop:
+            return  # the text is decoded when it is asked for
         self._text = self._tokenizer.decode(self._tokens)
         ends = [at for at in (self._text.find(text) for text in self._stop) if at >= 0]
         if ends:
@@ -166,6 +169,7 @@ class _StoppingText:
 
     def take(self, *, everything: bool = False) -> str:
         """Return what is new and final: no unfinished character, nothing that could begin a stop string."""
+        self.finish()
         end = len(self._text)
         if not (everything or self.stopped):
             end = len(self._text.rstrip(_REPLACEMENT))
@@ -176,6 +180,9 @@ class _StoppingText:
         return piece
 
     def finish(self) -> str:
+        """Return the whole text so far."""
+        if not self._stop:
+            self._text = self._tokenizer.decode(self._tokens)
         return self._text
 
 
@@ -196,9 +203,7 @@ def _matching_tokenizer(model: LanguageModel, tokenizer: Tokenizer | None) -> To
 
 
 def _require_valid(config: GenerationConfig) -> None:
-    from llmbuilder.config.validation import validate_config
-
-    problems = [p for p in validate_config(Config(generation=config))[1] if p.path.startswith("generation.")]
+    problems = [p for p in check_rules(Config(generation=config)) if p.path.startswith("generation.")]
     if problems:
         raise GenerationError("; ".join(map(str, problems)))
 

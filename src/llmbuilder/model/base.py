@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from llmbuilder.config.schema import ModelConfig
+from llmbuilder.config.schema import Config, ModelConfig
 from llmbuilder.config.sizes import count_flops_per_token, estimate_inference_memory
+from llmbuilder.config.validation import check_rules
 from llmbuilder.errors import ConfigError
 from llmbuilder.model.cache import KeyValueCache
 
@@ -113,11 +114,7 @@ class LanguageModel(nn.Module, ABC):
 
 
 def _require_buildable(config: ModelConfig) -> None:
-    from llmbuilder.config.schema import Config
-    from llmbuilder.config.validation import validate_config
-
-    problems = [p for p in validate_config(Config(model=config.model_copy()))[1]
-                if p.path.startswith("model.") and "GiB" not in p.rule]  # fmt: skip
+    problems = [p for p in check_rules(Config(model=config.model_copy())) if p.path.startswith("model.")]
     if problems:
         raise ConfigError("cannot build this model: " + "; ".join(map(str, problems)))
 

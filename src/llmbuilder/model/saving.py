@@ -57,8 +57,8 @@ def save_model(
     described = {**model.metadata, **plain_values(dict(metadata or {}))}
     writer = {".pt": _write_pt, ".safetensors": _write_safetensors}.get(path.suffix)
     if writer is None:
-        if path.exists() and not overwrite:
-            _announce(path, set_aside(path))
+        if not overwrite:
+            set_aside(path)
         _write_folder(model, path, tokenizer_json)
         return path
     content = {
@@ -73,18 +73,19 @@ def save_model(
     content["checksum"] = weights_checksum(weights)
     with atomic_path(path) as temporary:
         writer(content, weights, temporary)
-        if path.exists() and not overwrite:
-            _announce(path, set_aside(path))
+        if not overwrite:
+            set_aside(path)
     return path
 
 
-def _announce(path: Path, kept: Path | None) -> None:
-    logger.warning(f"{path} was there already: the earlier one is kept as {kept}")
-
-
 def _write_pt(content: dict[str, Any], weights: dict[str, Tensor], path: Path) -> None:
+    write_torch_file({**content, "weights": weights}, path)
+
+
+def write_torch_file(content: Any, path: Path) -> None:
+    """Write a PyTorch file; a full disk is an OSError, as for every other file."""
     try:
-        torch.save({**content, "weights": weights}, path)
+        torch.save(content, path)
     except RuntimeError as error:  # PyTorch's zip writer reports a full disk this way
         raise OSError(28, f"no space left, or the write failed ({str(error).splitlines()[0]})") from error
 

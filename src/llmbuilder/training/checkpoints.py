@@ -12,13 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from llmbuilder import __version__
 from llmbuilder.errors import CheckpointError
 from llmbuilder.files import atomic_path
-from llmbuilder.model.saving import read_torch_file, weights_checksum
+from llmbuilder.model.saving import read_torch_file, weights_checksum, write_torch_file
 
 logger = logging.getLogger("llmbuilder")
 FORMAT = "llmbuilder-checkpoint"
@@ -50,10 +49,7 @@ def write_checkpoint(folder: Path, state: TrainingState, keep: int) -> Path:
     content = {"format": FORMAT, "format_version": FORMAT_VERSION, "llmbuilder": __version__, **vars(state)}
     content["checksum"] = weights_checksum({name: t.detach().cpu() for name, t in state.weights.items()})
     with atomic_path(path) as temporary:
-        try:
-            torch.save(content, temporary)
-        except RuntimeError as error:
-            raise OSError(28, f"no space left, or the write failed ({str(error).splitlines()[0]})") from error
+        write_torch_file(content, temporary)
     for old in list_checkpoints(folder)[:-keep]:
         old.unlink(missing_ok=True)
     return path

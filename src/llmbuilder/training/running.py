@@ -9,7 +9,7 @@ from pathlib import Path
 
 from llmbuilder.config.loading import load_config
 from llmbuilder.config.schema import Config, TrainingConfig, section_of, whole_config
-from llmbuilder.config.validation import validate_config
+from llmbuilder.config.validation import check_rules
 from llmbuilder.data.dataset import TextDataset
 from llmbuilder.errors import ConfigError, TokenizerError, TrainingError
 from llmbuilder.files import set_aside
@@ -125,10 +125,7 @@ def _resolved_config(model: LanguageModel, config: Config | TrainingConfig | Non
     whole = (source or Config()).copy_of()
     whole.training = section_of(config, TrainingConfig).model_copy()
     whole.model = model.config.model_copy()
-    problems = [
-        p for p in validate_config(whole)[1] if p.path.startswith("training.") and not p.path.endswith("warmup_steps")
-        and "GiB" not in p.rule
-    ]  # fmt: skip
+    problems = [p for p in check_rules(whole) if p.path.startswith("training.") and not p.path.endswith("warmup_steps")]
     if problems:
         raise ConfigError("cannot train with these settings: " + "; ".join(map(str, problems)))
     return whole
@@ -192,7 +189,7 @@ def _store_tokenizer(tokenizer: Tokenizer, paths: RunPaths) -> None:
     if (paths.tokenizer / "tokenizer.json").is_file() and paths.keep_earlier:
         if Tokenizer.from_pretrained(paths.tokenizer) == tokenizer:
             return
-        logger.warning(f"{paths.tokenizer} held another tokenizer: it is kept as {set_aside(paths.tokenizer)}")
+        set_aside(paths.tokenizer)
     tokenizer.save_pretrained(paths.tokenizer)
 
 

@@ -23,7 +23,6 @@ from torch import Tensor
 from llmbuilder.config.schema import Config
 from llmbuilder.data.dataset import TextDataset, TokenWindows
 from llmbuilder.errors import TrainingError
-from llmbuilder.files import set_aside
 from llmbuilder.machine import apply_threads, describe_machine, resolve_device, resolve_precision, warn_once
 from llmbuilder.model import LanguageModel, save_model
 from llmbuilder.training.batches import StepBatch, StepBatches
@@ -74,7 +73,7 @@ class Trainer:
         self.max_steps = self._count_steps()
         self._forward: Callable[[Tensor], tuple[Tensor, None]] = model
         self._recent: deque[float] = deque(maxlen=_LATEST_LOSSES)
-        self._tokens_seen = 0
+        self._first_step = 0  # of this process
         self._started = time.perf_counter()
         self._model_written = False
         self._deadline: float | None = None
@@ -130,7 +129,6 @@ class Trainer:
         self.optimizers.step(self.scaler)
         self.optimizers.zero_grad()
         self.step += 1
-        self._tokens_seen += self.tokens_per_step
         self._recent.append(loss)
         seconds = time.perf_counter() - begin
         elapsed = time.perf_counter() - self._started
@@ -141,7 +139,7 @@ class Trainer:
             "grad_norm": grad_norm,
             "max_steps": self.max_steps,
             "tokens_per_second": self.tokens_per_step / seconds,
-            "seconds_left": (self.max_steps - self.step) * elapsed * self.tokens_per_step / self._tokens_seen,
+            "seconds_left": (self.max_steps - self.step) * elapsed / (self.step - self._first_step),
         }
 
     def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -178,8 +176,7 @@ class Trainer:
                 if due.save_best_only:
                     self._save_checkpoint()
         if self.step % due.log_every == 0 or last:
-            mean = sum(self._recent) / len(self._recent)
-            self._log({**metrics, "loss": metrics["loss"], "recent_loss": mean, "tokens": self._tokens_seen})
+            self._log({**metrics, "recent_loss": self._recent_loss(), "tokens": self.step * self.tokens_per_step})
         if due.save_every and not due.save_best_only and self.step % due.save_every == 0 and not last:
             self._save_checkpoint()
 
@@ -211,10 +208,9 @@ class Trainer:
             self._log({"step": self.step, "validation_loss": loss})
         else:
             self._save_checkpoint()
-            is_best = self.best_validation_loss is not None and self._last_validation() == self.best_validation_loss
             if not self._model_written or self.validation is None:
                 self._save_model(self.paths.model)
-            elif not is_best:
+            elif not self._ends_at_its_best():
                 self._save_model(self.paths.last_model)
             loss = self._final_loss()
         elapsed = time.perf_counter() - self._started
@@ -223,7 +219,7 @@ class Trainer:
             final_loss=loss,
             best_validation_loss=best,
             perplexity=math.exp(min(loss if best is None else best, 700)),
-            tokens_per_second=self._tokens_seen / elapsed,
+            tokens_per_second=(self.step - self._first_step) * self.tokens_per_step / elapsed,
             training_time=elapsed,
             steps=self.step,
             model_path=str(self.paths.model) if self._model_written or self.paths.model.exists() else None,
@@ -236,19 +232,23 @@ class Trainer:
             logger.warning(f"stopped at step {self.step}; go on with: llmbuilder train resume {self.paths.folder}")
         return results
 
+    def _recent_loss(self) -> float | None:
+        """The mean over the last few steps; None before the first one of this process."""
+        return sum(self._recent) / len(self._recent) if self._recent else None
+
     def _final_loss(self) -> float:
-        """The mean over the last few steps; for a resumed run that was already complete, what it logged."""
-        if self._recent:
-            return sum(self._recent) / len(self._recent)
+        """The recent loss; for a resumed run that was already complete, what it logged."""
+        recent = self._recent_loss()
         logged = [line["recent_loss"] for line in self.history if "recent_loss" in line]
-        return logged[-1] if logged else math.nan
+        return recent if recent is not None else logged[-1] if logged else math.nan
 
-    def _last_validation(self) -> float | None:
-        losses = [line["validation_loss"] for line in self.history if "validation_loss" in line]
-        return losses[-1] if losses and self.history and self.step == self._last_evaluated_step() else None
-
-    def _last_evaluated_step(self) -> int:
-        return max((line["step"] for line in self.history if "validation_loss" in line), default=-1)
+    def _ends_at_its_best(self) -> bool:
+        """Whether the current weights were evaluated and none were better."""
+        evaluated = [line for line in self.history if "validation_loss" in line]
+        return bool(evaluated) and (evaluated[-1]["step"], evaluated[-1]["validation_loss"]) == (
+            self.step,
+            self.best_validation_loss,
+        )
 
     def _save_checkpoint(self) -> None:
         path = write_checkpoint(self.paths.checkpoints, self._state(), self.settings.keep_checkpoints)
@@ -281,24 +281,22 @@ class Trainer:
             torch.set_rng_state(state.random["cpu"])
         if "cuda" in state.random and self.device.type == "cuda":
             torch.cuda.set_rng_state(state.random["cuda"], self.device)
-        self.step = state.step
+        self.step = self._first_step = state.step
         self.best_validation_loss = state.best_validation_loss
         self._model_written = self.paths.model.exists()
 
     def _save_model(self, path: Any) -> None:
-        if path == self.paths.model and not self._model_written and self.paths.keep_earlier:
-            kept = set_aside(path)
-            if kept is not None:
-                logger.warning(f"{path} was there already: the earlier one is kept as {kept}")
-        self._model_written = self._model_written or path == self.paths.model
-        save_model(self.model, path, self._metadata(), tokenizer=self.tokenizer, overwrite=True)
+        is_first = path == self.paths.model and not self._model_written
+        keep = is_first and self.paths.keep_earlier
+        save_model(self.model, path, self._metadata(), tokenizer=self.tokenizer, overwrite=not keep)
+        self._model_written = self._model_written or is_first
 
     def _metadata(self) -> dict[str, Any]:
         return {
             "training_config": self.config,
             "step": self.step,
             "tokens": self.step * self.tokens_per_step,
-            "loss": sum(self._recent) / len(self._recent) if self._recent else None,
+            "loss": self._recent_loss(),
             "best_validation_loss": self.best_validation_loss,
             "machine": describe_machine(),
             "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -346,7 +344,6 @@ class Trainer:
         self._restore(TrainingState(step=0, weights=weights, optimizers=[], best_validation_loss=None))
         self.optimizers.load_state_dict(optimizer_state)
         self._recent.clear()
-        self._tokens_seen = 0
         torch.manual_seed(self.config.system.seed)
         left = self._deadline - time.perf_counter() - evaluation
         cost = sorted(times)[len(times) // 2] + evaluation / max(1, self.settings.eval_every)
