@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -78,6 +79,26 @@ def set_aside(path: Path) -> Path | None:
     path.rename(kept)
     logger.warning(f"{path} was there already: the earlier one is kept as {kept}")
     return kept
+
+
+def remove_path(path: Path) -> None:
+    """Delete a file or a folder with all in it; nothing happens if it is not there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a JSON Lines file, none if there is no file; a line cut short by a kill ends it."""
+    lines: list[dict[str, Any]] = []
+    if path.is_file():
+        for line in path.read_text("utf-8").splitlines():
+            try:
+                lines.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+    return lines
 
 
 def require_absent(path: Path, *, overwrite: bool, error: type[LLMBuilderError] = DataError) -> None:

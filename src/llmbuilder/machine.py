@@ -74,17 +74,18 @@ def resolve_precision(requested: str, device: torch.device) -> torch.dtype:
     if requested == "no":
         return torch.float32
     wanted = torch.bfloat16 if requested == "bf16" else torch.float16
-    if device.type == "cpu" and not _cpu_has_fast(wanted):
+    if device.type == "cpu" and not (wanted == torch.bfloat16 and has_fast_bfloat16()):
+        # fp16 training on CPUs also lacks a gradient scaler's benefit, so only bfloat16 ever counts
         warn_once(f"mixed_precision {requested!r} is not fast on this CPU: training in float32")
         return torch.float32
     return wanted
 
 
-def _cpu_has_fast(dtype: torch.dtype) -> bool:
-    """fp16 training on CPUs also lacks a gradient scaler's benefit, so only bfloat16 ever counts."""
+def has_fast_bfloat16() -> bool:
+    """Whether this CPU has instructions for bfloat16 products."""
     import torch
 
-    return dtype == torch.bfloat16 and bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def memory_bytes(device: torch.device | None = None) -> int:
@@ -131,6 +132,20 @@ def describe_machine() -> dict[str, Any]:
         "device": str(resolve_device("auto")),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
+
+
+def used_memory_bytes(device: torch.device) -> int:
+    """Return the most memory this process has used: of the device for a GPU, else of the machine."""
+    if device.type == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def apply_threads(num_threads: int | None) -> None:

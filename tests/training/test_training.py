@@ -18,11 +18,11 @@ import llmbuilder as lb
 from llmbuilder.config import Config, TrainingConfig
 from llmbuilder.data import TextDataset
 from llmbuilder.errors import CheckpointError, ConfigError, TokenizerError, TrainingError
+from llmbuilder.files import read_json_lines
 from llmbuilder.model import build_model, load_model, read_metadata
 from llmbuilder.tokenizer import Tokenizer
 from llmbuilder.training import Callback, resume_training, train_model
 from llmbuilder.training.checkpoints import list_checkpoints
-from llmbuilder.training.metrics import read_metrics
 from llmbuilder.training.muon import orthogonalize
 from llmbuilder.training.optimizers import Optimizers
 from llmbuilder.training.schedules import learning_rate_factor
@@ -33,7 +33,7 @@ def dataset_for(config: Config, prose: str, **options: object) -> TextDataset:
 
 
 def losses(folder: Path) -> list[tuple[int, float]]:
-    return [(line["step"], line["loss"]) for line in read_metrics(folder / "metrics.jsonl") if "loss" in line]
+    return [(line["step"], line["loss"]) for line in read_json_lines(folder / "metrics.jsonl") if "loss" in line]
 
 
 def test_a_run_learns_and_leaves_everything(tmp_path: Path, tiny_config: Config, prose: str) -> None:
@@ -95,7 +95,7 @@ def test_killed_process_resumes_with_identical_losses(tmp_path: Path, tiny_confi
 
     assert start("whole").wait() == 0
     process = start("killed")
-    while len(read_metrics(tmp_path / "killed" / "metrics.jsonl")) < 60:
+    while len(read_json_lines(tmp_path / "killed" / "metrics.jsonl")) < 60:
         assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.005)
     process.kill()
@@ -116,7 +116,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path, tiny_config: Config,
         [sys.executable, "-m", "llmbuilder", "train", "model", "--config", "config.json", "--data", "data.txt",
          "--output", "run"], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    while len(read_metrics(tmp_path / "run" / "metrics.jsonl")) < 5:
+    while len(read_json_lines(tmp_path / "run" / "metrics.jsonl")) < 5:
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
@@ -177,7 +177,7 @@ def test_non_finite_loss_stops_with_the_facts(tmp_path: Path, tiny_config: Confi
                     model.embedding.weight.fill_(float("nan"))
 
     with pytest.raises(
-        TrainingError, match=r"became nan at step 7.*begin at tokens.*last good checkpoint is .*00000004"
+        TrainingError, match=r"became nan at step 7.*begin at tokens.*weights were bad.*last checkpoint is .*00000004"
     ):
         train_model(model, dataset_for(tiny_config, prose), tiny_config, tmp_path, callbacks=[Poison()])
     assert load_model(tmp_path).embedding.weight.isfinite().all()
@@ -279,16 +279,19 @@ def test_absent_devices_fall_back_with_one_warning(
 def test_weight_decay_is_for_matrices_only(tiny_config: Config) -> None:
     model = build_model(tiny_config)
     tiny_config.training.weight_decay = 0.3
-    (adamw, _) = Optimizers(model, tiny_config.training)._all[0]
+    adamw = Optimizers(model, tiny_config.training).adamw
     decayed = {id(p) for g in adamw.param_groups if g["weight_decay"] for p in g["params"]}
     assert decayed == {id(p) for p in model.parameters() if p.dim() >= 2}
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (2, 8, 32), (2, 32, 8)])
 def test_muon_updates_are_nearly_orthogonal(shape: tuple[int, ...]) -> None:
-    found = torch.linalg.svdvals(orthogonalize(torch.randn(shape, generator=torch.Generator().manual_seed(0))))
-    assert found.max() < 1.35
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    left, _, right = torch.linalg.svd(matrices, full_matrices=False)
+    found = torch.diagonal(left.mT @ orthogonalize(matrices) @ right.mT, dim1=-2, dim2=-1)
+    assert found.max() < 1.9, "the singular vectors stay, the values come near to each other"
     assert found.median() > 0.6
+    assert found.min() > 0.1
 
 
 def test_schedules() -> None:

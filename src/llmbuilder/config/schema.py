@@ -10,11 +10,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from llmbuilder.files import write_text
+
+if TYPE_CHECKING:  # a run begins by putting numbers in the place of "auto": code that computes sees numbers only
+    AutoInt = int
+    AutoFloat = float
+else:
+    AutoInt = int | Literal["auto"]
+    AutoFloat = float | Literal["auto"]
+
+
+def is_auto(value: object) -> bool:
+    """Whether a setting is left to be chosen."""
+    return value == "auto"
 
 
 class Section(BaseModel):
@@ -66,9 +78,24 @@ class ModelConfig(Section):
 class TrainingConfig(Section):
     """How a model is trained."""
 
-    batch_size: int = Field(default=16, description="Sequences per forward pass.")
-    gradient_accumulation_steps: int = Field(default=1, description="Forward passes per optimizer step.")
-    learning_rate: float = Field(default=3e-4, description="Peak learning rate of AdamW.")
+    batch_size: AutoInt = Field(
+        default=16, description="Sequences per forward pass; 'auto' follows from the number of training tokens."
+    )
+    gradient_accumulation_steps: int = Field(
+        default=1, description="Forward passes per optimizer step; several processes share batch_size times this."
+    )
+    learning_rate: AutoFloat = Field(
+        default=3e-4, description="Peak learning rate of AdamW; 'auto' chooses every rate from the model's width."
+    )
+    embedding_learning_rate: float | None = Field(
+        default=None, description="AdamW's peak rate for the token embedding. Default: learning_rate."
+    )
+    head_learning_rate: float | None = Field(
+        default=None, description="AdamW's peak rate for an untied output projection. Default: learning_rate."
+    )
+    vector_learning_rate: float | None = Field(
+        default=None, description="AdamW's peak rate for norms and biases. Default: learning_rate."
+    )
     min_learning_rate: float | None = Field(
         default=None, description="Learning rate at the end of the decay. Default: a tenth of learning_rate."
     )
@@ -84,8 +111,10 @@ class TrainingConfig(Section):
     time_budget_seconds: float | None = Field(
         default=None, description="Wall-clock limit: the number of steps is chosen from measured speed to fit it."
     )
-    optimizer: Literal["adamw", "muon"] = Field(
-        default="adamw", description="'muon' updates hidden matrices with Muon and everything else with AdamW."
+    optimizer: Literal["auto", "adamw", "muon"] = Field(
+        default="adamw",
+        description="'muon' updates hidden matrices with Muon and everything else with AdamW; 'auto' takes it "
+        "unless the model is sharded.",
     )
     muon_learning_rate: float = Field(default=0.02, description="Peak learning rate of Muon.")
     weight_decay: float = Field(default=0.01, description="Decoupled weight decay, on matrices only.")
@@ -100,6 +129,9 @@ class TrainingConfig(Section):
     eval_batches: int | None = Field(
         default=None, description="Batches per evaluation. Default: the whole validation part."
     )
+    sample_every: int | None = Field(
+        default=None, description="Steps between samples of text in the log; 0 for none. Default: at each evaluation."
+    )
     eval_only: bool = Field(default=False, description="Evaluate once and stop.")
     save_every: int = Field(default=1000, description="Steps between checkpoints; 0 for the end only.")
     save_best_only: bool = Field(
@@ -108,7 +140,20 @@ class TrainingConfig(Section):
     )
     keep_checkpoints: int = Field(default=2, description="Newest checkpoints kept; the best model is kept besides.")
     log_every: int = Field(default=100, description="Steps between lines in metrics.jsonl.")
-    dataloader_num_workers: int = Field(default=0, description="Threads that fetch batches ahead of the training step.")
+    loss_spike_policy: Literal["stop", "skip", "rewind"] = Field(
+        default="stop",
+        description="What to do about a loss that is not finite or far above the recent ones: stop with a report, "
+        "skip the batch, or go back to the last checkpoint and leave out the batches since.",
+    )
+    loss_spike_threshold: float = Field(
+        default=10.0, description="Standard deviations above the recent mean that make a spike; 0 for never."
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="Recompute each layer in the backward pass: much less memory, a third more time."
+    )
+    dataloader_num_workers: int = Field(
+        default=1, description="Threads that fetch batches ahead of the training step; 0 fetches in between."
+    )
     init_from: str = Field(
         default="scratch",
         description="'scratch', 'resume' (continue the run in output_dir), or a model file to start from.",
@@ -126,6 +171,14 @@ class SystemConfig(Section):
     num_threads: int | None = Field(default=None, description="CPU threads. Default: PyTorch's choice.")
     distributed_backend: Literal["auto", "nccl", "gloo"] = Field(
         default="auto", description="Communication library of multi-process runs (nanoGPT's backend)."
+    )
+    distributed_strategy: Literal["auto", "ddp", "fsdp"] = Field(
+        default="auto",
+        description="'ddp' keeps the whole model in every process, 'fsdp' cuts it over them; 'auto' cuts it when it "
+        "would not fit.",
+    )
+    distributed_timeout_seconds: float = Field(
+        default=600.0, description="How long a process waits for the others before it gives up."
     )
 
 
@@ -177,6 +230,11 @@ class GenerationConfig(Section):
 class TrackingConfig(Section):
     """Where metrics go besides metrics.jsonl."""
 
+    tensorboard: bool = Field(
+        default=False, description="Write metrics for TensorBoard into the run directory (extra 'tensorboard')."
+    )
+    trackio: bool = Field(default=False, description="Send metrics to trackio (extra 'trackio').")
+    trackio_project: str = Field(default="llmbuilder", description="trackio project.")
     wandb: bool = Field(default=False, description="Send metrics to Weights & Biases (extra 'wandb').")
     wandb_project: str = Field(default="llmbuilder", description="Weights & Biases project.")
     wandb_run_name: str | None = Field(default=None, description="Weights & Biases run name.")

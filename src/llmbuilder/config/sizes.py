@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llmbuilder.config.schema import ModelConfig, TrainingConfig
+from llmbuilder.config.schema import ModelConfig, TrainingConfig, is_auto
 
 
 def head_dim(model: ModelConfig) -> int:
@@ -68,17 +68,23 @@ class MemoryEstimate:
         return self.weights + self.gradients + self.optimizer + self.activations
 
 
-def estimate_training_memory(model: ModelConfig, training: TrainingConfig) -> MemoryEstimate:
-    """Estimate the memory of training in float32 with AdamW, without gradient checkpointing.
+def estimate_training_memory(model: ModelConfig, training: TrainingConfig, processes: int = 1) -> MemoryEstimate:
+    """Estimate the memory of one process in float32 with AdamW; several `processes` share the sequences of a step.
 
     Activations per token and layer: the residual stream, normalised inputs, queries, keys, values, attention
-    output and the MLP's inner values; plus logits and their gradient.
+    output and the MLP's inner values (with gradient checkpointing one layer's, and the stream at each layer's
+    entry); plus logits and their gradient. A batch size still to be chosen counts as one sequence.
     """
     weights = 4 * count_parameters(model)
-    tokens = training.batch_size * model.max_seq_length
+    sequences = 1 if is_auto(training.batch_size) else training.batch_size
+    shared = -(-sequences * training.gradient_accumulation_steps // processes)
+    tokens = min(sequences, shared) * model.max_seq_length
     gated = 3 if model.model_type == "llama" else 2
     per_layer = 8 * model.embedding_dim + (gated + 1) * intermediate_size(model)
-    activations = 4 * tokens * (model.num_layers * per_layer + 3 * model.vocab_size)
+    layers = model.num_layers * per_layer
+    if training.gradient_checkpointing:
+        layers = per_layer + model.num_layers * model.embedding_dim
+    activations = 4 * tokens * (layers + 3 * model.vocab_size)
     return MemoryEstimate(weights, weights, 2 * weights, activations)
 
 

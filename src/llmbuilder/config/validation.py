@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llmbuilder.config.schema import Config, ModelConfig, SystemConfig, TrainingConfig
+from llmbuilder.config.schema import Config, ModelConfig, SystemConfig, TrainingConfig, is_auto
 from llmbuilder.config.sizes import estimate_training_memory, head_dim
 from llmbuilder.errors import ConfigError
 
@@ -40,7 +41,13 @@ def validate_config(config: Config) -> tuple[bool, list[ConfigProblem]]:
 
 def check_rules(config: Config) -> list[ConfigProblem]:
     """Return the broken rules that do not depend on the machine at hand."""
-    return [*_ranges(config), *_shape(config.model), *_schedule(config.training), *_vocabulary(config)]
+    return [
+        *_ranges(config),
+        *_shape(config.model),
+        *_schedule(config.training),
+        *_vocabulary(config),
+        *_distribution(config),
+    ]
 
 
 def fix_config(config: Config, errors: Iterable[ConfigProblem] | None = None) -> Config:
@@ -89,6 +96,7 @@ _NOT_NEGATIVE: dict[str, tuple[str, ...]] = {
         "eval_every",
         "save_every",
         "dataloader_num_workers",
+        "loss_spike_threshold",
     ),
 }
 _SHARES: tuple[tuple[str, str, Callable[[float], bool], str], ...] = (
@@ -122,10 +130,11 @@ def _ranges(config: Config) -> Iterator[ConfigProblem]:
         for section, keys in table.items():
             for key in keys:
                 value = getattr(sections[section], key)
-                if value is not None and not value >= least:  # `not >=` catches NaN as well
+                if value not in (None, "auto") and not value >= least:  # `not >=` catches NaN as well
                     yield problem(section, key, rule)
     for section, key, holds, rule in _SHARES:
-        if not holds(getattr(sections[section], key)):
+        value = getattr(sections[section], key)
+        if value != "auto" and not holds(value):
             yield problem(section, key, rule)
     for section, key in _OPTIONAL_SHARES:
         value = getattr(sections[section], key)
@@ -186,7 +195,8 @@ def _schedule(training: TrainingConfig) -> Iterator[ConfigProblem]:
         yield ConfigProblem("training.warmup_steps", training.warmup_steps, f"is longer than the run ({end} steps)",
                             f"a tenth of it would be {works}", {"training.warmup_steps": works})  # fmt: skip
     lowest = training.min_learning_rate
-    if lowest is not None and not 0 <= lowest <= training.learning_rate:
+    highest = math.inf if is_auto(training.learning_rate) else training.learning_rate
+    if lowest is not None and not 0 <= lowest <= highest:
         works_rate = training.learning_rate / 10
         yield ConfigProblem("training.min_learning_rate", lowest,
                             f"is not between 0 and training.learning_rate ({training.learning_rate})",
@@ -196,6 +206,12 @@ def _schedule(training: TrainingConfig) -> Iterator[ConfigProblem]:
         yield ConfigProblem("training.lr_decay_steps", decay,
                             f"ends before the warm-up does ({training.warmup_steps} steps)",
                             "let it end with the run", {"training.lr_decay_steps": None})  # fmt: skip
+
+
+def _distribution(config: Config) -> Iterator[ConfigProblem]:
+    if config.system.distributed_strategy == "fsdp" and config.training.optimizer == "muon":
+        yield ConfigProblem("training.optimizer", "muon", "needs whole matrices, which no process has under fsdp",
+                            "use adamw, or distributed_strategy ddp", {"training.optimizer": "adamw"})  # fmt: skip
 
 
 def _vocabulary(config: Config) -> Iterator[ConfigProblem]:
@@ -251,6 +267,8 @@ def _memory(config: Config) -> Iterator[ConfigProblem]:
     if needed <= available:
         return
     rule = f"needs about {needed / 2**30:.1f} GiB in training, this machine has {available / 2**30:.1f} GiB"
+    if is_auto(training.batch_size):
+        return  # chosen to fit
     if training.batch_size > 1:
         smaller = training.batch_size // 2
         steps = training.gradient_accumulation_steps * -(-training.batch_size // smaller)

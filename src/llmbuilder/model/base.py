@@ -8,12 +8,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from llmbuilder.config.schema import Config, ModelConfig
 from llmbuilder.config.sizes import count_flops_per_token, estimate_inference_memory
 from llmbuilder.config.validation import check_rules
 from llmbuilder.errors import ConfigError
 from llmbuilder.model.cache import KeyValueCache
+from llmbuilder.model.functions import causal_attention
 
 IGNORE_INDEX = -100  # targets with this value do not count in the loss, as in PyTorch's cross_entropy
 
@@ -30,11 +32,17 @@ class LanguageModel(nn.Module, ABC):
         # The tokenizer the weights were trained with, as the text of a tokenizer.json; it travels with the model.
         self.tokenizer_json: str | None = None
         self.metadata: dict[str, Any] = {}
+        self.gradient_checkpointing = False  # recompute each layer in the backward pass
 
     @property
     @abstractmethod
     def embedding(self) -> nn.Embedding:
         """The token embedding."""
+
+    @property
+    @abstractmethod
+    def layers(self) -> nn.ModuleList:
+        """The transformer layers, in order."""
 
     def hidden_states(
         self, tokens_BT: Tensor, cache: KeyValueCache | None = None, positions_BT: Tensor | None = None
@@ -48,6 +56,12 @@ class LanguageModel(nn.Module, ABC):
             self._check_length(tokens_BT.shape[1])
         positions_BT, mask = positions_and_mask(tokens_BT, cache, positions_BT)
         return self.apply_layers(tokens_BT, mask, cache, positions_BT)
+
+    def through(self, layer: nn.Module, x_BTD: Tensor, *arguments: Any) -> Tensor:
+        """Return a layer's output, to be recomputed in the backward pass if the model is set to that."""
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            return checkpoint(layer, x_BTD, *arguments, use_reentrant=False)
+        return layer(x_BTD, *arguments)
 
     @abstractmethod
     def apply_layers(
@@ -126,13 +140,14 @@ def attend(
 
     Query heads share key/value heads in groups when there are fewer of those.
     """
+    if mask_B1TS is None:
+        return causal_attention(query_BHTE, key_BKSE, value_BKSE, dropout).transpose(1, 2).flatten(2)
     output_BHTE = F.scaled_dot_product_attention(
         query_BHTE,
         key_BKSE,
         value_BKSE,
         attn_mask=mask_B1TS,
         dropout_p=dropout,
-        is_causal=mask_B1TS is None,
         enable_gqa=query_BHTE.shape[1] != key_BKSE.shape[1],
     )
     return output_BHTE.transpose(1, 2).flatten(2)

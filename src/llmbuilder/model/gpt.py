@@ -98,11 +98,15 @@ class GPTModel(LanguageModel):
     def embedding(self) -> nn.Embedding:
         return self.transformer["wte"]  # type: ignore[return-value]
 
+    @property
+    def layers(self) -> nn.ModuleList:
+        return self.transformer["h"]  # type: ignore[return-value]
+
     def apply_layers(
         self, tokens_BT: Tensor, mask: Tensor | None, cache: KeyValueCache | None, positions_BT: Tensor
     ) -> Tensor:
         places = positions_BT if cache is not None else positions_BT[:1]
         x_BTD = self.transformer["drop"](self.embedding(tokens_BT) + self.transformer["wpe"](places))
-        for block in self.transformer["h"]:  # type: ignore[attr-defined]
-            x_BTD = block(x_BTD, mask, cache, positions_BT)
+        for block in self.layers:
+            x_BTD = self.through(block, x_BTD, mask, cache, positions_BT)
         return self.transformer["ln_f"](x_BTD)

@@ -38,5 +38,8 @@ class Callback:
     def on_checkpoint(self, path: Path) -> None:
         """Called after a checkpoint is on the disk."""
 
+    def on_failure(self) -> None:
+        """Called instead of `on_end` when the run ends with an error."""
+
     def on_end(self, results: TrainingResults) -> None:
         """Called once, when the run is over or interrupted."""

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+from llmbuilder.acceleration import Acceleration
 from llmbuilder.config.loading import load_config
+from llmbuilder.config.recipe import resolve_recipe
 from llmbuilder.config.schema import Config, TrainingConfig, section_of, whole_config
+from llmbuilder.config.sizes import estimate_training_memory
 from llmbuilder.config.validation import check_rules
 from llmbuilder.data.dataset import TextDataset
-from llmbuilder.errors import ConfigError, TokenizerError, TrainingError
-from llmbuilder.files import set_aside
-from llmbuilder.machine import describe_machine
+from llmbuilder.errors import ConfigError, DataError, TokenizerError, TrainingError
+from llmbuilder.files import read_json_lines, set_aside
+from llmbuilder.machine import describe_machine, memory_bytes
 from llmbuilder.model import LanguageModel, build_model, load_model
 from llmbuilder.tokenizer import Tokenizer
 from llmbuilder.training.callbacks import Callback
-from llmbuilder.training.checkpoints import list_checkpoints, read_newest_checkpoint
-from llmbuilder.training.metrics import MetricsFile, WandbSink, read_metrics
+from llmbuilder.training.checkpoints import TrainingState, list_checkpoints, read_newest_checkpoint
+from llmbuilder.training.distributed import Processes, is_restarted, joined_processes, process_device
+from llmbuilder.training.locking import locked_run
+from llmbuilder.training.metrics import MetricsFile, RunReport
 from llmbuilder.training.paths import RunPaths
 from llmbuilder.training.progress import TrainingProgress
 from llmbuilder.training.results import TrainingResults
+from llmbuilder.training.sinks import open_sinks
 from llmbuilder.training.trainer import Trainer
 
 logger = logging.getLogger("llmbuilder")
+_SAME_MACHINE = ("torch", "platform", "processors", "device", "gpus")
 
 
 def train_model(
@@ -42,36 +51,41 @@ def train_model(
     training.output_dir) gets everything; with neither, `model.pt` and `tokenizer/` are written to the current
     directory, earlier ones being kept under numbered names. `callbacks` default to a progress display.
     A dataset without a tokenizer takes the model's, the configured, or the run's; else one is learned that fits
-    the model's vocabulary.
+    the model's vocabulary. Started by torchrun, the processes train together; the first one does the writing.
 
-    Raises TrainingError for a non-finite loss, TokenizerError if tokenizer and model do not fit, DataError if
-    there is too little text, CheckpointError if `output_dir` holds a run already.
+    Raises TrainingError for a non-finite loss or a directory in use, TokenizerError if tokenizer and model do not
+    fit, DataError if there is too little text, CheckpointError if `output_dir` holds a run already.
     """
     whole = _resolved_config(model, config)
     _fit_window(dataset, model)
     directory = output_dir if output_dir is not None else whole.training.output_dir
-    if whole.training.init_from == "resume":
-        if directory is None:
-            raise TrainingError("training.init_from is 'resume', but there is no output directory to resume")
-        return resume_training(directory, callbacks=callbacks)
+    if whole.training.init_from == "resume" and directory is None:
+        raise TrainingError("training.init_from is 'resume', but there is no output directory to resume")
     paths = RunPaths.choose(directory)
-    paths.require_free(overwrite=overwrite)
-    if whole.training.init_from != "scratch":
-        model.load_weights(load_model(whole.training.init_from, "cpu").weights())
-    tokenizer = _choose_tokenizer(model, dataset, whole, paths)
-    if paths.keep_earlier:
-        set_aside(paths.folder)
-    if not dataset.is_prepared:
-        dataset.prepare(paths.tokens)
-    _check_vocabulary(model, dataset)
-    if overwrite:
-        paths.remove_earlier_state()
-    if tokenizer is not None:
-        _store_tokenizer(tokenizer, paths)
-        model.tokenizer_json = tokenizer.to_json()
-    whole.save(paths.config)
-    paths.write_record(_describe_run(dataset, paths))
-    return _run(Trainer(model, dataset, whole, paths, _watchers(whole, paths, callbacks)))
+    if whole.training.init_from == "resume" or (is_restarted() and list_checkpoints(paths.checkpoints)):
+        return resume_training(paths.folder, callbacks=callbacks)
+    with joined_processes(whole.system) as processes:
+        processes.on_main(lambda: paths.require_free(overwrite=overwrite or is_restarted()))
+        if paths.keep_earlier:
+            processes.on_main(lambda: set_aside(paths.folder) and None)
+        with _locked(paths, processes):
+            if whole.training.init_from != "scratch":
+                model.load_weights(load_model(whole.training.init_from, "cpu").weights())
+            processes.on_main(lambda: _prepare(model, dataset, whole, paths, overwrite=overwrite or is_restarted()))
+            if not processes.is_main:
+                dataset = _open_dataset(paths)
+                model.tokenizer_json = dataset.tokenizer.to_json() if dataset.tokenizer is not None else None
+            is_sharded = _is_sharded(whole, processes)
+            memory = memory_bytes(process_device(whole.system))
+            if chosen := resolve_recipe(whole, dataset.info.tokens, memory, is_sharded=is_sharded):
+                processes.on_main(lambda: logger.info(f"chosen: {chosen}"))
+            processes.on_main(lambda: whole.save(paths.config))
+            trainer = Trainer(
+                model, dataset, whole, paths, _watchers(whole, paths, callbacks, processes),
+                processes=processes, is_sharded=is_sharded,
+            )  # fmt: skip
+            processes.on_main(lambda: paths.write_record(_describe_run(dataset, paths, trainer)))
+            return _run(trainer)
 
 
 def resume_training(
@@ -82,42 +96,94 @@ def resume_training(
 ) -> TrainingResults:
     """Continue a run from its newest whole checkpoint, exactly where it stopped.
 
-    `overrides` change the run's settings, for example "training.max_steps=20000" to train longer.
+    `overrides` change the run's settings, for example "training.max_steps=20000" to train longer. Any number of
+    processes can go on with a run, whatever number began it; the same number repeats it bit for bit.
     Raises TrainingError if there is no run, CheckpointError if no checkpoint of it can be read.
     """
     paths = RunPaths.of_run(run_dir)
     record = paths.read_record()
     if not list_checkpoints(paths.checkpoints):
         raise TrainingError(f"{paths.folder} has no checkpoint yet: start it again with --overwrite")
-    state = read_newest_checkpoint(paths.checkpoints)
-    paths.remove_unfinished_writes()
     config = load_config(paths.config, overrides=overrides)
-    tokenizer = Tokenizer.from_pretrained(paths.tokenizer) if paths.tokenizer.is_dir() else None
-    data = record["dataset"]
-    dataset = TextDataset(
-        Path(os.path.normpath(paths.folder / data["tokens"])),
-        data["block_size"],
-        data["stride"],
-        tokenizer=tokenizer,
-        seed=data["seed"],
-    )
-    if state.tokenizer is not None and tokenizer is not None and state.tokenizer != tokenizer.fingerprint:
-        raise TrainingError(f"{paths.tokenizer} is not the tokenizer this run was started with")
-    model = build_model(config)
-    model.tokenizer_json = tokenizer.to_json() if tokenizer is not None else None
+    with joined_processes(config.system) as processes, _locked(paths, processes):
+        state = read_newest_checkpoint(paths.checkpoints)
+        processes.on_main(paths.remove_unfinished_writes)
+        dataset = _open_dataset(paths)
+        tokenizer = dataset.tokenizer
+        if state.tokenizer is not None and tokenizer is not None and state.tokenizer != tokenizer.fingerprint:
+            raise TrainingError(f"{paths.tokenizer} is not the tokenizer this run was started with")
+        model = build_model(config)
+        model.tokenizer_json = tokenizer.to_json() if tokenizer is not None else None
+        is_sharded = _is_sharded(config, processes)
+        resolve_recipe(config, dataset.info.tokens, memory_bytes(process_device(config.system)), is_sharded=is_sharded)
+        processes.on_main(lambda: config.save(paths.config))
+        trainer = Trainer(
+            model, dataset, config, paths, _watchers(config, paths, callbacks, processes),
+            processes=processes, is_sharded=is_sharded, acceleration=_recorded_acceleration(record, processes),
+        )  # fmt: skip
+        trainer.history = [line for line in read_json_lines(paths.metrics) if line["step"] <= state.step]
+        processes.on_main(lambda: paths.write_record({**record, **_describe_machine(trainer)}))
+        return _run(trainer, state)
+
+
+def _locked(paths: RunPaths, processes: Processes) -> contextlib.AbstractContextManager[None]:
+    """Hold the run directory in the main process; the others learn if it is taken."""
+    stack = contextlib.ExitStack()
+    processes.on_main(lambda: stack.enter_context(locked_run(paths.folder)))
+    return stack  # type: ignore[return-value]
+
+
+def _prepare(model: LanguageModel, dataset: TextDataset, config: Config, paths: RunPaths, *, overwrite: bool) -> None:
+    """Write everything into the run directory that training starts from."""
+    tokenizer = _choose_tokenizer(model, dataset, config, paths)
+    if not dataset.is_prepared:
+        dataset.prepare(paths.tokens)
+    _check_vocabulary(model, dataset)
+    if overwrite:
+        paths.remove_earlier_state()
+    if tokenizer is not None:
+        _store_tokenizer(tokenizer, paths)
+        model.tokenizer_json = tokenizer.to_json()
     config.save(paths.config)
-    trainer = Trainer(model, dataset, config, paths, _watchers(config, paths, callbacks))
-    trainer.history = [line for line in read_metrics(paths.metrics) if line["step"] <= state.step]
-    return _run(trainer, state)
+    paths.write_record(_describe_run(dataset, paths))
 
 
-def _run(trainer: Trainer, state: object = None) -> TrainingResults:
+def _open_dataset(paths: RunPaths) -> TextDataset:
+    """Open the dataset that a run's record names. Raises DataError if its tokens are gone."""
+    data = paths.read_record()["dataset"]
+    tokens = Path(os.path.normpath(paths.folder / data["tokens"]))
+    if not tokens.is_dir():
+        raise DataError(f"the tokens this run trains on are gone: there is no folder {tokens}")
+    tokenizer = Tokenizer.from_pretrained(paths.tokenizer) if paths.tokenizer.is_dir() else None
+    return TextDataset(tokens, data["block_size"], data["stride"], tokenizer=tokenizer, seed=data["seed"])
+
+
+def _is_sharded(config: Config, processes: Processes) -> bool:
+    """Whether the model is cut over the processes: when asked for, or when it would not fit into one whole."""
+    if processes.count == 1 or config.system.distributed_strategy == "ddp":
+        return False
+    if config.system.distributed_strategy == "fsdp":
+        return True
+    needed = estimate_training_memory(config.model, config.training, processes.count).total
+    return needed > 0.8 * memory_bytes(process_device(config.system)) and config.training.optimizer != "muon"
+
+
+def _recorded_acceleration(record: dict[str, Any], processes: Processes) -> Acceleration | None:
+    """Return the settings the run was started with, if it goes on on such a machine; they decide the last bits."""
+    machine = record.get("machine", {})
+    same = all(machine.get(key) == value for key, value in describe_machine().items() if key in _SAME_MACHINE)
+    if not same or record.get("processes", 1) != processes.count or "acceleration" not in record:
+        return None
+    return Acceleration.from_dict(record["acceleration"])
+
+
+def _run(trainer: Trainer, state: TrainingState | None = None) -> TrainingResults:
     if trainer.settings.warmup_steps >= trainer.max_steps and not trainer.settings.eval_only:
         logger.warning(
             f"training.warmup_steps ({trainer.settings.warmup_steps}) covers the whole run of {trainer.max_steps} "
             "steps: the learning rate never reaches its peak"
         )
-    return trainer.run(state)  # type: ignore[arg-type]
+    return trainer.run(state)
 
 
 def _resolved_config(model: LanguageModel, config: Config | TrainingConfig | None) -> Config:
@@ -193,7 +259,7 @@ def _store_tokenizer(tokenizer: Tokenizer, paths: RunPaths) -> None:
     tokenizer.save_pretrained(paths.tokenizer)
 
 
-def _describe_run(dataset: TextDataset, paths: RunPaths) -> dict[str, object]:
+def _describe_run(dataset: TextDataset, paths: RunPaths, trainer: Trainer | None = None) -> dict[str, Any]:
     tokens = dataset.train.path.parent
     return {
         "dataset": {
@@ -205,12 +271,23 @@ def _describe_run(dataset: TextDataset, paths: RunPaths) -> dict[str, object]:
             "seed": dataset.seed,
             "training_tokens": dataset.info.tokens,
         },
-        "machine": describe_machine(),
+        **(_describe_machine(trainer) if trainer is not None else {}),
     }
 
 
-def _watchers(config: Config, paths: RunPaths, callbacks: Sequence[Callback] | None) -> list[Callback]:
-    sinks: list[Callback] = [MetricsFile(paths.metrics)]
-    if config.tracking.wandb:
-        sinks.append(WandbSink(config))
+def _describe_machine(trainer: Trainer) -> dict[str, Any]:
+    return {
+        "machine": describe_machine(),
+        "processes": trainer.processes.count,
+        "acceleration": trainer.acceleration.to_dict(),
+        "parameters": trainer.model.num_parameters(),
+    }
+
+
+def _watchers(
+    config: Config, paths: RunPaths, callbacks: Sequence[Callback] | None, processes: Processes
+) -> list[Callback]:
+    if not processes.is_main:
+        return []
+    sinks = [MetricsFile(paths.metrics), *open_sinks(config, paths), RunReport(paths.folder)]
     return [*sinks, *([TrainingProgress()] if callbacks is None else callbacks)]

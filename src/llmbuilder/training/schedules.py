@@ -30,6 +30,10 @@ def learning_rate_factor(step: int, max_steps: int, config: TrainingConfig) -> f
 
 
 def muon_momentum(step: int, max_steps: int) -> float:
-    """Return Muon's momentum: from 0.85 to 0.95 over the first 15% of the run, at most 300 steps."""
+    """Return Muon's momentum: from 0.85 to its end over the first 15% of the run, at most 300 steps.
+
+    The end is 0.95, less for runs of under 1,000 steps, which such a long memory would slow down.
+    """
+    end = 0.85 + 0.10 * min(1.0, max_steps / 1000)
     ramp = max(1, min(300, round(0.15 * max_steps)))
-    return 0.85 + 0.10 * min(1.0, step / ramp)
+    return 0.85 + (end - 0.85) * min(1.0, step / ramp)

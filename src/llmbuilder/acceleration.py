@@ -1,0 +1,181 @@
+"""How this machine computes fastest, found by measuring it: matrix kernels, number format, threads, memory.
+
+PyTorch takes float32 matrix products on CPUs from MKL, which leaves half of the speed of some processors unused;
+oneDNN, in the same PyTorch, does not. Which one is faster is measured, and so is whether its results are as exact:
+on processors with matrix units the same switch would round the inputs to bfloat16, and then it is left off.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import dataclasses
+import functools
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from llmbuilder.machine import cpu_count
+
+if TYPE_CHECKING:
+    import torch
+
+_EXACT_ERROR = 3e-6  # relative to the largest value; float32 products of this size stay under 1e-6
+_WORTH_SWITCHING = 1.1
+_PROBE = (512, 384, 768)
+_MOST_THREADS_UNMEASURED = 4
+
+# Dense bfloat16 (or else float16) peak in TFLOP/s, from the makers' data sheets, without sparsity.
+_GPU_PEAKS = {
+    "B200": 2250, "H200": 989, "H100 PCIe": 756, "H100": 989, "A100": 312, "A10G": 125, "A10": 125, "A40": 150,
+    "L40S": 362, "L4": 121, "RTX 5090": 210, "RTX 4090": 165, "RTX 3090": 71, "V100": 125, "T4": 65, "MI300X": 1307,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Acceleration:
+    """Settings of the process while it trains; the same ones on resuming give the same numbers.
+
+    `peak_flops` is what the device's matrix products reach: measured on CPUs, the data sheet's on GPUs, None where
+    neither is known.
+    """
+
+    matmul: str = "default"  # or "onednn"
+    threads: int | None = None
+    keep_memory: bool = False
+    peak_flops: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for the run's record."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Acceleration:
+        """Return the settings of a record, ignoring names this version does not know."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known})
+
+    def with_threads(self, threads: int) -> Acceleration:
+        """Return these settings with another number of threads."""
+        return dataclasses.replace(self, threads=threads)
+
+    @contextlib.contextmanager
+    def applied(self) -> Iterator[None]:
+        """Compute with these settings inside the block."""
+        import torch
+
+        threads = torch.get_num_threads()
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+        torch.set_flush_denormal(True)
+        if self.keep_memory:
+            _keep_freed_memory()
+        try:
+            with _onednn_products(self.matmul == "onednn"):
+                yield
+        finally:
+            torch.set_flush_denormal(False)
+            if self.threads is not None:
+                torch.set_num_threads(threads)
+
+
+def measure_acceleration(device: torch.device, precision: torch.dtype) -> Acceleration:
+    """Return the fastest settings for training on `device` with products in `precision` (takes about 0.1 s)."""
+    import torch
+
+    if device.type != "cpu":
+        return Acceleration(peak_flops=_gpu_peak(device))
+    default, _ = _probe(precision)
+    with _onednn_products(True):
+        onednn, error = _probe(precision)
+    switches = precision == torch.float32 and error < _EXACT_ERROR and onednn > _WORTH_SWITCHING * default
+    return Acceleration(
+        matmul="onednn" if switches else "default",
+        threads=torch.get_num_threads(),
+        keep_memory=sys.platform == "linux",
+        peak_flops=onednn if switches else default,
+    )
+
+
+def choose_threads(work: Callable[[], object], most: int | None = None) -> int:
+    """Return the number of threads with which `work` is fastest, halving from `most` while that helps.
+
+    Small models lose more to many threads' waiting for each other than they win. With few processors there is
+    nothing to choose and nothing is measured.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    threads = best = most or min(before, cpu_count())
+    fastest = float("inf")
+    try:
+        while threads >= _MOST_THREADS_UNMEASURED:
+            torch.set_num_threads(threads)
+            seconds = _median_seconds(work, 3)
+            if seconds > 0.95 * fastest:
+                break
+            best, fastest = threads, seconds
+            threads //= 2
+    finally:
+        torch.set_num_threads(before)
+    return best
+
+
+def _probe(dtype: torch.dtype) -> tuple[float, float]:
+    """Return the speed of a matrix product in operations per second, and its largest relative error."""
+    import torch
+
+    rows, inner, columns = _PROBE
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(rows, inner, generator=generator), torch.randn(columns, inner, generator=generator)
+    exact = a.double() @ b.double().mT
+    a, b = a.to(dtype), b.to(dtype)
+    error = ((a @ b.mT).double() - exact).abs().max() / exact.abs().max()
+    seconds = _median_seconds(lambda: torch.nn.functional.linear(a, b), 9)
+    return 2 * rows * inner * columns / seconds, error.item()
+
+
+def _median_seconds(work: Callable[[], object], runs: int) -> float:
+    work()
+    times = []
+    for _ in range(runs):
+        begin = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begin)
+    return sorted(times)[runs // 2]
+
+
+@contextlib.contextmanager
+def _onednn_products(enabled: bool) -> Iterator[None]:
+    """Take float32 products from oneDNN, where this PyTorch offers the switch."""
+    import torch
+
+    settings = getattr(torch.backends.mkldnn, "matmul", None)
+    if not enabled or settings is None or not torch.backends.mkldnn.is_available():
+        yield
+        return
+    before = settings.fp32_precision
+    settings.fp32_precision = "bf16"
+    try:
+        yield
+    finally:
+        settings.fp32_precision = before
+
+
+@functools.cache
+def _keep_freed_memory() -> None:
+    """Let the C library reuse large freed blocks instead of returning them and faulting in new pages every step."""
+    mmap_threshold, trim_threshold, largest = -3, -1, 1 << 30
+    with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
+        library = ctypes.CDLL(None)
+        library.mallopt(mmap_threshold, largest)
+        library.mallopt(trim_threshold, largest * 2 - 1)
+
+
+def _gpu_peak(device: torch.device) -> float | None:
+    import torch
+
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    return next((1e12 * peak for known, peak in _GPU_PEAKS.items() if known in name), None)

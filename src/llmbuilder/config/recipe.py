@@ -1,0 +1,107 @@
+"""The recommended training recipe, and how its numbers follow from the model and the amount of training.
+
+Where each number comes from, and what else was tried, is in docs/explanation/recipe.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from llmbuilder.config.schema import Config, ModelConfig, TrainingConfig, is_auto
+from llmbuilder.config.sizes import intermediate_size
+
+# What `build` and the presets train with.
+RECOMMENDED: dict[str, Any] = {
+    "optimizer": "auto",
+    "learning_rate": "auto",
+    "beta1": 0.8,
+    "beta2": 0.98,
+    "weight_decay": 0.0,
+    "max_grad_norm": 1.0,
+    "lr_schedule": "linear",
+    "min_learning_rate": 0.0,
+    "warmup_steps": 10,
+}
+
+# For Muon: matrices move by their spectral norm, which makes one rate right for all widths; measured at three.
+_MUON_RATE = 0.05
+_EMBEDDING_RATE = 0.15
+_VECTOR_RATE = 0.01
+_HEAD_RATE = 0.015
+# For AdamW alone: a rate found at one width, less in proportion for wider models (Yang et al. 2022, muP).
+_ADAMW_RATE, _ADAMW_WIDTH = 3e-3, 128
+_TIED_RATE = 3e-3
+
+_STEP_TOKENS, _AT_TOKENS, _GROWTH = 2048, 250_000, 0.38
+_LARGEST_STEP_TOKENS = 1 << 20
+_FEWEST_STEPS = 50
+
+
+def choose_optimizer(is_sharded: bool) -> Literal["adamw", "muon"]:
+    """Return the optimizer that 'auto' means: Muon needs whole matrices, which a sharded model has nowhere."""
+    return "adamw" if is_sharded else "muon"
+
+
+def choose_rates(model: ModelConfig, optimizer: str) -> dict[str, float]:
+    """Return the learning rates that 'auto' means, by setting."""
+    width = model.embedding_dim
+    if optimizer == "adamw":
+        return {"learning_rate": min(1e-2, _ADAMW_RATE * _ADAMW_WIDTH / width)}
+    rates = {"vector_learning_rate": _VECTOR_RATE, "muon_learning_rate": _MUON_RATE}
+    if model.tie_embeddings or model.model_type == "gpt":  # a table that also predicts starts small and stays so
+        return {**rates, "learning_rate": _TIED_RATE}
+    return {
+        **rates,
+        "learning_rate": _HEAD_RATE,
+        "embedding_learning_rate": _EMBEDDING_RATE,
+        "head_learning_rate": _HEAD_RATE,
+    }
+
+
+def choose_step_tokens(training_tokens: int) -> int:
+    """Return how many tokens a step should have in a run over `training_tokens` of them, repetitions included.
+
+    The batch that is worth its cost grows with the run, as a power of its tokens (nanochat measured 0.383).
+    """
+    wanted = _STEP_TOKENS * (training_tokens / _AT_TOKENS) ** _GROWTH
+    return max(1, min(int(wanted), _LARGEST_STEP_TOKENS, max(1, training_tokens // _FEWEST_STEPS)))
+
+
+def longest_batch(model: ModelConfig, memory: int) -> int:
+    """Return how many sequences of a forward pass surely fit into `memory` bytes besides weights and optimizer."""
+    per_token = 4 * (model.num_layers * (8 * model.embedding_dim + 4 * intermediate_size(model)) + 3 * model.vocab_size)
+    return max(1, memory // 2 // (per_token * model.max_seq_length))
+
+
+def resolve_recipe(config: Config, dataset_tokens: int, memory: int, *, is_sharded: bool = False) -> dict[str, Any]:
+    """Put numbers in the place of every 'auto' of `config.training` and return them.
+
+    `dataset_tokens` is one pass over the data, `memory` the device's in bytes. What was set explicitly stays.
+    """
+    training = config.training
+    chosen: dict[str, Any] = {}
+    if is_auto(training.optimizer):
+        training.optimizer = choose_optimizer(is_sharded)
+        chosen["optimizer"] = training.optimizer
+    if is_auto(training.learning_rate):
+        fields = type(training).model_fields
+        for name, rate in choose_rates(config.model, training.optimizer).items():
+            if getattr(training, name) in ("auto", fields[name].get_default()):
+                chosen[name] = rate
+                setattr(training, name, rate)
+    if is_auto(training.batch_size):
+        chosen |= _choose_batch(config.model, training, dataset_tokens, memory)
+    return chosen
+
+
+def _choose_batch(model: ModelConfig, training: TrainingConfig, dataset_tokens: int, memory: int) -> dict[str, Any]:
+    """Choose sequences a pass and passes a step, without changing how much is trained on."""
+    step_tokens = choose_step_tokens(dataset_tokens * training.num_epochs)
+    if training.max_steps is not None:
+        for _ in range(20):  # the length of the run follows from the step, and the step from the length
+            step_tokens = choose_step_tokens(training.max_steps * step_tokens)
+    sequences = max(1, round(step_tokens / model.max_seq_length))
+    passes = -(-sequences // longest_batch(model, memory))
+    training.batch_size = -(-sequences // passes)
+    training.gradient_accumulation_steps = passes
+    return {"batch_size": training.batch_size, "gradient_accumulation_steps": passes}

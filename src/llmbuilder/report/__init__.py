@@ -1,0 +1,5 @@
+"""Reports a person opens in a browser: what a run did, and how it compares with an earlier one."""
+
+from llmbuilder.report.run import write_run_report
+
+__all__ = ["write_run_report"]

@@ -1,0 +1,195 @@
+"""`report.html` of a run: curves, samples, settings, data and machine in one file that needs nothing else."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from llmbuilder.config.loading import load_config
+from llmbuilder.config.schema import Config
+from llmbuilder.errors import TrainingError
+from llmbuilder.files import read_json_lines, write_text
+from llmbuilder.report.charts import Series, line_chart, short, smoothed
+
+REPORT_NAME = "report.html"
+_ASSETS = Path(__file__).parent
+
+
+class RunFiles:
+    """What a run directory says of its run."""
+
+    def __init__(self, folder: str | Path) -> None:
+        """Read the run's files. Raises TrainingError if there is no run, or nothing was logged yet."""
+        self.folder = Path(folder)
+        self.name = self.folder.resolve().name
+        try:
+            self.record = json.loads((self.folder / "run.json").read_text("utf-8"))
+        except FileNotFoundError:
+            raise TrainingError(f"{self.folder} holds no run: there is no run.json in it") from None
+        except json.JSONDecodeError as error:
+            raise TrainingError(f"{self.folder / 'run.json'} is damaged: {error}") from None
+        self.lines = read_json_lines(self.folder / "metrics.jsonl")
+        if not self.lines:
+            raise TrainingError(f"{self.folder} has no metrics yet: train for at least training.log_every steps")
+        self.config = load_config(self.folder / "config.json")
+
+    def curve(self, name: str) -> list[tuple[float, float]]:
+        """Return a metric as (step, value) points."""
+        return [(line["step"], line[name]) for line in self.lines if isinstance(line.get(name), int | float)]
+
+    def last(self, name: str) -> Any:
+        """Return the last value of a metric, or None."""
+        return next((line[name] for line in reversed(self.lines) if line.get(name) is not None), None)
+
+
+def write_run_report(folder: str | Path, compared: str | Path | None = None, output: str | Path | None = None) -> Path:
+    """Write the report of a run, beside an earlier one if given, and return its path (default: in the run directory).
+
+    Raises TrainingError if a directory holds no run or nothing was logged yet.
+    """
+    run = RunFiles(folder)
+    other = RunFiles(compared) if compared is not None else None
+    path = Path(output) if output is not None else run.folder / REPORT_NAME
+    body = "\n".join(
+        [
+            _header(run, other),
+            _figures(run, other),
+            _charts(run, other),
+            _samples(run),
+            _events(run),
+            _settings(run, other),
+            _origin(run),
+        ]
+    )
+    style, script = ((_ASSETS / name).read_text("utf-8") for name in ("report.css", "report.js"))
+    title = html.escape(f"{run.name} · training report")
+    write_text(
+        path,
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}</style></head>\n'
+        f"<body><main>{body}</main><script>{script}</script></body></html>\n",
+    )
+    return path
+
+
+def _header(run: RunFiles, other: RunFiles | None) -> str:
+    model = run.config.model
+    shape = (
+        f"{short(run.record.get('parameters', 0))} parameters · {model.model_type} · {model.num_layers} layers · "
+        f"width {model.embedding_dim} · {model.num_heads} heads · context {model.max_seq_length}"
+    )
+    against = f'<p class="against">compared with <b>{html.escape(other.name)}</b> (dashed)</p>' if other else ""
+    return f"<header><h1>{html.escape(run.name)}</h1><p>{html.escape(shape)}</p>{against}</header>"
+
+
+_FIGURES = (
+    ("steps", "step", "{:,.0f}"),
+    ("training loss", "recent_loss", "{:.4f}"),
+    ("best validation loss", "best_validation_loss", "{:.4f}"),
+    ("tokens seen", "tokens", "{:,.0f}"),
+    ("tokens per second", "tokens_per_second", "{:,.0f}"),
+    ("MFU", "mfu", "{:.1%}"),
+    ("waiting for data", "data_wait", "{:.2%}"),
+    ("most memory, GB", "memory_bytes", "{:.2f}"),
+)
+
+
+def _figures(run: RunFiles, other: RunFiles | None) -> str:
+    tiles = []
+    for label, name, form in _FIGURES:
+        value = _figure(run, name, form)
+        if value is None:
+            continue
+        against = _figure(other, name, form) if other else None
+        small = f"<small>{html.escape(against)}</small>" if against else ""
+        tiles.append(f"<div><span>{label}</span><b>{html.escape(value)}</b>{small}</div>")
+    return f'<section class="figures">{"".join(tiles)}</section>'
+
+
+def _figure(run: RunFiles, name: str, form: str) -> str | None:
+    value = run.last(name)
+    if value is None:
+        return None
+    return form.format(value / 1e9 if name == "memory_bytes" else value)
+
+
+def _charts(run: RunFiles, other: RunFiles | None) -> str:
+    loss = [
+        Series("each logged step", run.curve("loss"), "faint"),
+        Series("training, smoothed", smoothed(run.curve("loss")), "first"),
+        Series("validation", run.curve("validation_loss"), "second"),
+    ]
+    if other:
+        loss.append(Series(f"{other.name}: training", smoothed(other.curve("loss")), "first other"))
+        loss.append(Series(f"{other.name}: validation", other.curve("validation_loss"), "second other"))
+    charts = [line_chart("Loss", loss, unit="nats per token, by step")]
+    for title, name, unit, is_log in (
+        ("Learning rate", "learning_rate", "AdamW's, by step", False),
+        ("Throughput", "tokens_per_second", "tokens per second", False),
+        ("Gradient norm", "grad_norm", "before clipping", True),
+        ("Waiting for data", "data_wait", "share of the time", False),
+    ):
+        series = [Series(run.name, run.curve(name), "first")]
+        if other:
+            series.append(Series(other.name, other.curve(name), "first other"))
+        charts.append(line_chart(title, series, unit=unit, log_scale=is_log))
+    return f'<section class="charts">{"".join(charts)}</section>'
+
+
+def _samples(run: RunFiles) -> str:
+    samples = [(line["step"], line["sample"]) for line in run.lines if "sample" in line]
+    if not samples:
+        return ""
+    step = max(1, -(-len(samples) // 12))
+    shown = samples[::-1][::step][::-1]
+    rows = "".join(f"<tr><th>{number:,}</th><td><pre>{html.escape(text)}</pre></td></tr>" for number, text in shown)
+    return f'<section><h2>Samples as it learned</h2><table class="samples">{rows}</table></section>'
+
+
+def _events(run: RunFiles) -> str:
+    events = [(line["step"], line["event"]) for line in run.lines if "event" in line]
+    rows = "".join(f"<tr><th>{step:,}</th><td>{html.escape(text)}</td></tr>" for step, text in events)
+    return f"<section><h2>Events</h2><table>{rows}</table></section>" if events else ""
+
+
+def _settings(run: RunFiles, other: RunFiles | None) -> str:
+    own, defaults = _flat(run.config.to_dict()), _flat(Config().to_dict())
+    theirs = _flat(other.config.to_dict()) if other else own
+    rows = []
+    for name, value in own.items():
+        differs = other is not None and theirs.get(name) != value
+        if value == defaults.get(name) and not differs:
+            continue
+        against = f"<td>{html.escape(_plain(theirs.get(name)))}</td>" if other else ""
+        mark = ' class="differs"' if differs else ""
+        rows.append(f"<tr{mark}><th>{html.escape(name)}</th><td>{html.escape(_plain(value))}</td>{against}</tr>")
+    head = f"<tr><th></th><td>{html.escape(run.name)}</td><td>{html.escape(other.name)}</td></tr>" if other else ""
+    note = "differing from the defaults" + (" or between the runs" if other else "")
+    return f"<section><h2>Settings <small>{note}</small></h2><table>{head}{''.join(rows)}</table></section>"
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _origin(run: RunFiles) -> str:
+    parts = [("Data", run.record.get("dataset", {})), ("Machine", run.record.get("machine", {})),
+             ("Acceleration", run.record.get("acceleration", {}))]  # fmt: skip
+    tables = "".join(f"<section><h2>{title}</h2><table>{_rows(values.items())}</table></section>"
+                     for title, values in parts if values)  # fmt: skip
+    return f'<div class="origin">{tables}</div>'
+
+
+def _rows(items: Iterable[tuple[str, Any]]) -> str:
+    shown = ((name, value) for name, value in items if value not in (None, [], ""))
+    return "".join(f"<tr><th>{html.escape(n)}</th><td>{html.escape(_plain(v))}</td></tr>" for n, v in shown)

@@ -1,0 +1,41 @@
+"""Losses that should not be: not finite, or far above the recent ones."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import deque
+from collections.abc import Iterable
+
+_WINDOW = 100
+_JUDGES_FROM = 30  # steps; before, the loss falls too fast to tell a spike
+_LEAST_RISE = 0.1  # of the recent mean, so that a very even run does not call noise a spike
+
+
+class LossWatch:
+    """Knows the recent losses and tells when one does not belong to them."""
+
+    def __init__(self, threshold: float, losses: Iterable[float] = ()) -> None:
+        self._threshold = threshold
+        self.losses: deque[float] = deque(losses, maxlen=_WINDOW)
+
+    def problem(self, loss: float, grad_norm: float | None) -> str | None:
+        """Return what is wrong with a step's loss or gradient norm, or None; fine losses are remembered."""
+        if not math.isfinite(loss):
+            return f"the loss became {loss}"
+        if grad_norm is not None and not math.isfinite(grad_norm):
+            return f"the gradient norm became {grad_norm}"
+        if self._threshold and len(self.losses) >= _JUDGES_FROM:
+            mean, deviation = statistics.fmean(self.losses), statistics.pstdev(self.losses)
+            if loss > mean + max(self._threshold * deviation, _LEAST_RISE * mean):
+                return (
+                    f"the loss rose to {loss:.4f}, {(loss - mean) / max(deviation, 1e-9):.0f} standard deviations "
+                    f"above the {mean:.4f} of the last {len(self.losses)} steps"
+                )
+        self.losses.append(loss)
+        return None
+
+    def recent(self, count: int) -> float | None:
+        """Return the mean of the last `count` losses, or None before the first."""
+        last = list(self.losses)[-count:]
+        return sum(last) / len(last) if last else None

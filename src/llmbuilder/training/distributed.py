@@ -1,0 +1,196 @@
+"""Several processes, one run: who they are, how they agree, how a model is replicated or sharded over them.
+
+The processes are started by torchrun (or `llmbuilder train model --nproc N`, which calls it) and find each other by
+its environment variables. The model's own code knows nothing of this.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from llmbuilder.config.schema import SystemConfig
+from llmbuilder.errors import LLMBuilderError, TrainingError
+from llmbuilder.machine import resolve_device
+from llmbuilder.model import LanguageModel
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Processes:
+    """The processes of a run as one of them sees them: its `rank` among `count`, and among those of its machine."""
+
+    rank: int = 0
+    local_rank: int = 0
+    count: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process is the one that writes files and talks."""
+        return self.rank == 0
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Return the mean over all processes, the same in each."""
+        if self.count > 1:
+            dist.all_reduce(values)
+            values /= self.count
+        return values
+
+    def on_main(self, work: Callable[[], T]) -> T:
+        """Do `work` in the main process and return its result in all; its errors are raised in all."""
+        if self.count == 1:
+            return work()
+        outcome: list[Any] = [None, None]
+        if self.is_main:
+            try:
+                outcome[0] = work()
+            except LLMBuilderError as error:
+                outcome[1] = error
+        dist.broadcast_object_list(outcome, src=0)
+        if outcome[1] is not None:
+            raise outcome[1]
+        return outcome[0]
+
+    def gather(self, value: T) -> list[T]:
+        """Return the value of every process, in order of rank."""
+        if self.count == 1:
+            return [value]
+        values: list[Any] = [None] * self.count
+        dist.all_gather_object(values, value)
+        return values
+
+    def wait_for_all(self) -> None:
+        """Return when every process has come here."""
+        if self.count > 1:
+            dist.barrier()
+
+
+def is_main_process() -> bool:
+    """Whether this process is alone or the first of those that torchrun started; needs no connection to others."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def is_restarted() -> bool:
+    """Whether torchrun started this process again after one of the run's processes failed."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+@contextlib.contextmanager
+def joined_processes(system: SystemConfig) -> Iterator[Processes]:
+    """Join the processes that torchrun started, if it did, and leave them at the end.
+
+    Raises TrainingError in the others when one of them ends or stays silent for
+    `system.distributed_timeout_seconds`.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        yield Processes()
+        return
+    if dist.is_initialized():
+        yield _myself(count)
+        return
+    device = process_device(system)
+    backend = system.distributed_backend
+    if backend == "auto" or (backend == "nccl" and device.type != "cuda"):
+        backend = "nccl" if device.type == "cuda" else "gloo"
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group(backend, timeout=datetime.timedelta(seconds=system.distributed_timeout_seconds))
+    try:
+        yield _myself(count)
+    except RuntimeError as error:
+        if isinstance(error, LLMBuilderError) or not _is_about_connection(error):
+            raise
+        raise TrainingError(
+            f"process {dist.get_rank()} of {count} lost the others: one of them ended or did not answer within "
+            f"{system.distributed_timeout_seconds} s. Its own message is above or in its log; go on from the last "
+            "checkpoint with `llmbuilder train resume`"
+        ) from error
+    finally:
+        dist.destroy_process_group()
+
+
+def _myself(count: int) -> Processes:
+    return Processes(dist.get_rank(), int(os.environ.get("LOCAL_RANK", "0")), count)
+
+
+def _is_about_connection(error: RuntimeError) -> bool:
+    text = str(error)
+    return isinstance(error, dist.DistError) or any(
+        sign in text for sign in ("gloo", "NCCL", "Connection closed", "Connection reset", "Timed out", "Socket")
+    )
+
+
+def process_device(system: SystemConfig) -> torch.device:
+    """Return the device of this process: under torchrun each takes the GPU of its local rank."""
+    device = resolve_device(system.device)
+    if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    return device
+
+
+class ReplicatedModel:
+    """A model that is whole in every process; gradients are averaged (DDP) when there are several."""
+
+    is_sharded = False
+
+    def __init__(self, model: LanguageModel, processes: Processes) -> None:
+        self._several = processes.count > 1
+        self.module: nn.Module = nn.parallel.DistributedDataParallel(model) if self._several else model
+
+    def averaging(self, is_last: bool) -> contextlib.AbstractContextManager[None]:
+        """Average the gradients of a backward pass inside only if it is the step's last."""
+        if self._several and not is_last:
+            return self.module.no_sync()  # type: ignore[operator]
+        return contextlib.nullcontext()
+
+
+class ShardedModel:
+    """A model cut over the processes, layer by layer (FSDP2): each holds its part of weights and optimizer state."""
+
+    is_sharded = True
+
+    def __init__(self, model: LanguageModel, device: torch.device, precision: torch.dtype, count: int) -> None:
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+        policy = MixedPrecisionPolicy()
+        if precision != torch.float32:
+            policy = MixedPrecisionPolicy(param_dtype=precision, reduce_dtype=torch.float32)
+        mesh = init_device_mesh(device.type, (count,))
+        for layer in model.layers:
+            fully_shard(layer, mesh=mesh, mp_policy=policy)
+        fully_shard(model, mesh=mesh, mp_policy=policy)
+        self.module: nn.Module = model
+
+    @contextlib.contextmanager
+    def averaging(self, is_last: bool) -> Iterator[None]:
+        """Reduce the gradients of a backward pass inside only if it is the step's last."""
+        self.module.set_requires_gradient_sync(is_last)  # type: ignore[operator]
+        yield
+
+
+def launch(processes: int, arguments: list[str]) -> int:
+    """Run `llmbuilder` with `arguments` in several processes of this machine and return the exit code."""
+    import subprocess
+    import sys
+
+    from llmbuilder.machine import cpu_count
+
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    environment = {"OMP_NUM_THREADS": str(max(1, cpu_count() // processes)), **os.environ}
+    child = subprocess.Popen([*command, "-m", "llmbuilder", *arguments], env=environment)
+    while True:
+        try:
+            return child.wait()
+        except KeyboardInterrupt:
+            continue  # the processes got the signal too and save before they end

@@ -1,0 +1,56 @@
+"""The hand-written gradients equal autograd's of the plain formulas."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from llmbuilder.model.functions import RMSNorm, causal_attention, rotate
+
+
+def test_rms_norm_and_its_gradients() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 3, 16, dtype=torch.float32, requires_grad=True)
+    norm = RMSNorm(16, eps=1e-6)
+    torch.nn.init.normal_(norm.weight)
+    weights = torch.randn_like(x)
+    ours = torch.autograd.grad((norm(x) * weights).sum(), [x, norm.weight])
+    double, double_weight = x.detach().double().requires_grad_(), norm.weight.detach().double().requires_grad_()
+    reference = F.rms_norm(double, (16,), double_weight, 1e-6)
+    expected = torch.autograd.grad((reference * weights.double()).sum(), [double, double_weight])
+    assert torch.allclose(norm(x), reference.float(), atol=1e-6)
+    for a, b in zip(ours, expected, strict=True):
+        assert torch.allclose(a, b.float(), atol=2e-5)
+
+
+def test_rms_norm_takes_bfloat16() -> None:
+    x = torch.randn(4, 32, dtype=torch.bfloat16, requires_grad=True)
+    norm = RMSNorm(32, eps=1e-6)
+    norm(x).sum().backward()
+    assert x.grad is not None and x.grad.dtype == torch.bfloat16
+    assert norm.weight.grad is not None and norm.weight.grad.dtype == torch.float32
+
+
+def test_rotation_and_its_gradient() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 7, 3, 8, dtype=torch.float64, requires_grad=True)
+    angles = torch.randn(1, 7, 1, 4, dtype=torch.float64)
+    pairs = torch.complex(*x.chunk(2, dim=-1)) * torch.polar(torch.ones_like(angles), angles)
+    expected = torch.cat((pairs.real, pairs.imag), dim=-1)
+    assert torch.allclose(rotate(x, angles.cos(), angles.sin()), expected)
+    assert torch.autograd.gradcheck(lambda x: rotate(x, angles.cos(), angles.sin()), x)
+
+
+@pytest.mark.parametrize("length", [1, 17, 128, 150])
+@pytest.mark.parametrize("key_heads", [4, 2])
+def test_attention_equals_pytorchs(length: int, key_heads: int) -> None:
+    torch.manual_seed(0)
+    query = torch.randn(3, 4, length, 8, requires_grad=True)
+    key, value = (torch.randn(3, key_heads, length, 8, requires_grad=True) for _ in range(2))
+    ours = causal_attention(query, key, value)
+    theirs = F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
+    assert torch.allclose(ours, theirs, atol=2e-6)
+    mine = torch.autograd.grad(ours.square().sum(), [query, key, value])
+    for a, b in zip(mine, torch.autograd.grad(theirs.square().sum(), [query, key, value]), strict=True):
+        assert torch.allclose(a, b, atol=2e-5)
