@@ -30,6 +30,10 @@ class TrainingError(LLMBuilderError):
     """Training that cannot start or cannot go on."""
 
 
+class LostProcessError(TrainingError):
+    """One of the processes that trained together is gone."""
+
+
 class GenerationError(LLMBuilderError):
     """A request for text that the model cannot serve."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llmbuilder.building.plan import choose_plan, choose_vocab_size, measure_speed
+from llmbuilder.building.plan import Plan, choose_plan, choose_vocab_size, measured_speed
 from llmbuilder.building.summary import write_summary
 from llmbuilder.config import load_config
 from llmbuilder.config.loading import explicit_settings
@@ -34,6 +35,7 @@ DEFAULT_SECONDS = 150.0
 _SMALL_CORPUS = 100_000  # characters
 _EXPORT_RESERVE = 12.0  # seconds left for evaluation, samples, export and its check
 _LEAST_TRAINING = 10.0
+_EVALUATIONS, _CHECKPOINTS, _LOG_LINES = 10, 5, 200  # in the course of a planned run
 
 
 @dataclass
@@ -99,12 +101,11 @@ def build(
 
     seconds = time_budget if time_budget is not None else DEFAULT_SECONDS if choose else None
     if choose:
-        planned.model.vocab_size = choose_vocab_size(report.characters)
-        _apply(planned, explicit_settings(given))
+        _choose_vocabulary(planned, report, given)
     tokenizer = _get_tokenizer(corpus, planned, announce)
     if choose:
         planned, plan = _plan(planned, corpus, tokenizer, given, begin, seconds or DEFAULT_SECONDS)
-        announce(f"Plan: {plan}")
+        announce(f"Plan: {plan.summary()}")
     else:
         plan = None
         planned.model.vocab_size = max(planned.model.vocab_size, len(tokenizer))
@@ -128,7 +129,7 @@ def build(
         model_path=str(folder / "model.pt"),
         gguf_path=exported.path if exported else None,
         documents=report.to_dict(),
-        plan=plan,
+        plan=plan.summary() if plan else None,
         training=results,
         bits_per_byte=_bits_per_byte(results, folder),
         samples=samples,
@@ -139,6 +140,34 @@ def build(
     )
     write_summary(folder, result)
     return result
+
+
+def plan_build(
+    documents: str | Path | Sequence[str | Path] | None,
+    *,
+    time_budget: float = DEFAULT_SECONDS,
+    overrides: Iterable[str] = (),
+    announce: Callable[[str], None] = lambda message: None,
+) -> Plan:
+    """Return what `build` would train, and the loss to expect, from the documents and a short measurement.
+
+    Nothing is left on the disk. Raises DataError if there is nothing to read.
+    """
+    begin = time.perf_counter()
+    given = list(overrides)
+    planned = load_config(overrides=given)
+    with tempfile.TemporaryDirectory(prefix="llmbuilder-plan-") as folder:
+        announce("Reading documents")
+        corpus, report = _read_corpus(documents, Path(folder) / "run", planned)
+        announce(_reading_summary(report))
+        _choose_vocabulary(planned, report, given)
+        tokenizer = _get_tokenizer(corpus, planned, announce)
+        return _plan(planned, corpus, tokenizer, given, begin, time_budget)[1]
+
+
+def _choose_vocabulary(config: Config, report: LoadReport, given: list[str]) -> None:
+    config.model.vocab_size = choose_vocab_size(report.characters)
+    _apply(config, explicit_settings(given))
 
 
 def _read_corpus(
@@ -187,33 +216,22 @@ def _get_tokenizer(corpus: Path, config: Config, announce: Callable[[str], None]
 
 def _plan(
     config: Config, corpus: Path, tokenizer: Tokenizer, given: list[str], begin: float, seconds: float
-) -> tuple[Config, str]:
+) -> tuple[Config, Plan]:
     """Choose the shape and the recipe; settings the user gave override both."""
     with open(corpus, encoding="utf-8") as handle:
         sample = handle.read(200_000)
-    share = len(sample.encode("utf-8")) / corpus.stat().st_size
-    tokens = int(len(tokenizer.encode(sample)) / share * config.data.train_split)
-    speed = measure_speed(config.system)
+    size = len(sample.encode("utf-8"))
+    bytes_per_token = size / max(1, len(tokenizer.encode(sample)))
+    tokens = int(corpus.stat().st_size / bytes_per_token * config.data.train_split)
+    speed = measured_speed(config)
     training_seconds = max(_LEAST_TRAINING, seconds - (time.perf_counter() - begin) - _EXPORT_RESERVE)
-    plan = choose_plan(config, tokens, len(tokenizer), training_seconds, speed)
-    recipe = {
-        "optimizer": "muon",
-        "learning_rate": 1e-2,
-        "muon_learning_rate": 0.03,
-        "beta1": 0.8,
-        "beta2": 0.98,
-        "weight_decay": 0.0,
-        "lr_schedule": "linear",
-        "min_learning_rate": 0.0,
-        "warmup_steps": 10,
-        "eval_every": 100,
-        "save_every": 500,
-        "log_every": 10,
-    }
-    for key, value in recipe.items():
-        setattr(plan.config.training, key, value)
+    plan = choose_plan(config, tokens, len(tokenizer), training_seconds, speed, bytes_per_token)
+    every = max(1, plan.steps // _EVALUATIONS)
+    plan.config.training.eval_every = every
+    plan.config.training.save_every = max(1, plan.steps // _CHECKPOINTS)
+    plan.config.training.log_every = max(1, plan.steps // _LOG_LINES)
     _apply(plan.config, explicit_settings(given))
-    return plan.config, plan.summary()
+    return plan.config, plan
 
 
 def _apply(config: Config, settings: Mapping[str, Mapping[str, Any]]) -> None:

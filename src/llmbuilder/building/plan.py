@@ -1,8 +1,9 @@
 """Choosing a model for a corpus, a machine and a time.
 
-For each shape of a ladder, the time buys a number of training tokens at this machine's measured speed; the shape
-with the lowest predicted loss wins. Prediction: Hoffmann et al. 2022 (parametric fit), with repeated tokens
-discounted as in Muennighoff et al. 2023. Only the order of the predictions is used, not their values.
+For each shape of a ladder, the time buys a number of training tokens at the speed this machine has; the shape with
+the lowest predicted loss wins. Speeds are first estimated from one measured model, then the promising shapes are
+measured themselves. The prediction has the form of Hoffmann et al. 2022, with repeated tokens discounted as in
+Muennighoff et al. 2023 and constants fitted to this package's own runs (docs/explanation/recipe.md).
 """
 
 from __future__ import annotations
@@ -10,23 +11,32 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
+from llmbuilder.acceleration import measure_acceleration
 from llmbuilder.config.presets import PRESETS
-from llmbuilder.config.schema import Config, ModelConfig, SystemConfig
+from llmbuilder.config.recipe import RECOMMENDED, choose_step_tokens, longest_batch, resolve_recipe
+from llmbuilder.config.schema import Config, ModelConfig
 from llmbuilder.config.sizes import count_flops_per_token, count_parameters, estimate_training_memory
 from llmbuilder.errors import ConfigError
-from llmbuilder.machine import apply_threads, memory_bytes, resolve_device
+from llmbuilder.machine import apply_threads, memory_bytes, resolve_device, resolve_precision
 from llmbuilder.model import build_model
+from llmbuilder.training.optimizers import Optimizers
+
+Speed = Callable[[ModelConfig, int], float]  # model, sequences a step -> tokens per second
 
 # layers, heads, width, context
 LADDER = (
     (2, 2, 64, 128),
-    (3, 3, 96, 128),
-    (4, 4, 128, 128),
-    (4, 6, 192, 256),
+    (2, 3, 96, 128),
+    (2, 4, 128, 128),
+    (3, 4, 128, 128),
+    (3, 6, 192, 128),
+    (4, 6, 192, 128),
+    (4, 4, 256, 256),
     (6, 4, 256, 256),
     (6, 6, 384, 256),
     (8, 8, 512, 512),
@@ -34,30 +44,39 @@ LADDER = (
     (16, 16, 1024, 1024),
     (24, 16, 1536, 2048),
 )
-_REPETITION_DECAY = 15.4  # Muennighoff et al. 2023: after some 15 repetitions more add almost nothing
+_FLOOR = 0.45  # nats per byte that no size and no amount of text removes
+_PARAMETERS, _PARAMETERS_POWER = 11.0, 0.25
+_BYTES, _BYTES_POWER = 62.0, 0.30
+_REPETITION_DECAY = 15.4  # after some 15 repetitions more add almost nothing (Muennighoff et al. 2023)
 _MOST_PASSES = 100  # over a small corpus more only memorise
-_FEWEST_STEPS = 100
-_STEPS_WANTED = 1200
-_SMALLEST_STEP, _LARGEST_STEP = 1024, 1 << 16  # tokens
+_PROMISING = 1.06  # of the best prediction
+_UNMEASURED_PREDICTIONS = 4  # shapes measured at most
+_WARMUP_SHARE, _MOST_WARMUP = 0.02, 100
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A model shape and what the time allows with it."""
+    """A model shape, what the time allows with it, and the validation loss to expect, in nats per token."""
 
     config: Config
     parameters: int
-    flops_per_second: float
+    tokens_per_second: float
     training_tokens: int
     epochs: float
+    steps: int
+    expected_loss: float
+    expected_bits_per_byte: float
 
     def summary(self) -> str:
         """Return one line for people."""
-        model = self.config.model
+        model, training = self.config.model, self.config.training
         return (
             f"{self.parameters / 1e6:.1f}M parameters ({model.num_layers} layers, width {model.embedding_dim}, "
-            f"context {model.max_seq_length}), about {self.training_tokens / 1e6:.1f}M training tokens "
-            f"({self.epochs:.1f} passes) at {self.flops_per_second / 1e9:.0f} GFLOP/s"
+            f"context {model.max_seq_length}), about {self.steps:,} steps of "
+            f"{training.batch_size * training.gradient_accumulation_steps * model.max_seq_length:,} tokens = "
+            f"{self.training_tokens / 1e6:.1f}M tokens ({self.epochs:.1f} passes) at {self.tokens_per_second:,.0f} "
+            f"tokens/s; expected validation loss {self.expected_loss:.2f} ({self.expected_bits_per_byte:.2f} bits per "
+            "byte)"
         )
 
 
@@ -79,56 +98,109 @@ def choose_vocab_size(characters: int) -> int:
     return 2 ** min(15, max(9, round(math.log2(math.sqrt(max(1, characters)) * 1.2))))
 
 
-def measure_speed(system: SystemConfig) -> float:
-    """Return the floating-point operations per second that training a small model reaches on this machine."""
-    apply_threads(system.num_threads)
-    device = resolve_device(system.device)
-    config = _shape(1024, *LADDER[2])
-    model = build_model(config, seed=0).to(device)
-    tokens = torch.randint(config.vocab_size, (8, config.max_seq_length), device=device)
-    elapsed, steps = 0.0, 0
-    for step in range(60):
-        begin = time.perf_counter()
-        loss = model(tokens, tokens)[1]
-        assert loss is not None
-        loss.backward()
-        loss.item()  # waits for the device
-        if step:  # the first one allocates
-            elapsed += time.perf_counter() - begin
-            steps += 1
-        if elapsed > 0.5:
-            break
-    return steps * tokens.numel() * count_flops_per_token(config) / elapsed
+def measured_speed(config: Config) -> Speed:
+    """Return a function that measures how many tokens a second a model trains on, whole steps counted."""
+    apply_threads(config.system.num_threads)
+    device = resolve_device(config.system.device)
+    precision = resolve_precision(config.training.mixed_precision, device)
+    acceleration = measure_acceleration(device, precision)
+
+    def measure(shape: ModelConfig, sequences: int) -> float:
+        whole = Config(model=shape, training=config.training.model_copy(update=RECOMMENDED))
+        resolve_recipe(whole, 1, 1 << 40)
+        model = build_model(shape, seed=0).to(device)
+        optimizers = Optimizers(model, whole.training)
+        scaler = torch.amp.GradScaler(device.type, enabled=False)
+        tokens = torch.randint(shape.vocab_size, (sequences, shape.max_seq_length), device=device)
+        times: list[float] = []
+        with acceleration.applied():
+            begin = time.perf_counter()
+            while len(times) < 2 or (len(times) < 8 and time.perf_counter() - begin < 0.4):
+                start = time.perf_counter()
+                with torch.autocast(device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
+                    loss = model(tokens, tokens)[1]
+                assert loss is not None
+                loss.backward()
+                optimizers.set_step(0, 100)
+                optimizers.step(scaler)
+                optimizers.zero_grad()
+                loss.item()  # waits for the device
+                times.append(time.perf_counter() - start)
+        return tokens.numel() / sorted(times)[len(times) // 2]
+
+    return measure
 
 
-def choose_plan(config: Config, tokens: int, vocab_size: int, seconds: float, flops_per_second: float) -> Plan:
+def estimated_speed(flops_per_second: float) -> Speed:
+    """Return a function that divides by a model's operations per token."""
+    return lambda shape, _: flops_per_second / count_flops_per_token(shape)
+
+
+def choose_plan(
+    config: Config, tokens: int, vocab_size: int, seconds: float, speed: Speed, bytes_per_token: float = 3.0
+) -> Plan:
     """Return the plan for `tokens` training tokens and `seconds` of training; `config` supplies everything else."""
-    memory = memory_bytes(resolve_device(config.system.device))
-    best: tuple[float, ModelConfig, int] | None = None
-    for shape in LADDER:
-        model = _shape(vocab_size, *shape)
-        if best is not None and estimate_training_memory(model, config.training).total > 0.8 * memory:
-            break
-        affordable = int(flops_per_second * seconds / count_flops_per_token(model))
-        if model.max_seq_length > max(64, tokens // 20):
-            continue
-        predicted = predicted_loss(count_parameters(model) - vocab_size * model.embedding_dim, affordable, tokens)
-        if best is None or predicted < best[0]:
-            best = (predicted, model, affordable)
-    if best is None:  # a corpus of a few pages: the smallest shape with a window it can fill
-        layers, heads, width, _ = LADDER[0]
-        model = _shape(vocab_size, layers, heads, width, max(8, min(64, tokens // 20)))
-        best = (math.inf, model, int(flops_per_second * seconds / count_flops_per_token(model)))
-    _, model, affordable = best
-    affordable = min(affordable, _MOST_PASSES * tokens)
+    shapes = [shape for shape in _shapes(vocab_size, tokens) if _fits(shape, config)]
+    reference = shapes[min(2, len(shapes) - 1)]
+    flops = speed(reference, max(1, 4096 // reference.max_seq_length)) * count_flops_per_token(reference)
+    rough = [_candidate(shape, tokens, seconds, estimated_speed(flops), bytes_per_token) for shape in shapes]
+    least = min(candidate.bits for candidate in rough)
+    promising = sorted((c for c in rough if c.bits <= _PROMISING * least), key=lambda c: c.bits)
+    best = min(
+        (_candidate(c.shape, tokens, seconds, speed, bytes_per_token) for c in promising[:_UNMEASURED_PREDICTIONS]),
+        key=lambda candidate: candidate.bits,
+    )
     planned = config.copy_of()
-    planned.model = model
-    step_tokens = min(max(affordable // _STEPS_WANTED, _SMALLEST_STEP), _LARGEST_STEP)
-    planned.training.batch_size = max(1, round(step_tokens / model.max_seq_length))
-    if planned.training.max_steps is None:
-        step_tokens = planned.training.batch_size * model.max_seq_length
-        planned.training.max_steps = max(_FEWEST_STEPS, _MOST_PASSES * tokens // step_tokens)
-    return Plan(planned, count_parameters(model), flops_per_second, affordable, affordable / max(1, tokens))
+    planned.model = best.shape
+    training = planned.training
+    for name, value in RECOMMENDED.items():
+        setattr(training, name, value)
+    longest = longest_batch(best.shape, memory_bytes(resolve_device(config.system.device)))
+    training.gradient_accumulation_steps = -(-best.sequences // longest)
+    training.batch_size = -(-best.sequences // training.gradient_accumulation_steps)
+    steps = max(1, best.affordable // (best.sequences * best.shape.max_seq_length))
+    training.warmup_steps = max(1, min(_MOST_WARMUP, int(_WARMUP_SHARE * steps)))
+    if training.max_steps is None:
+        training.max_steps = max(steps, _MOST_PASSES * tokens // (best.sequences * best.shape.max_seq_length), 100)
+    return Plan(
+        planned, count_parameters(best.shape), best.speed, best.affordable, best.affordable / max(1, tokens), steps,
+        best.bits * math.log(2) * bytes_per_token, best.bits,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    shape: ModelConfig
+    sequences: int
+    speed: float
+    affordable: int
+    bits: float
+
+
+def _candidate(shape: ModelConfig, tokens: int, seconds: float, speed: Speed, bytes_per_token: float) -> _Candidate:
+    """Return what a shape would reach; its batch follows from the tokens, and its speed from the batch."""
+    context = shape.max_seq_length
+    sequences = max(1, 4096 // context)
+    rate = speed(shape, sequences)
+    affordable = max(1, min(int(rate * seconds), _MOST_PASSES * tokens))
+    sequences = max(1, round(choose_step_tokens(affordable) / context))
+    hidden = count_parameters(shape) - 2 * shape.vocab_size * shape.embedding_dim
+    nats = predicted_nats_per_byte(hidden, affordable * bytes_per_token, tokens * bytes_per_token)
+    return _Candidate(shape, sequences, rate, affordable, nats / math.log(2))
+
+
+def _shapes(vocab_size: int, tokens: int) -> list[ModelConfig]:
+    """Return the ladder's shapes whose windows the corpus can fill; of a few pages, the smallest with a short one."""
+    most = tokens // 20
+    shapes = [_shape(vocab_size, *shape) for shape in LADDER if shape[-1] <= max(64, most)]
+    layers, heads, width, _ = LADDER[0]
+    return shapes or [_shape(vocab_size, layers, heads, width, max(8, min(64, most)))]
+
+
+def _fits(shape: ModelConfig, config: Config) -> bool:
+    memory = memory_bytes(resolve_device(config.system.device))
+    one = config.training.model_copy(update={"batch_size": 1, "gradient_accumulation_steps": 1})
+    return estimate_training_memory(shape, one).total < 0.6 * memory
 
 
 def _shape(vocab_size: int, layers: int, heads: int, width: int, context: int) -> ModelConfig:
@@ -136,9 +208,9 @@ def _shape(vocab_size: int, layers: int, heads: int, width: int, context: int) -
     return ModelConfig(**{**values, "embedding_dim": width, "max_seq_length": context, "tie_embeddings": False})
 
 
-def predicted_loss(parameters: int, tokens: int, unique_tokens: int) -> float:
-    """Return the predicted loss of `parameters` trained on `tokens`, of which `unique_tokens` differ."""
-    unique = min(tokens, unique_tokens)
-    repetitions = tokens / unique - 1
-    worth = unique * (1 + _REPETITION_DECAY * (1 - math.exp(-repetitions / _REPETITION_DECAY)))
-    return 1.69 + 406.4 / parameters**0.34 + 410.7 / worth**0.28
+def predicted_nats_per_byte(parameters: int, seen: float, unique: float) -> float:
+    """Return the predicted loss of `parameters` in layers after `seen` bytes of text, `unique` of them different."""
+    different = min(seen, unique)
+    repetitions = seen / different - 1
+    worth = different * (1 + _REPETITION_DECAY * (1 - math.exp(-repetitions / _REPETITION_DECAY)))
+    return _FLOOR + _PARAMETERS / parameters**_PARAMETERS_POWER + _BYTES / worth**_BYTES_POWER

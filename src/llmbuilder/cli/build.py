@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import typer
 
-from llmbuilder.cli.output import Json, Overwrite, Set, print_json, say
+from llmbuilder.cli.output import Json, Overwrite, Plain, Quiet, Set, print_json, say
 
 
 def build(
     documents: list[Path] = typer.Argument(
         None, metavar="[DOCS]...", help="Folders or files to read. Default: Python's own documentation."
     ),
-    output: Path = typer.Option(..., "--output", "-o", help="Run directory to write."),
+    output: Path = typer.Option(None, "--output", "-o", help="Run directory to write."),
     preset: str = typer.Option(None, "--preset", help="Use this preset instead of choosing a model."),
     config: Path = typer.Option(None, "--config", help="Use this configuration instead of choosing a model."),
     time_budget: str = typer.Option(
         None, "--time-budget", help="Time for the whole build, such as 3m. Default without preset or config: 2m30s."
     ),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Print the plan and the loss to expect; train nothing."),
+    plain: bool = Plain,
+    quiet: bool = Quiet,
     quantization: str = typer.Option("f16", "--quantization", help="Type of the exported GGUF file."),
     set_: list[str] = Set,
     overwrite: bool = Overwrite,
@@ -28,7 +32,14 @@ def build(
     from llmbuilder.building import build as build_model_from
     from llmbuilder.building import parse_duration
     from llmbuilder.config import load_config
+    from llmbuilder.errors import ConfigError
+    from llmbuilder.training.progress import TrainingProgress
 
+    if dry_run:
+        _show_plan(documents, preset or config, time_budget, set_ or [], as_json)
+        return
+    if output is None:
+        raise ConfigError("name a run directory with --output")
     settings = load_config(config, preset=preset, overrides=set_ or []) if config is not None else None
     result = build_model_from(
         list(documents) if documents else None,
@@ -39,7 +50,8 @@ def build(
         overrides=set_ or [],
         quantization=quantization,
         overwrite=overwrite,
-        announce=say,
+        announce=(lambda message: None) if quiet else say,
+        callbacks=[] if quiet else [TrainingProgress(plain=plain)],
     )
     if as_json:
         print_json(result.to_dict())
@@ -47,6 +59,22 @@ def build(
         _show(result)
     if result.training.interrupted:
         raise typer.Exit(130)
+
+
+def _show_plan(
+    documents: list[Path] | None, chosen: object, time_budget: str | None, overrides: list[str], as_json: bool
+) -> None:
+    from llmbuilder.building import parse_duration, plan_build
+    from llmbuilder.errors import ConfigError
+
+    if chosen is not None:
+        raise ConfigError("--dry-run shows the plan made without --preset and --config; with them there is none")
+    seconds = {"time_budget": parse_duration(time_budget)} if time_budget else {}
+    plan = plan_build(list(documents) if documents else None, overrides=overrides, announce=say, **seconds)
+    if as_json:
+        print_json({**asdict(plan), "config": plan.config.to_dict()})
+    else:
+        typer.echo(f"Plan: {plan.summary()}")
 
 
 def _show(result: object) -> None:

@@ -8,7 +8,20 @@ import sys
 
 import typer
 
-from llmbuilder.cli import build, config, data, export, generate, importing, info, migrate, model, tokenizer, train
+from llmbuilder.cli import (
+    build,
+    config,
+    data,
+    export,
+    generate,
+    importing,
+    info,
+    migrate,
+    model,
+    report,
+    tokenizer,
+    train,
+)
 
 app = typer.Typer(
     help="Turn a folder of documents into a language model you can run anywhere.",
@@ -26,6 +39,7 @@ app.add_typer(model.app, name="model")
 app.add_typer(export.app, name="export")
 app.add_typer(importing.app, name="import")
 app.add_typer(config.app, name="config")
+app.command("report")(report.report)
 app.command("migrate")(migrate.migrate)
 app.command("info")(info.info)
 
@@ -53,17 +67,21 @@ class _Notes(logging.Formatter):
 
 def run() -> None:
     """Run the command line: user errors become one message and exit status 1, without a traceback."""
-    from llmbuilder.errors import LLMBuilderError
+    from llmbuilder.errors import LLMBuilderError, LostProcessError
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Notes())
     logger = logging.getLogger("llmbuilder")
+    is_main = os.environ.get("RANK", "0") == "0"
+    handler.setLevel(logging.NOTSET if is_main else logging.ERROR)
     logger.addHandler(handler)
     logger.propagate = False
     try:
         app()
     except LLMBuilderError as error:
-        typer.echo(f"{type(error).__name__}: {error}", err=True)
+        # Of several processes one says what is wrong in all; that the others are gone, each says for itself.
+        if is_main or isinstance(error, LostProcessError):
+            typer.echo(f"{type(error).__name__}: {error}", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         typer.echo("stopped", err=True)

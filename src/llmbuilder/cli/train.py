@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from llmbuilder.cli.output import Json, Overwrite, Set, print_json
+from llmbuilder.cli.output import Json, Overwrite, Plain, Quiet, Set, print_json
 
 app = typer.Typer(help="Train models.", no_args_is_help=True)
+Nproc = typer.Option(1, "--nproc", min=1, help="Processes to train with, as torchrun starts them.")
 
 
 @app.command("model")
@@ -19,11 +22,15 @@ def model(
     config: Path = typer.Option(None, "--config", help="Configuration file, new or legacy."),
     preset: str = typer.Option(None, "--preset", help="Start from this preset."),
     tokenizer: Path = typer.Option(None, "--tokenizer", help="Tokenizer folder. Default: learn one."),
+    nproc: int = Nproc,
+    plain: bool = Plain,
+    quiet: bool = Quiet,
     set_: list[str] = Set,
     overwrite: bool = Overwrite,
     as_json: bool = Json,
 ) -> None:
     """Train a model on text."""
+    _in_processes(nproc)
     from llmbuilder.config import load_config
     from llmbuilder.errors import ConfigError
     from llmbuilder.model import build_model
@@ -36,7 +43,8 @@ def model(
     path = tokenizer or settings.tokenizer.path
     loaded = Tokenizer.from_pretrained(path) if path else None
     dataset = _dataset(data, settings, loaded)
-    results = train_model(build_model(settings), dataset, settings, output, overwrite=overwrite)
+    callbacks = _display(plain=plain, quiet=quiet)
+    results = train_model(build_model(settings), dataset, settings, output, callbacks, overwrite=overwrite)
     _finish(results, as_json)
 
 
@@ -55,16 +63,41 @@ def _dataset(data: Path | None, settings: Any, tokenizer: Any) -> Any:
 @app.command("resume")
 def resume(
     run: Path = typer.Argument(..., metavar="RUN", help="Run directory."),
+    nproc: int = Nproc,
+    plain: bool = Plain,
+    quiet: bool = Quiet,
     set_: list[str] = Set,
     as_json: bool = Json,
 ) -> None:
     """Continue a run from its newest checkpoint."""
+    _in_processes(nproc)
     from llmbuilder.training import resume_training
 
-    _finish(resume_training(run, overrides=set_ or []), as_json)
+    results = resume_training(run, overrides=set_ or [], callbacks=_display(plain=plain, quiet=quiet))
+    _finish(results, as_json)
+
+
+def _in_processes(count: int) -> None:
+    """Hand this very command to `count` processes and end with their exit code, unless it runs in one of them."""
+    if count == 1 or "WORLD_SIZE" in os.environ:
+        return
+    from llmbuilder.training.distributed import launch
+
+    arguments = sys.argv[1:]
+    at = next(index for index, word in enumerate(arguments) if word.startswith("--nproc"))
+    del arguments[at : at + (1 if "=" in arguments[at] else 2)]
+    raise typer.Exit(launch(count, arguments))
+
+
+def _display(*, plain: bool, quiet: bool) -> list[Any]:
+    from llmbuilder.training.progress import TrainingProgress
+
+    return [] if quiet else [TrainingProgress(plain=plain)]
 
 
 def _finish(results: Any, as_json: bool) -> None:
+    if os.environ.get("RANK", "0") != "0":
+        return
     if as_json:
         print_json(results.to_dict())
     else:

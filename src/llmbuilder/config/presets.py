@@ -1,12 +1,15 @@
 """Named starting points, from a toy to a GPU.
 
 All are the `llama` family in Qwen3's shape (RMSNorm, rotary positions, normalised queries and keys, SwiGLU,
-no biases), because that trains fastest per step of what transformers and llama.cpp open without custom code.
+no biases), because that trains fastest per step of what transformers and llama.cpp open without custom code, and
+all train by the recommended recipe, whose rates follow from the model.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+from llmbuilder.config.recipe import RECOMMENDED
 
 _QWEN3_SHAPE: dict[str, Any] = {
     "model_type": "llama",
@@ -34,10 +37,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {
         "model": _model(2048, 4, 4, 128, 128),
         "training": {
+            **RECOMMENDED,
             "batch_size": 16,
-            "learning_rate": 1e-3,
             "max_steps": 1000,
-            "warmup_steps": 50,
+            "warmup_steps": 20,
             "eval_every": 250,
             "save_every": 500,
             "log_every": 25,
@@ -46,8 +49,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "cpu_small": {
         "model": _CPU_MODEL,
         "training": {
+            **RECOMMENDED,
             "batch_size": 8,
-            "learning_rate": 6e-4,
             "num_epochs": 3,
             "warmup_steps": 100,
             "eval_every": 250,
@@ -58,23 +61,21 @@ PRESETS: dict[str, dict[str, Any]] = {
     "gpu_medium": {
         "model": _model(32000, 12, 12, 768, 1024),
         "training": {
+            **RECOMMENDED,
             "batch_size": 16,
             "gradient_accumulation_steps": 4,
-            "learning_rate": 6e-4,
             "num_epochs": 3,
             "warmup_steps": 500,
-            "weight_decay": 0.1,
         },
     },
     "gpu_large": {
         "model": _model(50304, 24, 16, 1536, 2048, num_key_value_heads=8),
         "training": {
+            **RECOMMENDED,
             "batch_size": 16,
             "gradient_accumulation_steps": 8,
-            "learning_rate": 3e-4,
             "num_epochs": 2,
             "warmup_steps": 1000,
-            "weight_decay": 0.1,
         },
     },
     "inference": {

@@ -132,6 +132,7 @@ class TextDataset:
         self.seed = seed
         self.source_name = str(source) if isinstance(source, str | Path) else f"{len(source)} texts"
         self._texts: list[str] | None = None
+        self._documents: Path | None = None  # a folder, read when its text is first needed
         self._path: Path | None = None
         self._token_folder: Path | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
@@ -166,7 +167,7 @@ class TextDataset:
                 self.tokenizer = Tokenizer.from_pretrained(path)
             self._open(path)
         elif path.is_dir():
-            self._texts = [document.text for document in DataLoader().load_directory(path)]
+            self._documents = path
         elif not path.is_file():
             raise DataError(f"no such file or folder: {path}")
         else:
@@ -203,6 +204,8 @@ class TextDataset:
 
     def iter_texts(self) -> Iterator[tuple[str, bool]]:
         """Yield pieces of text and whether a document ends there. Raises DataError for a dataset of tokens."""
+        if self._documents is not None and self._texts is None:
+            self._texts = [document.text for document in DataLoader().load_directory(self._documents)]
         if self._path is not None:
             yield from iter_pieces(self._path)
         elif self._texts is not None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 WIDTH, HEIGHT = 720, 280
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 12, 34
 _MOST_POINTS = 600
+_LARGEST = 1e100  # beyond, nothing is a measurement
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def _padded(low: float, high: float) -> tuple[float, float]:
 
 
 def _finite(points: Sequence[tuple[float, float]], is_log: bool) -> list[tuple[float, float]]:
-    return [(x, y) for x, y in points if math.isfinite(y) and (y > 0 or not is_log)]
+    return [(x, y) for x, y in points if abs(y) < _LARGEST and (y > 0 or not is_log)]
 
 
 def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterable
 
 _WINDOW = 100
+_COMPARED = 20
 _JUDGES_FROM = 30  # steps; before, the loss falls too fast to tell a spike
 _LEAST_RISE = 0.1  # of the recent mean, so that a very even run does not call noise a spike
 
@@ -26,14 +27,20 @@ class LossWatch:
         if grad_norm is not None and not math.isfinite(grad_norm):
             return f"the gradient norm became {grad_norm}"
         if self._threshold and len(self.losses) >= _JUDGES_FROM:
-            mean, deviation = statistics.fmean(self.losses), statistics.pstdev(self.losses)
+            mean, deviation = self._recent_noise()
             if loss > mean + max(self._threshold * deviation, _LEAST_RISE * mean):
                 return (
                     f"the loss rose to {loss:.4f}, {(loss - mean) / max(deviation, 1e-9):.0f} standard deviations "
-                    f"above the {mean:.4f} of the last {len(self.losses)} steps"
+                    f"above the {mean:.4f} of the last {_COMPARED} steps"
                 )
         self.losses.append(loss)
         return None
+
+    def _recent_noise(self) -> tuple[float, float]:
+        """Return the mean of the last losses, and their noise: from step to step, because the loss also falls."""
+        losses = list(self.losses)
+        changes = [after - before for before, after in zip(losses, losses[1:], strict=False)]
+        return statistics.fmean(losses[-_COMPARED:]), statistics.pstdev(changes) / math.sqrt(2)
 
     def recent(self, count: int) -> float | None:
         """Return the mean of the last `count` losses, or None before the first."""

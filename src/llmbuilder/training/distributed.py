@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import gc
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from llmbuilder.config.schema import SystemConfig
-from llmbuilder.errors import LLMBuilderError, TrainingError
+from llmbuilder.errors import LLMBuilderError, LostProcessError
 from llmbuilder.machine import resolve_device
 from llmbuilder.model import LanguageModel
 
@@ -81,14 +82,18 @@ def is_main_process() -> bool:
 
 def is_restarted() -> bool:
     """Whether torchrun started this process again after one of the run's processes failed."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+    return _restarts() > 0
+
+
+def _restarts() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 @contextlib.contextmanager
 def joined_processes(system: SystemConfig) -> Iterator[Processes]:
     """Join the processes that torchrun started, if it did, and leave them at the end.
 
-    Raises TrainingError in the others when one of them ends or stays silent for
+    Raises LostProcessError in the others when one of them ends or stays silent for
     `system.distributed_timeout_seconds`.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
@@ -104,13 +109,19 @@ def joined_processes(system: SystemConfig) -> Iterator[Processes]:
         backend = "nccl" if device.type == "cuda" else "gloo"
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group(backend, timeout=datetime.timedelta(seconds=system.distributed_timeout_seconds))
+    timeout = datetime.timedelta(seconds=system.distributed_timeout_seconds)
+    store, rank, _ = next(dist.rendezvous("env://", timeout=timeout))
+    # Processes that were started again must not find the addresses of those that died.
+    store = dist.PrefixStore(f"attempt-{_restarts()}", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=timeout)
     try:
         yield _myself(count)
+        gc.collect()  # what still holds on to the connections would end the process with an error later
+        dist.barrier()
     except RuntimeError as error:
         if isinstance(error, LLMBuilderError) or not _is_about_connection(error):
             raise
-        raise TrainingError(
+        raise LostProcessError(
             f"process {dist.get_rank()} of {count} lost the others: one of them ended or did not answer within "
             f"{system.distributed_timeout_seconds} s. Its own message is above or in its log; go on from the last "
             "checkpoint with `llmbuilder train resume`"

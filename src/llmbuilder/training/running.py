@@ -75,17 +75,7 @@ def train_model(
             if not processes.is_main:
                 dataset = _open_dataset(paths)
                 model.tokenizer_json = dataset.tokenizer.to_json() if dataset.tokenizer is not None else None
-            is_sharded = _is_sharded(whole, processes)
-            memory = memory_bytes(process_device(whole.system))
-            if chosen := resolve_recipe(whole, dataset.info.tokens, memory, is_sharded=is_sharded):
-                processes.on_main(lambda: logger.info(f"chosen: {chosen}"))
-            processes.on_main(lambda: whole.save(paths.config))
-            trainer = Trainer(
-                model, dataset, whole, paths, _watchers(whole, paths, callbacks, processes),
-                processes=processes, is_sharded=is_sharded,
-            )  # fmt: skip
-            processes.on_main(lambda: paths.write_record(_describe_run(dataset, paths, trainer)))
-            return _run(trainer)
+            return _run(model, dataset, whole, paths, callbacks, processes)
 
 
 def resume_training(
@@ -114,16 +104,7 @@ def resume_training(
             raise TrainingError(f"{paths.tokenizer} is not the tokenizer this run was started with")
         model = build_model(config)
         model.tokenizer_json = tokenizer.to_json() if tokenizer is not None else None
-        is_sharded = _is_sharded(config, processes)
-        resolve_recipe(config, dataset.info.tokens, memory_bytes(process_device(config.system)), is_sharded=is_sharded)
-        processes.on_main(lambda: config.save(paths.config))
-        trainer = Trainer(
-            model, dataset, config, paths, _watchers(config, paths, callbacks, processes),
-            processes=processes, is_sharded=is_sharded, acceleration=_recorded_acceleration(record, processes),
-        )  # fmt: skip
-        trainer.history = [line for line in read_json_lines(paths.metrics) if line["step"] <= state.step]
-        processes.on_main(lambda: paths.write_record({**record, **_describe_machine(trainer)}))
-        return _run(trainer, state)
+        return _run(model, dataset, config, paths, callbacks, processes, state, record)
 
 
 def _locked(paths: RunPaths, processes: Processes) -> contextlib.AbstractContextManager[None]:
@@ -177,7 +158,30 @@ def _recorded_acceleration(record: dict[str, Any], processes: Processes) -> Acce
     return Acceleration.from_dict(record["acceleration"])
 
 
-def _run(trainer: Trainer, state: TrainingState | None = None) -> TrainingResults:
+def _run(
+    model: LanguageModel,
+    dataset: TextDataset,
+    config: Config,
+    paths: RunPaths,
+    callbacks: Sequence[Callback] | None,
+    processes: Processes,
+    state: TrainingState | None = None,
+    record: dict[str, Any] | None = None,
+) -> TrainingResults:
+    """Fill in what is left to be chosen, record it, and train."""
+    is_sharded = _is_sharded(config, processes)
+    memory = memory_bytes(process_device(config.system))
+    resolve_recipe(config, dataset.info.tokens, memory, is_sharded=is_sharded)
+    processes.on_main(lambda: config.save(paths.config))
+    acceleration = _recorded_acceleration(record, processes) if record is not None else None
+    watchers = _watchers(config, paths, callbacks, processes)
+    trainer = Trainer(
+        model, dataset, config, paths, watchers, processes=processes, is_sharded=is_sharded, acceleration=acceleration
+    )
+    if state is not None:
+        trainer.history = [line for line in read_json_lines(paths.metrics) if line["step"] <= state.step]
+    described = {**(record or _describe_run(dataset, paths)), **_describe_machine(trainer)}
+    processes.on_main(lambda: paths.write_record(described))
     if trainer.settings.warmup_steps >= trainer.max_steps and not trainer.settings.eval_only:
         logger.warning(
             f"training.warmup_steps ({trainer.settings.warmup_steps}) covers the whole run of {trainer.max_steps} "
@@ -259,7 +263,7 @@ def _store_tokenizer(tokenizer: Tokenizer, paths: RunPaths) -> None:
     tokenizer.save_pretrained(paths.tokenizer)
 
 
-def _describe_run(dataset: TextDataset, paths: RunPaths, trainer: Trainer | None = None) -> dict[str, Any]:
+def _describe_run(dataset: TextDataset, paths: RunPaths) -> dict[str, Any]:
     tokens = dataset.train.path.parent
     return {
         "dataset": {
@@ -271,7 +275,6 @@ def _describe_run(dataset: TextDataset, paths: RunPaths, trainer: Trainer | None
             "seed": dataset.seed,
             "training_tokens": dataset.info.tokens,
         },
-        **(_describe_machine(trainer) if trainer is not None else {}),
     }
 
 

@@ -1,0 +1,210 @@
+"""Real processes that train together: the same losses as one, resuming with other numbers of them, and deaths."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llmbuilder.config import Config
+from llmbuilder.data import TextDataset
+from llmbuilder.errors import ConfigError
+from llmbuilder.files import read_json_lines
+from llmbuilder.model import build_model, load_model
+from llmbuilder.training import train_model
+from llmbuilder.training.batches import StepBatches
+from llmbuilder.training.checkpoints import list_checkpoints, read_checkpoint
+from llmbuilder.training.distributed import Processes
+
+STEPS = 12
+SETTINGS = {
+    "model.model_type": "llama", "model.qk_norm": True, "model.num_layers": 2, "model.num_heads": 2,
+    "model.embedding_dim": 32, "model.vocab_size": 64, "model.max_seq_length": 16, "model.dropout": 0.0,
+    "model.tie_embeddings": False, "training.batch_size": 4, "training.gradient_accumulation_steps": 2,
+    "training.max_steps": STEPS, "training.lr_decay_steps": STEPS, "training.warmup_steps": 2,
+    "training.learning_rate": 3e-3, "training.eval_every": 6, "training.save_every": 4, "training.log_every": 1,
+    "system.device": "cpu", "system.num_threads": 1, "system.distributed_timeout_seconds": 60,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tokens")
+    random = np.random.default_rng(0)
+    for name, count in (("train", 4000), ("val", 500)):
+        ((np.arange(count) * 7 % 13 + random.integers(0, 4, count)) % 64).astype(np.uint16).tofile(
+            folder / f"{name}.bin"
+        )
+    return folder
+
+
+def settings(**more: object) -> list[str]:
+    values = {**SETTINGS, **{name.replace("__", "."): value for name, value in more.items()}}
+    return [part for name, value in values.items() for part in ("--set", f"{name}={json.dumps(value).strip(chr(34))}")]
+
+
+def llmbuilder(*arguments: object, fails: bool = False) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "llmbuilder", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment())
+    assert (done.returncode != 0) == fails, done.stderr[-3000:]
+    return done
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", **more}
+
+
+def losses(run: Path) -> list[float]:
+    return [line["loss"] for line in read_json_lines(run / "metrics.jsonl") if "loss" in line]
+
+
+def validation_losses(run: Path) -> list[float]:
+    return [line["validation_loss"] for line in read_json_lines(run / "metrics.jsonl") if "validation_loss" in line]
+
+
+@pytest.fixture(scope="module")
+def alone(tokens: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Runs of a single process."""
+    runs = {}
+    for optimizer in ("adamw", "muon"):
+        config = Config()
+        for name, value in {**SETTINGS, "training.optimizer": optimizer}.items():
+            section, key = name.split(".")
+            setattr(getattr(config, section), key, value)
+        runs[optimizer] = tmp_path_factory.mktemp("alone") / optimizer
+        train_model(build_model(config), TextDataset(tokens, 16), config, runs[optimizer], callbacks=[])
+    return runs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("processes", "strategy", "optimizer"), [(2, "ddp", "muon"), (4, "ddp", "adamw"), (2, "fsdp", "adamw")]
+)
+def test_processes_together_reach_the_losses_of_one(
+    tokens: Path, alone: dict[str, Path], tmp_path: Path, processes: int, strategy: str, optimizer: str
+) -> None:
+    run = tmp_path / "run"
+    more = settings(training__optimizer=optimizer, system__distributed_strategy=strategy)
+    llmbuilder("train", "model", "--data", tokens, "--output", run, "--nproc", processes, *more)
+    assert losses(run) == pytest.approx(losses(alone[optimizer]), abs=1e-5)
+    assert losses(run)[-1] < losses(run)[0] - 0.5, "something was learned"
+    assert validation_losses(run) == pytest.approx(validation_losses(alone[optimizer]), abs=1e-5)
+    assert json.loads((run / "run.json").read_text())["processes"] == processes
+    ours, theirs = load_model(run, "cpu").weights(), load_model(alone[optimizer], "cpu").weights()
+    assert max((ours[name] - theirs[name]).abs().max().item() for name in theirs) < 1e-4
+
+
+@pytest.mark.slow
+def test_sharded_run_goes_on_with_other_numbers_of_processes(
+    tokens: Path, alone: dict[str, Path], tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    more = settings(system__distributed_strategy="fsdp", training__max_steps=4)
+    llmbuilder("train", "model", "--data", tokens, "--output", run, "--nproc", 2, *more)
+    (checkpoint,) = list_checkpoints(run / "checkpoints")
+    assert {path.suffix for path in checkpoint.iterdir()} == {".safetensors", ".json", ".pt"}
+    llmbuilder("train", "resume", run, "--nproc", 4, "--set", "training.max_steps=8")
+    llmbuilder("train", "resume", run, "--set", f"training.max_steps={STEPS}")
+    assert losses(run) == pytest.approx(losses(alone["adamw"]), abs=1e-5)
+    assert [path.is_dir() for path in list_checkpoints(run / "checkpoints")] == [True, False]
+    llmbuilder("train", "resume", run, "--nproc", 2, "--set", f"training.max_steps={STEPS + 2}")
+    assert len(losses(run)) == STEPS + 2, "and from a whole checkpoint into shards"
+    shard = next(list_checkpoints(run / "checkpoints")[-1].glob("*.safetensors"))
+    shard.write_bytes(shard.read_bytes()[:-1] + b"?")
+    done = llmbuilder("train", "resume", run, "--set", f"training.max_steps={STEPS + 3}")
+    assert f"the checksum of {shard.name} does not match" in done.stderr
+
+
+def start(rank: int, port: int, *arguments: object) -> subprocess.Popen[str]:
+    """Start one process of two as torchrun would, without torchrun, which would end the other one itself."""
+    more = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "localhost",
+            "MASTER_PORT": str(port)}  # fmt: skip
+    command = [sys.executable, "-m", "llmbuilder", *map(str, arguments)]
+    return subprocess.Popen(command, env=environment(**more), stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_steps(run: Path, steps: int) -> None:
+    deadline = time.monotonic() + 120
+    while len(losses(run)) < steps:
+        assert time.monotonic() < deadline, "the run does not advance"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_killed_process_ends_the_other_with_a_message(tokens: Path, tmp_path: Path, killed: int) -> None:
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    run = tmp_path / "run"
+    more = settings(training__max_steps=10**6, training__eval_every=0)
+    both = [start(rank, port, "train", "model", "--data", tokens, "--output", run, *more) for rank in (0, 1)]
+    wait_for_steps(run, 5)
+    both[killed].kill()
+    _, said = both[1 - killed].communicate(timeout=90)
+    both[killed].communicate()
+    assert both[1 - killed].returncode == 1
+    assert f"process {1 - killed} of 2 lost the others" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_torchrun_starts_again_from_the_last_checkpoint(tokens: Path, alone: dict[str, Path], tmp_path: Path) -> None:
+    run, marker = tmp_path / "run", tmp_path / "died"
+    script = tmp_path / "dies_once.py"
+    script.write_text(
+        "import os, signal, sys\n"
+        "from llmbuilder.training import trainer\n"
+        "step = trainer.Trainer.one_step\n"
+        "def dying(self, *arguments):\n"
+        f"    if self.step == 6 and self.processes.rank == 1 and not os.path.exists({str(marker)!r}):\n"
+        f"        open({str(marker)!r}, 'w').close()\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return step(self, *arguments)\n"
+        "trainer.Trainer.one_step = dying\n"
+        "from llmbuilder.cli.main import run\n"
+        "run()\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1",
+               str(script), "train", "model", "--data", str(tokens), "--output", str(run), *settings()]  # fmt: skip
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert marker.exists()
+    assert losses(run) == pytest.approx(losses(alone["adamw"]), abs=1e-5)
+
+
+def test_batches_are_shared_without_overlap(tokens: Path) -> None:
+    config = Config()
+    config.training.batch_size, config.training.gradient_accumulation_steps = 4, 3
+    windows = TextDataset(tokens, 16).train
+    whole = [row for inputs, _ in StepBatches(windows, config.training).fetch(5) for row in inputs.tolist()]
+    for count in (2, 3, 4, 6, 12):
+        parts = [StepBatches(windows, config.training, Processes(rank, rank, count)).fetch(5) for rank in range(count)]
+        assert [row for part in parts for inputs, _ in part for row in inputs.tolist()] == whole
+        assert max(len(inputs) for part in parts for inputs, _ in part) <= 4
+    with pytest.raises(ConfigError, match="5 processes cannot share the 12 sequences"):
+        StepBatches(windows, config.training, Processes(0, 0, 5))
+
+
+def test_sharding_and_muon_are_refused_together() -> None:
+    from llmbuilder.config import fix_config, validate_config
+
+    config = Config()
+    config.training.optimizer, config.system.distributed_strategy = "muon", "fsdp"
+    valid, problems = validate_config(config)
+    assert not valid
+    assert "needs whole matrices" in str(problems[0])
+    assert fix_config(config).training.optimizer == "adamw"
+
+
+def test_checkpoints_remember_the_random_states_of_all(alone: dict[str, Path]) -> None:
+    state = read_checkpoint(list_checkpoints(alone["muon"] / "checkpoints")[-1])
+    assert len(state.random) == 1
+    assert state.config["training"]["optimizer"] == "muon"
