@@ -19,6 +19,7 @@ PAGES = [
     "docs/how-to/migrate.md",
     "docs/how-to/prepare-data.md",
     "docs/how-to/train.md",
+    "docs/how-to/cluster.md",
     "docs/how-to/export.md",
 ]
 _BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import llmbuilder as lb
 from llmbuilder.building import choose_plan, parse_duration
-from llmbuilder.building.plan import LADDER, choose_vocab_size, predicted_loss
+from llmbuilder.building.plan import LADDER, choose_vocab_size, estimated_speed, predicted_nats_per_byte
 from llmbuilder.config import Config
 from llmbuilder.errors import ConfigError
 from llmbuilder.export.verification import ask_llamacpp
@@ -106,11 +109,22 @@ def test_durations_that_are_none(text: str) -> None:
 
 def test_more_time_chooses_larger_models() -> None:
     def size(tokens: int, seconds: float) -> int:
-        return choose_plan(Config(), tokens, 4096, seconds, 1e11).parameters
+        return choose_plan(Config(), tokens, 4096, seconds, estimated_speed(1e11)).parameters
 
     assert size(600_000, 60) <= size(600_000, 600) <= size(600_000, 60_000)
     assert size(60_000_000, 60) < size(60_000_000, 60_000)
-    assert choose_plan(Config(), 900, 300, 60, 1e11).config.model.max_seq_length < LADDER[0][3]
+    assert choose_plan(Config(), 900, 300, 60, estimated_speed(1e11)).config.model.max_seq_length < LADDER[0][3]
+
+
+def test_a_dry_run_prints_the_plan_and_leaves_nothing(tmp_path: Path, prose: str) -> None:
+    (tmp_path / "a.txt").write_text(prose)
+    command = [sys.executable, "-m", "llmbuilder", "build", "a.txt", "--time-budget", "30s", "--dry-run"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert re.search(r"Plan: \d.*parameters.*expected validation loss \d+\.\d+ \(\d+\.\d+ bits per byte\)", done.stdout)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+    plan = json.loads(subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, check=True).stdout)
+    assert plan["steps"] >= 1
+    assert plan["config"]["training"]["optimizer"] == "auto"
 
 
 def test_a_tiny_corpus_is_named_and_not_trained_on_for_long(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -122,7 +136,9 @@ def test_a_tiny_corpus_is_named_and_not_trained_on_for_long(tmp_path: Path, capl
 
 def test_repeated_text_is_worth_less_than_new_text() -> None:
     assert (
-        predicted_loss(10**6, 10**7, 10**7) < predicted_loss(10**6, 10**7, 10**6) < predicted_loss(10**6, 10**6, 10**6)
+        predicted_nats_per_byte(10**6, 10**7, 10**7)
+        < predicted_nats_per_byte(10**6, 10**7, 10**6)
+        < predicted_nats_per_byte(10**6, 10**6, 10**6)
     )
 
 

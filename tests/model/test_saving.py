@@ -216,3 +216,9 @@ def test_models_made_by_transformers_open(tmp_path: Path) -> None:
     theirs.save_pretrained(tmp_path)
     tokens = torch.randint(100, (2, 64))
     assert (theirs(tokens).logits - lb.load_model(tmp_path, "cpu")(tokens)[0]).abs().max() < 1e-5
+
+
+def test_a_gguf_file_is_called_one(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"GGUF\x03\x00\x00\x00")
+    with pytest.raises(CheckpointError, match="is a GGUF file, which llama.cpp and Ollama run"):
+        load_model(tmp_path / "model.gguf")

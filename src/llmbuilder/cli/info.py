@@ -11,7 +11,13 @@ def info(as_json: bool = Json) -> None:
 
     from llmbuilder.machine import describe_machine
 
-    extras = {"verify": "xllamacpp", "parquet": "pyarrow", "wandb": "wandb"}
+    extras = {
+        "verify": "xllamacpp",
+        "parquet": "pyarrow",
+        "wandb": "wandb",
+        "tensorboard": "tensorboard",
+        "trackio": "trackio",
+    }
     facts = describe_machine()
     facts["extras"] = [name for name, module in extras.items() if importlib.util.find_spec(module)]
     print_json(facts) if as_json else print_pairs(facts)

@@ -242,6 +242,11 @@ def read_torch_file(path: Path) -> Any:
     """Load a PyTorch file that holds tensors and plain values only. Raises CheckpointError for anything else."""
     if not path.is_file():
         raise CheckpointError(f"no such model file: {path}")
+    if _begins_with(path, b"GGUF"):
+        raise CheckpointError(
+            f"{path} is a GGUF file, which llama.cpp and Ollama run; this command needs the model it was exported "
+            "from (model.pt, or a Hugging Face folder)"
+        )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -253,6 +258,11 @@ def read_torch_file(path: Path) -> Any:
     except Exception as error:  # noqa: BLE001 - bytes that are no model can make the parser raise anything
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} is cut short or no model file: {reason}") from None
+
+
+def _begins_with(path: Path, magic: bytes) -> bool:
+    with open(path, "rb") as handle:
+        return handle.read(len(magic)) == magic
 
 
 def _unpickling_reason(error: Exception) -> str:

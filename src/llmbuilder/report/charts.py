@@ -8,7 +8,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-WIDTH, HEIGHT = 720, 280
+HEIGHT = 280
+NARROW, WIDE = 540, 1080
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 12, 34
 _MOST_POINTS = 600
 _LARGEST = 1e100  # beyond, nothing is a measurement
@@ -23,7 +24,9 @@ class Series:
     look: str
 
 
-def line_chart(title: str, series: Sequence[Series], *, unit: str = "", log_scale: bool = False) -> str:
+def line_chart(
+    title: str, series: Sequence[Series], *, unit: str = "", log_scale: bool = False, width: int = NARROW
+) -> str:
     """Return a figure with a title, a legend, axes and the lines; nothing if no line has two finite points."""
     shown = [Series(s.name, _thinned(_finite(s.points, log_scale)), s.look) for s in series]
     shown = [s for s in shown if len(s.points) >= 2]
@@ -31,7 +34,7 @@ def line_chart(title: str, series: Sequence[Series], *, unit: str = "", log_scal
         return ""
     xs = [x for s in shown for x, _ in s.points]
     ys = [_height(y, log_scale) for s in shown for _, y in s.points]
-    scale = _Scale(min(xs), max(xs), *_padded(min(ys), max(ys)), log_scale)
+    scale = _Scale(min(xs), max(xs), *_padded(min(ys), max(ys)), log_scale, width)
     parts = [_axes(scale), *(_line(s, scale) for s in shown)]
     legend = "".join(f'<span class="key {s.look}">{html.escape(s.name)}</span>' for s in shown)
     data = json.dumps(
@@ -41,7 +44,7 @@ def line_chart(title: str, series: Sequence[Series], *, unit: str = "", log_scal
     unit_text = f' <span class="unit">{html.escape(unit)}</span>' if unit else ""
     return (
         f'<figure class="chart"><figcaption><b>{html.escape(title)}</b>{unit_text}{legend}</figcaption>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{html.escape(title)}" '
+        f'<svg viewBox="0 0 {width} {HEIGHT}" role="img" aria-label="{html.escape(title)}" '
         f"data-series='{html.escape(data, quote=True)}'>{''.join(parts)}</svg></figure>"
     )
 
@@ -64,9 +67,10 @@ class _Scale:
     low: float
     high: float
     is_log: bool
+    width: int
 
     def x(self, value: float) -> float:
-        return _LEFT + (value - self.left) / max(1e-12, self.right - self.left) * (WIDTH - _LEFT - _RIGHT)
+        return _LEFT + (value - self.left) / max(1e-12, self.right - self.left) * (self.width - _LEFT - _RIGHT)
 
     def y(self, value: float) -> float:
         share = (_height(value, self.is_log) - self.low) / (self.high - self.low)
@@ -100,17 +104,24 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     return [round(n * step, 12) for n in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Return 1, 2 and 5 times powers of ten between two exponents, only the powers over long ranges."""
+    leads = (1, 2, 5) if high - low < 4 else (1,)
+    values = [lead * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for lead in leads]
+    inside = [value for value in values if low <= math.log10(value) <= high]
+    return inside[:: max(1, len(inside) // 8)] if inside else [10**tick for tick in ticks(low, high)]
+
+
 def _axes(scale: _Scale) -> str:
-    parts = []
-    for tick in ticks(scale.low, scale.high):
-        value = 10**tick if scale.is_log else tick
+    parts, right = [], scale.width - _RIGHT
+    for value in _log_ticks(scale.low, scale.high) if scale.is_log else ticks(scale.low, scale.high):
         y = scale.y(value)
-        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="tick" x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{short(value)}</text>')
     for tick in ticks(scale.left, scale.right, 7) if scale.right > scale.left else [scale.left]:
         x, base = scale.x(tick), HEIGHT - _BOTTOM
         parts.append(f'<text class="tick" x="{x:.1f}" y="{base + 18}" text-anchor="middle">{short(tick)}</text>')
-    parts.append(f'<line class="axis" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{base}" y2="{base}"/>')
+    parts.append(f'<line class="axis" x1="{_LEFT}" x2="{right}" y1="{base}" y2="{base}"/>')
     return "".join(parts)
 
 
@@ -129,5 +140,5 @@ def short(value: float) -> str:
         return "0"
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
-            return f"{value / size:g}{letter}" if abs(value) < 1e12 else f"{value:.0e}"
+            return f"{value / size:.4g}{letter}" if abs(value) < 1e12 else f"{value:.0e}"
     return f"{value:.3g}"

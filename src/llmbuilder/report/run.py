@@ -12,7 +12,7 @@ from llmbuilder.config.loading import load_config
 from llmbuilder.config.schema import Config
 from llmbuilder.errors import TrainingError
 from llmbuilder.files import read_json_lines, write_text
-from llmbuilder.report.charts import Series, line_chart, short, smoothed
+from llmbuilder.report.charts import WIDE, Series, line_chart, short, smoothed
 
 REPORT_NAME = "report.html"
 _ASSETS = Path(__file__).parent
@@ -77,8 +77,9 @@ def write_run_report(folder: str | Path, compared: str | Path | None = None, out
 
 def _header(run: RunFiles, other: RunFiles | None) -> str:
     model = run.config.model
+    parameters = float(f"{run.record.get('parameters', 0):.3g}")
     shape = (
-        f"{short(run.record.get('parameters', 0))} parameters · {model.model_type} · {model.num_layers} layers · "
+        f"{short(parameters)} parameters · {model.model_type} · {model.num_layers} layers · "
         f"width {model.embedding_dim} · {model.num_heads} heads · context {model.max_seq_length}"
     )
     against = f'<p class="against">compared with <b>{html.escape(other.name)}</b> (dashed)</p>' if other else ""
@@ -125,7 +126,7 @@ def _charts(run: RunFiles, other: RunFiles | None) -> str:
     if other:
         loss.append(Series(f"{other.name}: training", smoothed(other.curve("loss")), "first other"))
         loss.append(Series(f"{other.name}: validation", other.curve("validation_loss"), "second other"))
-    charts = [line_chart("Loss", loss, unit="nats per token, by step")]
+    charts = [line_chart("Loss", loss, unit="nats per token, by step", width=WIDE)]
     for title, name, unit, is_log in (
         ("Learning rate", "learning_rate", "AdamW's, by step", False),
         ("Throughput", "tokens_per_second", "tokens per second", False),

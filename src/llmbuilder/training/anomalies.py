@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections import deque
@@ -39,7 +40,7 @@ class LossWatch:
     def _recent_noise(self) -> tuple[float, float]:
         """Return the mean of the last losses, and their noise: from step to step, because the loss also falls."""
         losses = list(self.losses)
-        changes = [after - before for before, after in zip(losses, losses[1:], strict=False)]
+        changes = [after - before for before, after in itertools.pairwise(losses)]
         return statistics.fmean(losses[-_COMPARED:]), statistics.pstdev(changes) / math.sqrt(2)
 
     def recent(self, count: int) -> float | None:
