@@ -44,13 +44,13 @@ LADDER = (
     (16, 16, 1024, 1024),
     (24, 16, 1536, 2048),
 )
-_FLOOR = 0.45  # nats per byte that no size and no amount of text removes
-_PARAMETERS, _PARAMETERS_POWER = 11.0, 0.25
-_BYTES, _BYTES_POWER = 62.0, 0.30
+_FLOOR = 0.75  # nats per byte that no size and no amount of text removes
+_PARAMETERS, _PARAMETERS_POWER = 7.6, 0.30
+_BYTES, _BYTES_POWER = 87.0, 0.366
 _REPETITION_DECAY = 15.4  # after some 15 repetitions more add almost nothing (Muennighoff et al. 2023)
 _MOST_PASSES = 100  # over a small corpus more only memorise
 _PROMISING = 1.06  # of the best prediction
-_UNMEASURED_PREDICTIONS = 4  # shapes measured at most
+_MOST_MEASURED = 4  # shapes
 _WARMUP_SHARE, _MOST_WARMUP = 0.02, 100
 
 
@@ -147,7 +147,7 @@ def choose_plan(
     least = min(candidate.bits for candidate in rough)
     promising = sorted((c for c in rough if c.bits <= _PROMISING * least), key=lambda c: c.bits)
     best = min(
-        (_candidate(c.shape, tokens, seconds, speed, bytes_per_token) for c in promising[:_UNMEASURED_PREDICTIONS]),
+        (_candidate(c.shape, tokens, seconds, speed, bytes_per_token) for c in promising[:_MOST_MEASURED]),
         key=lambda candidate: candidate.bits,
     )
     planned = config.copy_of()

@@ -110,24 +110,25 @@ def joined_processes(system: SystemConfig) -> Iterator[Processes]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     timeout = datetime.timedelta(seconds=system.distributed_timeout_seconds)
-    store, rank, _ = next(dist.rendezvous("env://", timeout=timeout))
-    # Processes that were started again must not find the addresses of those that died.
-    store = dist.PrefixStore(f"attempt-{_restarts()}", store)
-    dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=timeout)
     try:
+        store, rank, _ = next(dist.rendezvous("env://", timeout=timeout))
+        # Processes that were started again must not find the addresses of those that died.
+        store = dist.PrefixStore(f"attempt-{_restarts()}", store)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=timeout)
         yield _myself(count)
         gc.collect()  # what still holds on to the connections would end the process with an error later
         dist.barrier()
     except RuntimeError as error:
-        if isinstance(error, LLMBuilderError) or not _is_about_connection(error):
+        if not _is_about_connection(error):
             raise
         raise LostProcessError(
-            f"process {dist.get_rank()} of {count} lost the others: one of them ended or did not answer within "
+            f"process {os.environ['RANK']} of {count} lost the others: one of them ended or did not answer within "
             f"{system.distributed_timeout_seconds} s. Its own message is above or in its log; go on from the last "
             "checkpoint with `llmbuilder train resume`"
         ) from error
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
 
 
 def _myself(count: int) -> Processes:

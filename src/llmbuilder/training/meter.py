@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -56,8 +57,6 @@ class Meter:
 
 def timed(items: Iterator[T]) -> Iterator[tuple[float, T]]:
     """Yield each item with the seconds that waiting for it took."""
-    import time
-
     while True:
         begin = time.perf_counter()
         item = next(items)

@@ -83,13 +83,19 @@ class Rescue:
             "largest_gradients": {name: str(norms[name]) for name in sorted(norms, key=lambda n: -norms[n])[:_LISTED]},
         }
 
+    def _weights_are_finite(self) -> bool:
+        """Whether no process holds a weight that is not finite."""
+        trainer = self._trainer
+        parts = [p.to_local() if hasattr(p, "to_local") else p for p in trainer.model.parameters()]
+        finite = all(bool(part.isfinite().all()) for part in parts)
+        return trainer.processes.mean(torch.tensor(float(finite), device=trainer.device)).item() == 1.0
+
     def _stop(self, incident: dict[str, Any]) -> None:
         """Save the state before the bad step, if that is sound, and what is known of the step; then raise."""
         trainer = self._trainer
         trainer.snapshots.finish()
         checkpoints = list_checkpoints(trainer.paths.checkpoints)
-        sound = all(bool(parameter.isfinite().all()) for parameter in trainer.model.parameters())
-        if sound:
+        if self._weights_are_finite():
             trainer.snapshots.save()
             trainer.snapshots.finish()
             state = "the state before that step is saved"

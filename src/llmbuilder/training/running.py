@@ -172,6 +172,8 @@ def _run(
     is_sharded = _is_sharded(config, processes)
     memory = memory_bytes(process_device(config.system))
     resolve_recipe(config, dataset.info.tokens, memory, is_sharded=is_sharded)
+    if processes.is_main:
+        _warn_about_memory(config, memory, processes.count, is_sharded=is_sharded)
     processes.on_main(lambda: config.save(paths.config))
     acceleration = _recorded_acceleration(record, processes) if record is not None else None
     watchers = _watchers(config, paths, callbacks, processes)
@@ -188,6 +190,17 @@ def _run(
             "steps: the learning rate never reaches its peak"
         )
     return trainer.run(state)
+
+
+def _warn_about_memory(config: Config, memory: int, processes: int, *, is_sharded: bool) -> None:
+    estimate = estimate_training_memory(config.model, config.training, processes)
+    needed = estimate.activations + (estimate.total - estimate.activations) / (processes if is_sharded else 1)
+    if needed > memory and not config.training.eval_only:
+        logger.warning(
+            f"training needs about {needed / 2**30:.1f} GiB in each process ({estimate.activations / 2**30:.1f} of it "
+            f"activations), and there are {memory / 2**30:.1f}: a smaller batch_size with more "
+            "gradient_accumulation_steps, or gradient_checkpointing=true, needs less"
+        )
 
 
 def _resolved_config(model: LanguageModel, config: Config | TrainingConfig | None) -> Config:

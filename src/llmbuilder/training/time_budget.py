@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from llmbuilder.training.trainer import Trainer
 
 _MEASURED_STEPS = 8
-_CORRECTED_AT = (0.1, 0.25, 0.45)  # shares of the run; the last while the usual schedules are still flat
+_CORRECTED_AT = (0.05, 0.15, 0.3, 0.45)  # shares of the time; the last while the linear schedule is still flat
+_FEWEST_SEEN = 10  # steps; the first ones are no measure
 _RESERVE_SECONDS = 1.0  # to write the model
 
 
@@ -23,7 +24,7 @@ class TimeBudget:
         self._begin = time.perf_counter()
         self._deadline = self._begin + seconds - _RESERVE_SECONDS
         self._most = trainer.settings.max_steps or 1 << 62
-        self._corrections: list[int] = []
+        self._corrections = list(_CORRECTED_AT)
         self._steps_began = self._begin
         self._tail = 0.0
 
@@ -50,20 +51,21 @@ class TimeBudget:
         cost = sorted(times)[len(times) // 2] + evaluation / max(1, trainer.settings.eval_every)
         self._set(int((self._deadline - time.perf_counter() - evaluation) / cost))
         self._steps_began = time.perf_counter()
-        self._corrections = [max(10, int(share * trainer.max_steps)) for share in _CORRECTED_AT]
 
     def correct(self) -> None:
-        """Correct the number of steps by the speed seen so far, at a few points.
-
-        A cosine depends on the end from its first step on, so it is corrected the least.
-        """
+        """Correct the number of steps by the speed seen so far, at a few moments; called after every step."""
         trainer = self._trainer
-        if not self._corrections or trainer.step < self._corrections[0]:
+        now = time.perf_counter()
+        if not self._corrections or trainer.step < _FEWEST_SEEN or not self._is_time(now):
             return
         self._corrections.pop(0)
-        now = time.perf_counter()
         cost = (now - self._steps_began) / trainer.step
         self._set(max(trainer.step + 1, trainer.step + int((self._deadline - now - self._tail) / cost)))
+
+    def _is_time(self, now: float) -> bool:
+        """Whether the next correction is due, by the main process's clock."""
+        due = now - self._begin >= self._corrections[0] * (self._deadline - self._begin)
+        return self._trainer.processes.on_main(lambda: due)
 
     def _set(self, steps: int) -> None:
         """All processes take the main one's number: their clocks differ."""

@@ -165,9 +165,9 @@ class Trainer:
                 self.meter.add_step(time.perf_counter() - begin, waited)
                 metrics |= {**self.meter.speed(), "seconds_left": self._seconds_left()}
                 self._tell("on_step", metrics)
-                self._after_step(metrics)
                 if budget is not None:
                     budget.correct()
+                self._after_step(metrics)
 
     def one_step(self, batch: StepBatch, interrupted: bool = False) -> dict[str, Any] | None:
         """Take one step and return its metrics, or None if the loss was bad and the step was undone."""
