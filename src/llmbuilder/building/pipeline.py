@@ -16,6 +16,7 @@ from llmbuilder.building.summary import write_summary
 from llmbuilder.config import load_config
 from llmbuilder.config.loading import explicit_settings
 from llmbuilder.config.schema import Config
+from llmbuilder.config.sizes import count_parameters
 from llmbuilder.config.validation import fix_config, validate_config
 from llmbuilder.data import DataLoader, Document, TextDataset, default_corpus, write_corpus
 from llmbuilder.data.loader import LoadReport
@@ -33,7 +34,8 @@ from llmbuilder.training import Callback, TrainingResults, train_model
 logger = logging.getLogger("llmbuilder")
 DEFAULT_SECONDS = 150.0
 _SMALL_CORPUS = 100_000  # characters
-_EXPORT_RESERVE = 12.0  # seconds left for evaluation, samples, export and its check
+_EXPORT_RESERVE = 5.0  # seconds left for samples, export and its check, and one more for every
+_PARAMETERS_A_SECOND = 10_000_000
 _LEAST_TRAINING = 10.0
 _EVALUATIONS, _CHECKPOINTS, _LOG_LINES = 10, 5, 200  # in the course of a planned run
 
@@ -110,7 +112,8 @@ def build(
         plan = None
         planned.model.vocab_size = max(planned.model.vocab_size, len(tokenizer))
     if seconds is not None:
-        left = seconds - (time.perf_counter() - begin) - _EXPORT_RESERVE
+        reserve = _EXPORT_RESERVE + count_parameters(planned.model) / _PARAMETERS_A_SECOND
+        left = seconds - (time.perf_counter() - begin) - reserve
         planned.training.time_budget_seconds = max(_LEAST_TRAINING, left)
     if not validate_config(planned)[0]:
         planned = fix_config(planned)  # says what it changes

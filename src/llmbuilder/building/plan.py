@@ -18,7 +18,7 @@ import torch
 
 from llmbuilder.acceleration import measure_acceleration
 from llmbuilder.config.presets import PRESETS
-from llmbuilder.config.recipe import RECOMMENDED, choose_step_tokens, longest_batch, resolve_recipe
+from llmbuilder.config.recipe import RECOMMENDED, choose_step_tokens, choose_weight_decay, longest_batch, resolve_recipe
 from llmbuilder.config.schema import Config, ModelConfig
 from llmbuilder.config.sizes import count_flops_per_token, count_parameters, estimate_training_memory
 from llmbuilder.errors import ConfigError
@@ -159,6 +159,7 @@ def choose_plan(
     training.gradient_accumulation_steps = -(-best.sequences // longest)
     training.batch_size = -(-best.sequences // training.gradient_accumulation_steps)
     steps = max(1, best.affordable // (best.sequences * best.shape.max_seq_length))
+    training.weight_decay = choose_weight_decay(best.affordable / max(1, tokens), steps)
     training.warmup_steps = max(1, min(_MOST_WARMUP, int(_WARMUP_SHARE * steps)))
     if training.max_steps is None:
         training.max_steps = max(steps, _MOST_PASSES * tokens // (best.sequences * best.shape.max_seq_length), 100)

@@ -33,6 +33,8 @@ _ADAMW_RATE, _ADAMW_WIDTH = 3e-3, 128
 _TIED_RATE = 3e-3
 
 _STEP_TOKENS, _AT_TOKENS, _GROWTH = 2048, 250_000, 0.38
+_FREE_PASSES, _FOLDINGS_A_PASS, _MOST_FOLDINGS = 2.0, 1.75, 7.0
+_MEAN_RATE = 0.75  # of the peak, over a linear schedule
 _LARGEST_STEP_TOKENS = 1 << 20
 _FEWEST_STEPS = 50
 
@@ -65,6 +67,16 @@ def choose_step_tokens(training_tokens: int) -> int:
     """
     wanted = _STEP_TOKENS * (training_tokens / _AT_TOKENS) ** _GROWTH
     return max(1, min(int(wanted), _LARGEST_STEP_TOKENS, max(1, training_tokens // _FEWEST_STEPS)))
+
+
+def choose_weight_decay(passes: float, steps: int) -> float:
+    """Return the weight decay for a run that sees its text `passes` times in `steps`.
+
+    Text seen once or twice needs none; more passes memorise without it. What counts is by how many e-foldings a
+    weight would shrink over the run, its rate falling to zero in the second half.
+    """
+    foldings = min(_MOST_FOLDINGS, _FOLDINGS_A_PASS * max(0.0, passes - _FREE_PASSES))
+    return round(foldings / (_MEAN_RATE * _MUON_RATE * max(1, steps)), 4)
 
 
 def longest_batch(model: ModelConfig, memory: int) -> int:
