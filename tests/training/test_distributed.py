@@ -150,7 +150,7 @@ def test_a_killed_process_ends_the_other_with_a_message(tokens: Path, tmp_path: 
     both[killed].kill()
     _, said = both[1 - killed].communicate(timeout=90)
     both[killed].communicate()
-    assert both[1 - killed].returncode == 1
+    assert both[1 - killed].returncode == 1, said[-3000:]
     assert f"process {1 - killed} of 2 lost the others" in said
     assert "Traceback" not in said
 

@@ -19,7 +19,7 @@ from llmbuilder.data import TextDataset
 from llmbuilder.errors import DataError, LLMBuilderError, TrainingError
 from llmbuilder.files import read_json_lines
 from llmbuilder.model import build_model, load_model
-from llmbuilder.training import Callback, resume_training, train_model
+from llmbuilder.training import resume_training, train_model
 from llmbuilder.training.anomalies import LossWatch
 from llmbuilder.training.checkpoints import list_checkpoints, read_checkpoint
 from llmbuilder.training.locking import locked_run
@@ -57,7 +57,7 @@ def kill_when(process: subprocess.Popen[bytes], ready: object) -> bool:
 
 @pytest.mark.slow
 def test_kills_at_any_moment_change_nothing(tmp_path: Path, tiny_config: Config, prose: str) -> None:
-    """Five kills, two of them while a checkpoint is being written; LLMBUILDER_TEST_KILLS seeds other moments."""
+    """Five kills, two of them while a checkpoint is being written; TEST_KILLS seeds other moments."""
     tiny_config.training.max_steps = STEPS
     tiny_config.training.save_every = 4
     tiny_config.training.log_every = 1
@@ -115,30 +115,32 @@ def test_a_second_run_on_one_directory_is_refused(tmp_path: Path, tiny_config: C
         pass
 
 
+FILLS_ITS_DISK = """
+import resource, signal, sys
+from llmbuilder.cli.main import run
+from llmbuilder.training import trainer
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+one_step = trainer.Trainer.one_step
+def filling(self, *arguments):
+    if self.step == 9:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    return one_step(self, *arguments)
+trainer.Trainer.one_step = filling
+run()
+"""
+
+
 def test_a_full_disk_leaves_earlier_checkpoints(tmp_path: Path, tiny_config: Config, prose: str) -> None:
     """A real refused write: the child process may not write files as large as a checkpoint from step 9 on."""
     run = tmp_path / "run"
-
-    class FillDisk(Callback):
-        def on_step(self, metrics: dict) -> None:
-            if metrics["step"] == 9:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-
-    child = os.fork()
-    if child == 0:
-        import signal
-
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        status = 1
-        try:
-            train(tiny_config, prose, run, callbacks=[FillDisk()])
-        except LLMBuilderError as error:
-            (tmp_path / "error").write_text(str(error)[:2000])
-            status = 0
-        finally:
-            os._exit(status)
-    assert os.waitpid(child, 0)[1] == 0
-    assert "cannot write" in (tmp_path / "error").read_text()
+    tiny_config.save(tmp_path / "config.json")
+    (tmp_path / "data.txt").write_text(prose)
+    arguments = ["train", "model", "--config", "config.json", "--data", "data.txt", "--output", "run"]
+    done = subprocess.run([sys.executable, "-c", FILLS_ITS_DISK, *arguments], cwd=tmp_path, capture_output=True,
+                          text=True, timeout=240)  # fmt: skip
+    assert done.returncode == 1
+    assert "cannot write" in done.stderr
+    assert "Traceback" not in done.stderr
     assert [read_checkpoint(path).step for path in list_checkpoints(run / "checkpoints")] == [4, 8]
     assert resume_training(run, callbacks=[]).steps == 12
 

@@ -259,11 +259,14 @@ def test_training_goes_on_from_a_model_file(tmp_path: Path, tiny_config: Config,
         build_model(tiny_config), dataset_for(tiny_config, prose), tiny_config, tmp_path / "a", callbacks=[]
     )
     tiny_config.training.init_from = str(first.model_path)
-    tiny_config.training.max_steps = 1
-    tiny_config.training.warmup_steps = 0
+    tiny_config.training.eval_only = True
     dataset = dataset_for(tiny_config, prose, tokenizer=Tokenizer.from_pretrained(tmp_path / "a" / "tokenizer"))
     second = train_model(build_model(tiny_config), dataset, tiny_config, tmp_path / "b", callbacks=[])
-    assert second.final_loss == pytest.approx(first.final_loss, abs=0.3)
+    assert second.final_loss == pytest.approx(first.best_validation_loss, abs=1e-6)
+    tiny_config.training.eval_only = False
+    third = train_model(build_model(tiny_config), dataset, tiny_config, tmp_path / "c", callbacks=[])
+    assert third.best_validation_loss is not None
+    assert third.best_validation_loss < second.final_loss
 
 
 def test_absent_devices_fall_back_with_one_warning(
@@ -278,6 +281,7 @@ def test_absent_devices_fall_back_with_one_warning(
 
 def test_weight_decay_is_for_matrices_only(tiny_config: Config) -> None:
     model = build_model(tiny_config)
+    tiny_config.training.optimizer, tiny_config.training.learning_rate = "adamw", 1e-3
     tiny_config.training.weight_decay = 0.3
     adamw = Optimizers(model, tiny_config.training).adamw
     decayed = {id(p) for g in adamw.param_groups if g["weight_decay"] for p in g["params"]}

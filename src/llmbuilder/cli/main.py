@@ -82,6 +82,11 @@ def run() -> None:
         # Of several processes one says what is wrong in all; that the others are gone, each says for itself.
         if is_main or isinstance(error, LostProcessError):
             typer.echo(f"{type(error).__name__}: {error}", err=True)
+        if isinstance(error, LostProcessError):
+            # Connections to the dead cannot be taken down in order: trying to has aborted the process instead.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(1)
         sys.exit(1)
     except KeyboardInterrupt:
         typer.echo("stopped", err=True)

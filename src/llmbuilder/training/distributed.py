@@ -110,6 +110,7 @@ def joined_processes(system: SystemConfig) -> Iterator[Processes]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     timeout = datetime.timedelta(seconds=system.distributed_timeout_seconds)
+    is_connected = True
     try:
         store, rank, _ = next(dist.rendezvous("env://", timeout=timeout))
         # Processes that were started again must not find the addresses of those that died.
@@ -121,13 +122,14 @@ def joined_processes(system: SystemConfig) -> Iterator[Processes]:
     except RuntimeError as error:
         if not _is_about_connection(error):
             raise
+        is_connected = False
         raise LostProcessError(
             f"process {os.environ['RANK']} of {count} lost the others: one of them ended or did not answer within "
             f"{system.distributed_timeout_seconds} s. Its own message is above or in its log; go on from the last "
             "checkpoint with `llmbuilder train resume`"
         ) from error
     finally:
-        if dist.is_initialized():
+        if is_connected and dist.is_initialized():
             dist.destroy_process_group()
 
 
