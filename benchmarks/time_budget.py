@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 
 import llmbuilder as lb
-from llmbuilder.building.plan import choose_step_tokens
 from llmbuilder.config import Config
+from llmbuilder.config.recipe import choose_step_tokens, choose_weight_decay
 from llmbuilder.data import TextDataset
 
 # layers, heads, width, context: what someone might choose by hand
@@ -29,9 +29,12 @@ def by_hand(
     model, training = config.model, config.training
     model.num_layers, model.num_heads, model.embedding_dim, model.max_seq_length = shape
     scale = lb.build_model(plan).flops_per_token() / lb.build_model(config).flops_per_token()
-    training.batch_size = max(1, round(choose_step_tokens(int(rate * scale * seconds)) / shape[-1]))
+    affordable = int(rate * scale * seconds)
+    training.batch_size = max(1, round(choose_step_tokens(affordable) / shape[-1]))
     training.time_budget_seconds, training.max_steps, training.eval_every = seconds, None, 10**9
     dataset = TextDataset(tokens, shape[-1])
+    steps = affordable // (training.batch_size * shape[-1])
+    training.weight_decay = choose_weight_decay(affordable / len(dataset.train.tokens), steps)
     shutil.rmtree(run, ignore_errors=True)
     results = lb.train_model(lb.build_model(config), dataset, config, run, [])
     assert results.best_validation_loss is not None
