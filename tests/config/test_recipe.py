@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import llmbuilder as lb
 from llmbuilder.config import Config, validate_config
 from llmbuilder.config.presets import PRESETS
-from llmbuilder.config.recipe import choose_rates, choose_step_tokens, resolve_recipe
+from llmbuilder.config.recipe import choose_rates, choose_step_tokens, choose_weight_decay, resolve_recipe
 from llmbuilder.config.schema import ModelConfig
 
 
@@ -78,3 +78,11 @@ def test_presets_validate_and_resolve(preset: str) -> None:
     config.model.num_layers = 1
     resolve_recipe(config, 10**7, 1 << 34)
     assert "auto" not in (config.training.optimizer, config.training.learning_rate, config.training.batch_size)
+
+
+def test_weight_decay_is_for_text_seen_often() -> None:
+    assert choose_weight_decay(0.5, 1000) == choose_weight_decay(2.0, 1000) == 0
+    decays = [choose_weight_decay(passes, 1000) for passes in (2.0, 3.0, 4.0, 6.0)]
+    assert decays == sorted(set(decays)), "more passes, more decay"
+    assert choose_weight_decay(6.0, 1000) == choose_weight_decay(60.0, 1000), "up to a limit"
+    assert choose_weight_decay(6.0, 500) == pytest.approx(2 * choose_weight_decay(6.0, 1000), rel=1e-3)
