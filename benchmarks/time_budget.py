@@ -9,6 +9,7 @@ above 1 means that the plan's loss is the lower one. The whole build's time besi
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -63,8 +64,10 @@ if __name__ == "__main__":
                 losses[shape] = by_hand(config, shape, result.training.training_time, Path(folder) / "hand",
                                         run / "tokens", result.training.tokens_per_second)  # fmt: skip
                 print(f"  {shape}: {losses[shape]:.3f}", flush=True)
+            assert result.plan is not None
+            expected = re.findall(r"expected validation loss ([\d.]+)", result.plan)[0]
             best = min(losses, key=lambda shape: losses[shape])
             model = config.model
             print(f"| {budget:.0f} s | {result.seconds:.0f} s | {model.num_layers} x {model.embedding_dim}, "
-                  f"{model.max_seq_length} | {loss:.3f} ({result.plan}) | {losses[best]:.3f} {best} | "
+                  f"{model.max_seq_length} | {loss:.3f} ({expected}) | {losses[best]:.3f} {best} | "
                   f"{losses[best] / loss:.3f} |", flush=True)  # fmt: skip

@@ -44,7 +44,7 @@ LADDER = (
     (16, 16, 1024, 1024),
     (24, 16, 1536, 2048),
 )
-_FLOOR = 0.75  # nats per byte that no size and no amount of text removes
+_FLOOR = 0.68  # nats per byte that no size and no amount of text removes
 _PARAMETERS, _PARAMETERS_POWER = 7.6, 0.30
 _BYTES, _BYTES_POWER = 87.0, 0.366
 _REPETITION_DECAY = 15.4  # after some 15 repetitions more add almost nothing (Muennighoff et al. 2023)
