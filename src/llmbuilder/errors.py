@@ -5,6 +5,9 @@ Every message says what was wrong, where, and what to do about it; the command l
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class LLMBuilderError(Exception):
     """Something the user can act on; the base of every error raised on purpose."""
@@ -51,3 +54,9 @@ class MissingDependencyError(LLMBuilderError):
 
     def __init__(self, library: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs {library}, which is not installed: pip install 'llmbuilder[{extra}]'")
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the known name nearest to an unknown one, or nothing if none is near."""
+    match = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {match[0]!r}?" if match else ""

@@ -5,7 +5,6 @@ Environment variables are named LLMBUILDER_SECTION__KEY, for example LLMBUILDER_
 
 from __future__ import annotations
 
-import difflib
 import json
 import logging
 import os
@@ -19,7 +18,7 @@ from pydantic import ValidationError
 from llmbuilder.config.legacy import is_legacy, migrate_dictionary, migrate_python_file
 from llmbuilder.config.presets import PRESETS
 from llmbuilder.config.schema import Config, Section
-from llmbuilder.errors import ConfigError
+from llmbuilder.errors import ConfigError, suggestion
 
 logger = logging.getLogger("llmbuilder")
 ENVIRONMENT_PREFIX = "LLMBUILDER_"
@@ -43,7 +42,7 @@ def load_config(
     source = "the defaults"
     if preset is not None:
         if preset not in PRESETS:
-            raise ConfigError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}{_nearest(preset, PRESETS)}")
+            raise ConfigError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}{suggestion(preset, PRESETS)}")
         values = merge(values, PRESETS[preset])
         source = f"preset {preset!r}"
     if path is not None:
@@ -163,7 +162,7 @@ def _explain(detail: Any) -> str:
     place = ".".join(str(part) for part in detail["loc"])
     if detail["type"] == "extra_forbidden":
         known = _known_keys(detail["loc"][:-1])
-        return f"unknown key {place!r}{_nearest(str(detail['loc'][-1]), known)}"
+        return f"unknown key {place!r}{suggestion(str(detail['loc'][-1]), known)}"
     return f"{place}: {detail['msg'].removeprefix('Input should be ')}, got {detail['input']!r}"
 
 
@@ -173,8 +172,3 @@ def _known_keys(location: tuple[Any, ...]) -> Iterable[str]:
     section = Config.model_fields.get(str(location[0]))
     kind = section.annotation if section else None
     return kind.model_fields if isinstance(kind, type) and issubclass(kind, Section) else ()
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    match = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {match[0]!r}?" if match else ""

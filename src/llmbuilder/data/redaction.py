@@ -1,0 +1,115 @@
+"""Replacing personal data and secrets by placeholders, with counts but never the values.
+
+Numbers are only taken for what their check digits prove: payment cards by Luhn's formula (ISO/IEC 7812), IBANs by
+ISO 7064 mod 97. Telephone numbers have none; they need a country code, a bracketed or a separated area code.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections import Counter
+from collections.abc import Callable, Collection
+
+from llmbuilder.errors import ConfigError
+
+_EMAIL = re.compile(r"\b[\w.+%-]{1,64}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}[A-Za-z0-9])?\.){1,8}[A-Za-z]{2,24}\b")
+_IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b")
+_CARD = re.compile(
+    r"(?<![\w.-])(?:\d{13,19}|\d{4}([ -])\d{4}\1\d{4}\1\d{4}(?:\1\d{3})?|\d{4}([ -])\d{6}\2\d{5})(?![\w-]|\.\d)"
+)
+_CARD_LENGTHS = {"2": (16,), "3": (14, 15, 16), "4": (13, 16, 19), "5": (16,), "6": (16, 17, 18, 19)}
+_IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)")
+_IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:|:(?=:)){2,7}(?::?[0-9A-Fa-f]{1,4})?(?![\w:]|\.\d)")
+_PHONE = re.compile(
+    r"(?<![\w+.-])(?:"
+    r"\+\d{1,3}(?:[ .()/-]{0,2}\d){6,12}"  # with a country code
+    r"|\(\d{2,5}\)[ -]?\d{2,4}(?:[ -]\d{2,5}){1,3}"  # (030) 1234 5678
+    r"|\d{3}[-.]\d{3}[-.]\d{4}"  # 555-123-4567
+    r"|0\d{2,4}(?:[/-]\d{3,4}[- ]?\d{3,5}| \d{5,8})"  # 030/123 4567, 030 1234567
+    r")(?![\w-]|\.\d)"
+)
+_SECRETS = re.compile(
+    r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----.*?(?:-----END (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----|\Z)"
+    r"|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"  # JSON web tokens
+    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"  # AWS
+    r"|\bgh[pousr]_[A-Za-z0-9]{36,}\b|\bgithub_pat_\w{60,}\b"
+    r"|\bglpat-[\w-]{20,}|\bxox[abprs]-[A-Za-z0-9-]{10,}|\bhf_[A-Za-z0-9]{30,}\b"
+    r"|\bAIza[\w-]{35}(?![\w-])|\bsk-(?:[a-z]+-)*[\w-]{20,}|\b[rs]k_live_[A-Za-z0-9]{20,}\b|\bnpm_[A-Za-z0-9]{36}\b",
+    re.DOTALL,
+)
+_ASSIGNED = re.compile(
+    r"(?i)(?P<name>\b(?:api[_-]?key|secret[_-]?key|access[_-]?token|auth[_-]?token|client[_-]?secret|password|passwd)"
+    r"\b[\"']?\s*[:=]\s*[\"'])(?P<value>[^\s\"']{8,})(?=[\"'])"
+)
+
+
+def _luhn(digits: str) -> bool:
+    total = 0
+    for position, digit in enumerate(reversed(digits)):
+        value = int(digit) * (2 if position % 2 else 1)
+        total += value - 9 if value > 9 else value
+    return total % 10 == 0 and len(set(digits)) > 1
+
+
+def _is_card(found: str) -> bool:
+    digits = re.sub(r"\D", "", found)
+    return len(digits) in _CARD_LENGTHS.get(digits[0], ()) and _luhn(digits)
+
+
+def _is_iban(found: str) -> bool:
+    plain = found.replace(" ", "")
+    turned = "".join(str(int(character, 36)) for character in plain[4:] + plain[:4])
+    return 15 <= len(plain) <= 34 and int(turned) % 97 == 1
+
+
+def _is_public_address(found: str) -> bool:
+    """Loopback, private and documentation addresses identify nobody."""
+    try:
+        return ipaddress.ip_address(found).is_global
+    except ValueError:
+        return False
+
+
+def _is_phone(found: str) -> bool:
+    return 8 <= sum(map(str.isdigit, found)) <= 15
+
+
+# In this order: what is more specific goes first.
+_PATTERNS: dict[str, list[tuple[re.Pattern[str], Callable[[str], bool]]]] = {
+    "secret": [(_SECRETS, lambda found: True)],
+    "email": [(_EMAIL, lambda found: True)],
+    "iban": [(_IBAN, _is_iban)],
+    "card": [(_CARD, _is_card)],
+    "ip": [(_IPV4, _is_public_address), (_IPV6, _is_public_address)],
+    "phone": [(_PHONE, _is_phone)],
+}
+KINDS = tuple(_PATTERNS)
+
+
+def redact(text: str, kinds: Collection[str] = KINDS) -> tuple[str, Counter[str]]:
+    """Return the text with a placeholder such as `<EMAIL>` for each finding, and how many of each kind there were.
+
+    `kinds` are among secret, email, iban, card, ip and phone. Raises ConfigError for an unknown kind.
+    """
+    unknown = sorted(set(kinds) - set(KINDS))
+    if unknown:
+        raise ConfigError(f"unknown kind of personal data {unknown[0]!r}; there are {', '.join(KINDS)}")
+    counts: Counter[str] = Counter()
+    for kind in (kind for kind in KINDS if kind in kinds):
+        for pattern, proven in _PATTERNS[kind]:
+            text = pattern.sub(_replacement(kind, proven, counts), text)
+        if kind == "secret":
+            text, times = _ASSIGNED.subn(r"\g<name><SECRET>", text)
+            counts.update({kind: times} if times else {})
+    return text, counts
+
+
+def _replacement(kind: str, proven: Callable[[str], bool], counts: Counter[str]) -> Callable[[re.Match[str]], str]:
+    def replace(match: re.Match[str]) -> str:
+        if not proven(match.group()):
+            return match.group()
+        counts[kind] += 1
+        return f"<{kind.upper()}>"
+
+    return replace
