@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llmbuilder.data import DataLoader, Document, write_corpus
+from llmbuilder.data import DataLoader, Document, DocumentFilter, NearDuplicateSettings, write_corpus
 from llmbuilder.data.corpus_files import iter_documents, iter_pieces, manifest_path
 from llmbuilder.errors import DataError
 from tests.data.documents import write_all, write_pdf
@@ -176,3 +176,36 @@ def test_binary_and_empty_corpora_are_refused(tmp_path: Path) -> None:
         list(iter_pieces(tmp_path / "empty.txt"))
     with pytest.raises(DataError, match=r"not UTF-8.*llmbuilder data load"):
         list(iter_pieces(tmp_path / "latin.txt"))
+
+
+def test_filter_redaction_and_near_duplicates_in_one_load(tmp_path: Path) -> None:
+    story = " ".join(f"On day {n} the keeper of the lighthouse wrote that ship {n * 7} had passed." for n in range(60))
+    (tmp_path / "a.txt").write_text(story)
+    (tmp_path / "b.txt").write_text(story.replace("day 30 ", "day thirty ") + " Write to keeper@lighthouse.org.")
+    (tmp_path / "c.txt").write_text("Home\nNews\nContact\n" * 40)
+    (tmp_path / "d.txt").write_text(" ".join(f"Am Tag {n} schrieb der Wärter, dass ein Schiff kam." for n in range(50)))
+    loader = DataLoader(
+        document_filter=DocumentFilter("books", languages=["en"], without=["duplicate_10_gram_share"]),
+        redact_kinds=["email"],
+        near_duplicates=NearDuplicateSettings(0.8),
+    )
+    (kept,) = loader.load_directory(tmp_path)
+    assert kept.source == str(tmp_path / "b.txt")  # the longer one
+    assert kept.text.endswith("Write to <EMAIL>.")
+    report = loader.report.to_dict()
+    assert report["duplicates"] == [{"source": str(tmp_path / "a.txt"), "of": str(tmp_path / "b.txt")}]
+    assert {Path(item["source"]).name: item["reason"] for item in report["filtered"]} == {
+        "c.txt": "duplicate_line_character_share above 0.5",
+        "d.txt": "language is not en",
+    }
+    assert (report["files"], report["documents"], report["characters"]) == (4, 1, len(kept.text))
+    assert report["redacted"] == {"email": 1}
+    assert report["languages"] == {"en": 3, "de": 1}
+    assert "keeper@" not in json.dumps(report)
+
+
+def test_near_duplicates_keep_the_rest_of_a_document(tmp_path: Path) -> None:
+    write_pdf(tmp_path / "report.pdf")
+    (tmp_path / "other.txt").write_text("Something else entirely, in a few words.")
+    plain = DataLoader().load_directory(tmp_path)
+    assert DataLoader(near_duplicates=NearDuplicateSettings()).load_directory(tmp_path) == plain

@@ -18,7 +18,14 @@ import torch
 
 from llmbuilder.acceleration import measure_acceleration
 from llmbuilder.config.presets import PRESETS
-from llmbuilder.config.recipe import RECOMMENDED, choose_step_tokens, choose_weight_decay, longest_batch, resolve_recipe
+from llmbuilder.config.recipe import (
+    RECOMMENDED,
+    choose_dropout,
+    choose_step_tokens,
+    choose_weight_decay,
+    longest_batch,
+    resolve_recipe,
+)
 from llmbuilder.config.schema import Config, ModelConfig
 from llmbuilder.config.sizes import count_flops_per_token, count_parameters, estimate_training_memory
 from llmbuilder.errors import ConfigError
@@ -44,10 +51,10 @@ LADDER = (
     (16, 16, 1024, 1024),
     (24, 16, 1536, 2048),
 )
-_FLOOR = 0.68  # nats per byte that no size and no amount of text removes
+_FLOOR = 0.645  # nats per byte that no size and no amount of text removes
 _PARAMETERS, _PARAMETERS_POWER = 7.6, 0.30
 _BYTES, _BYTES_POWER = 87.0, 0.366
-_REPETITION_DECAY = 15.4  # after some 15 repetitions more add almost nothing (Muennighoff et al. 2023)
+_REPETITION_DECAY = 6.0  # after some six repetitions more add little; large models overfit sooner than theirs
 _MOST_PASSES = 100  # over a small corpus more only memorise
 _PROMISING = 1.06  # of the best prediction
 _MOST_MEASURED = 4  # shapes
@@ -159,12 +166,14 @@ def choose_plan(
     training.gradient_accumulation_steps = -(-best.sequences // longest)
     training.batch_size = -(-best.sequences // training.gradient_accumulation_steps)
     steps = max(1, best.affordable // (best.sequences * best.shape.max_seq_length))
-    training.weight_decay = choose_weight_decay(best.affordable / max(1, tokens), steps)
+    passes = best.affordable / max(1, tokens)
+    training.weight_decay = choose_weight_decay(passes, steps)
+    planned.model.dropout = choose_dropout(passes)
     training.warmup_steps = max(1, min(_MOST_WARMUP, int(_WARMUP_SHARE * steps)))
     if training.max_steps is None:
         training.max_steps = max(steps, _MOST_PASSES * tokens // (best.sequences * best.shape.max_seq_length), 100)
     return Plan(
-        planned, count_parameters(best.shape), best.speed, best.affordable, best.affordable / max(1, tokens), steps,
+        planned, count_parameters(best.shape), best.speed, best.affordable, passes, steps,
         best.bits * math.log(2) * bytes_per_token, best.bits,
     )  # fmt: skip
 

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from llmbuilder.cli.output import Json, Overwrite, print_json, print_pairs, say
+
+if TYPE_CHECKING:
+    from llmbuilder.data import NearDuplicateSettings
+
+NearDuplicates = typer.Option(
+    None,
+    "--near-duplicates",
+    metavar="THRESHOLD",
+    help="Also drop documents whose word 5-grams overlap by this much or more (Jaccard similarity, such as 0.8).",
+)
 
 app = typer.Typer(help="Prepare training text.", no_args_is_help=True)
 
@@ -20,6 +31,14 @@ def load(
     text_column: str = typer.Option(
         None, "--text-column", help="Column of CSV and JSON Lines files that has the text."
     ),
+    preset: str = typer.Option(
+        None, "--filter", help="Drop documents of poor quality by a preset: books, code, notes, web."
+    ),
+    languages: list[str] = typer.Option(
+        None, "--language", help="Keep documents in this language only (ISO 639 code, such as en); may be repeated."
+    ),
+    redact: bool = typer.Option(False, "--redact", help="Replace e-mail addresses, card numbers, keys and the like."),
+    near_duplicates: float = NearDuplicates,
     overwrite: bool = Overwrite,
     as_json: bool = Json,
 ) -> None:
@@ -27,9 +46,17 @@ def load(
 
     An earlier corpus of that name is kept under a numbered name unless --overwrite is given.
     """
-    from llmbuilder.data import DataLoader, write_corpus
+    from llmbuilder.data import DataLoader, DocumentFilter, write_corpus
+    from llmbuilder.data.redaction import KINDS
 
-    loader = DataLoader(clean, deduplicate, text_column=text_column)
+    loader = DataLoader(
+        clean,
+        deduplicate,
+        text_column=text_column,
+        document_filter=DocumentFilter(preset or "none", languages=languages) if preset or languages else None,
+        redact_kinds=KINDS if redact else (),
+        near_duplicates=_settings(near_duplicates),
+    )
     manifest = write_corpus(loader.iter_directory(input_), output, loader.report, overwrite=overwrite)
     _report(manifest, output, as_json)
 
@@ -38,6 +65,7 @@ def load(
 def deduplicate(
     input_: Path = typer.Argument(..., metavar="INPUT", help="Corpus: .txt, .jsonl or .parquet."),
     output: Path = typer.Argument(..., metavar="OUTPUT", help="Corpus to write."),
+    near_duplicates: float = NearDuplicates,
     overwrite: bool = Overwrite,
     as_json: bool = Json,
 ) -> None:
@@ -45,9 +73,15 @@ def deduplicate(
     from llmbuilder.data import DataLoader, write_corpus
     from llmbuilder.data.corpus_files import iter_documents
 
-    loader = DataLoader(clean_text=False)
+    loader = DataLoader(clean_text=False, near_duplicates=_settings(near_duplicates))
     manifest = write_corpus(loader.process(iter_documents(input_)), output, loader.report, overwrite=overwrite)
     _report(manifest, output, as_json)
+
+
+def _settings(threshold: float | None) -> NearDuplicateSettings | None:
+    from llmbuilder.data import NearDuplicateSettings
+
+    return NearDuplicateSettings(threshold) if threshold is not None else None
 
 
 def _report(manifest: dict[str, object], output: Path, as_json: bool) -> None:
@@ -56,8 +90,11 @@ def _report(manifest: dict[str, object], output: Path, as_json: bool) -> None:
         return
     report = manifest["report"]
     assert isinstance(report, dict)
-    skipped, duplicates = len(report["skipped"]), len(report["duplicates"])
-    say(f"{report['files']} files read, {skipped} skipped, {duplicates} duplicates removed")
+    skipped, filtered, duplicates = (len(report[name]) for name in ("skipped", "filtered", "duplicates"))
+    dropped = f", {filtered} filtered out" if filtered else ""
+    say(f"{report['files']} files read, {skipped} skipped{dropped}, {duplicates} duplicates removed")
+    if report["redacted"]:
+        say("replaced " + ", ".join(f"{count} {kind}" for kind, count in sorted(report["redacted"].items())))
     typer.echo(f"{output}: {manifest['documents']:,} documents, {manifest['characters']:,} characters")
 
 

@@ -34,6 +34,8 @@ _TIED_RATE = 3e-3
 
 _STEP_TOKENS, _AT_TOKENS, _GROWTH = 2048, 250_000, 0.38
 _FREE_PASSES, _FOLDINGS_A_PASS, _MOST_FOLDINGS = 2.0, 1.75, 7.0
+_LASTING_FOLDINGS_A_PASS = 0.7  # of a long run, whose weights then forget at the pace of its passes
+_PASSES_BEFORE_DROPOUT, _DROPOUT = 15.0, 0.1
 _MEAN_RATE = 0.75  # of the peak, over a linear schedule
 _LARGEST_STEP_TOKENS = 1 << 20
 _FEWEST_STEPS = 50
@@ -75,8 +77,14 @@ def choose_weight_decay(passes: float, steps: int) -> float:
     Text seen once or twice needs none; more passes memorise without it. What counts is by how many e-foldings a
     weight would shrink over the run, its rate falling to zero in the second half.
     """
-    foldings = min(_MOST_FOLDINGS, _FOLDINGS_A_PASS * max(0.0, passes - _FREE_PASSES))
+    most = max(_MOST_FOLDINGS, _LASTING_FOLDINGS_A_PASS * passes)
+    foldings = min(most, _FOLDINGS_A_PASS * max(0.0, passes - _FREE_PASSES))
     return round(foldings / (_MEAN_RATE * _MUON_RATE * max(1, steps)), 4)
+
+
+def choose_dropout(passes: float) -> float:
+    """Return the dropout for a run that sees its text `passes` times: it pays only after very many."""
+    return _DROPOUT if passes > _PASSES_BEFORE_DROPOUT else 0.0
 
 
 def longest_batch(model: ModelConfig, memory: int) -> int:

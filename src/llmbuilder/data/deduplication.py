@@ -1,11 +1,18 @@
-"""Exact duplicates: documents whose text is the same but for case, width forms and whitespace."""
+"""Dropping repeated documents: the same but for case, width forms and whitespace, or nearly the same."""
 
 from __future__ import annotations
 
 import hashlib
+import tempfile
 import unicodedata
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from llmbuilder.data.documents import Document
+from llmbuilder.data.near_duplicates import NearDuplicateSettings, find_near_duplicates
+from llmbuilder.errors import MissingDependencyError
+
+_SPOOLED_TOGETHER = 1000  # documents
 
 
 def normalized_digest(text: str) -> bytes:
@@ -27,3 +34,42 @@ class ExactDeduplicator:
         if earlier is None:
             self._first[digest] = document.source
         return earlier
+
+
+def drop_near_duplicates(
+    documents: Iterable[Document], settings: NearDuplicateSettings, dropped: list[dict[str, str]]
+) -> Iterator[Document]:
+    """Yield the documents that are not much like one that stays; add the others' sources to `dropped`.
+
+    The documents wait in a temporary file, not in memory, until all have been seen.
+    """
+    try:
+        import daft
+        import pyarrow
+        import pyarrow.parquet as parquet
+    except ImportError:
+        raise MissingDependencyError("daft", "corpus", "finding near-duplicates") from None
+    text = pyarrow.large_string()
+    schema = pyarrow.schema(
+        {"number": pyarrow.int64(), "text": text, "source": text, "format": text, "title": text,
+         "pages": pyarrow.large_list(text)}
+    )  # fmt: skip
+    sources: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="llmbuilder-near-duplicates-") as folder:
+        spool = Path(folder) / "documents.parquet"
+        with parquet.ParquetWriter(spool, schema, compression="zstd") as writer:
+            rows: list[dict[str, object]] = []
+            for document in documents:
+                rows.append({"number": len(sources), **vars(document)})
+                sources.append(document.source)
+                if len(rows) == _SPOOLED_TOGETHER:
+                    writer.write_table(pyarrow.Table.from_pylist(rows, schema))
+                    rows.clear()
+            writer.write_table(pyarrow.Table.from_pylist(rows, schema))
+        frame = daft.read_parquet(str(spool)).select("number", "text")
+        kept = find_near_duplicates(frame, settings, work_folder=folder).kept if sources else {}
+        dropped += ({"source": sources[number], "of": sources[kept[number]]} for number in sorted(kept))
+        for batch in parquet.ParquetFile(spool).iter_batches(_SPOOLED_TOGETHER):
+            for row in batch.to_pylist():
+                if row.pop("number") not in kept:
+                    yield Document(**row)

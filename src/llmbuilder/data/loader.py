@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from llmbuilder.data.cleaning import RULES, clean_document
-from llmbuilder.data.deduplication import ExactDeduplicator
+from llmbuilder.data.deduplication import ExactDeduplicator, drop_near_duplicates
 from llmbuilder.data.documents import Document
 from llmbuilder.data.extraction import SUPPORTED_SUFFIXES, extract_file
+from llmbuilder.data.filtering import DocumentFilter
+from llmbuilder.data.near_duplicates import NearDuplicateSettings
+from llmbuilder.data.redaction import redact
 from llmbuilder.errors import DataError
 
 logger = logging.getLogger("llmbuilder")
@@ -29,9 +32,20 @@ class LoadReport:
     skipped: list[dict[str, str]] = field(default_factory=list)  # source and reason
     duplicates: list[dict[str, str]] = field(default_factory=list)  # source and the document it repeats
     cleaning: dict[str, int] = field(default_factory=Counter)  # changes by rule
+    filtered: list[dict[str, str]] = field(default_factory=list)  # source and the rule it broke
+    redacted: dict[str, int] = field(default_factory=Counter)  # replaced values by kind
+    languages: dict[str, int] = field(default_factory=Counter)  # documents that a filter looked at
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "formats": dict(self.formats), "cleaning": dict(self.cleaning)}
+        """Return plain values."""
+        counts = {name: dict(getattr(self, name)) for name in ("formats", "cleaning", "redacted", "languages")}
+        return {**asdict(self), **counts}
+
+    def count(self, document: Document) -> None:
+        """Add a document that is kept."""
+        self.documents += 1
+        self.characters += document.characters
+        self.formats[document.format] = self.formats.get(document.format, 0) + 1
 
 
 class DataLoader:
@@ -39,6 +53,8 @@ class DataLoader:
 
     `clean_text` applies the cleaning rules (`cleaning_rules` narrows them down), `remove_duplicates` drops
     documents whose normalised text this loader has already returned, `text_column` names the column of tables.
+    `document_filter` drops documents by their quality or language, `redact_kinds` lists the personal data to replace
+    (see `redact`), `near_duplicates` drops documents much like another one of the same load.
     """
 
     def __init__(
@@ -48,17 +64,23 @@ class DataLoader:
         *,
         text_column: str | None = None,
         cleaning_rules: Collection[str] = RULES,
+        document_filter: DocumentFilter | None = None,
+        redact_kinds: Collection[str] = (),
+        near_duplicates: NearDuplicateSettings | None = None,
     ) -> None:
         self.clean_text = clean_text
         self.remove_duplicates = remove_duplicates
         self.text_column = text_column
         self.cleaning_rules = tuple(cleaning_rules)
+        self.document_filter = document_filter
+        self.redact_kinds = tuple(redact_kinds)
+        self.near_duplicates = near_duplicates
         self.report = LoadReport()
         self._deduplicator = ExactDeduplicator()
 
     def load_file(self, path: str | Path) -> list[Document]:
         """Return the documents of one file. Raises DataError if it cannot be read."""
-        return list(self._process(extract_file(Path(path), text_column=self.text_column)))
+        return list(self.process(extract_file(Path(path), text_column=self.text_column)))
 
     def load_directory(self, path: str | Path) -> list[Document]:
         """Return the documents of a folder and its subfolders, in the order of their names.
@@ -82,41 +104,55 @@ class DataLoader:
 
     def iter_files(self, files: Iterable[Path]) -> Iterator[Document]:
         """Yield the documents of these files; an unreadable one is reported and passed over."""
-        for file in files:
-            try:
-                documents = extract_file(file, text_column=self.text_column)
-            except DataError as error:
-                reason = str(error).removeprefix(f"{file}: ")
-                self.report.skipped.append({"source": str(file), "reason": reason})
-                logger.warning(f"skipped {file}: {reason}")
-                continue
-            yield from self._process(documents)
+        yield from self.process(document for file in files for document in self._extract(file))
+
+    def _extract(self, file: Path) -> list[Document]:
+        try:
+            return extract_file(file, text_column=self.text_column)
+        except DataError as error:
+            reason = str(error).removeprefix(f"{file}: ")
+            self.report.skipped.append({"source": str(file), "reason": reason})
+            logger.warning(f"skipped {file}: {reason}")
+            return []
 
     def process(self, documents: Iterable[Document]) -> Iterator[Document]:
-        """Clean and deduplicate documents that are already in memory."""
-        yield from self._process(documents)
+        """Clean, filter and deduplicate documents, in this order."""
+        survivors: Iterator[Document] = filter(self._is_wanted, self._cleaned(documents))
+        if self.near_duplicates is not None:
+            survivors = drop_near_duplicates(survivors, self.near_duplicates, self.report.duplicates)
+        for document in survivors:
+            self.report.count(document)
+            yield document
 
-    def _process(self, documents: Iterable[Document]) -> Iterator[Document]:
-        counted: set[str] = set()
+    def _cleaned(self, documents: Iterable[Document]) -> Iterator[Document]:
+        file = None
         for document in documents:
-            file = document.source.split("#")[0]
-            if file not in counted:
-                counted.add(file)
+            if file != (file := document.source.split("#")[0]):
                 self.report.files += 1
             if self.clean_text:
                 document, acted = clean_document(document, self.cleaning_rules)
                 self.report.cleaning.update(acted)  # type: ignore[arg-type]
-            if not document.text.strip():
-                self.report.skipped.append({"source": document.source, "reason": "nothing left after cleaning"})
-                continue
-            original = self._deduplicator.original_of(document) if self.remove_duplicates else None
-            if original is not None:
-                self.report.duplicates.append({"source": document.source, "of": original})
-                continue
-            self.report.documents += 1
-            self.report.characters += document.characters
-            self.report.formats[document.format] = self.report.formats.get(document.format, 0) + 1
+            if self.redact_kinds:
+                text, found = redact(document.text, self.redact_kinds)
+                document = replace(document, text=text, pages=None if found else document.pages)
+                self.report.redacted.update(found)  # type: ignore[arg-type]
             yield document
+
+    def _is_wanted(self, document: Document) -> bool:
+        if not document.text.strip():
+            self.report.skipped.append({"source": document.source, "reason": "nothing left after cleaning"})
+            return False
+        if self.document_filter is not None:
+            verdict = self.document_filter.judge(document)
+            language = verdict.language or "unknown"
+            self.report.languages[language] = self.report.languages.get(language, 0) + 1
+            if verdict.reason is not None:
+                self.report.filtered.append({"source": document.source, "reason": verdict.reason})
+                return False
+        original = self._deduplicator.original_of(document) if self.remove_duplicates else None
+        if original is not None:
+            self.report.duplicates.append({"source": document.source, "of": original})
+        return original is None
 
 
 def list_documents(folder: Path) -> list[Path]:
