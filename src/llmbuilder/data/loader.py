@@ -99,8 +99,9 @@ class DataLoader:
             found = True
             yield document
         if not found:
-            reasons = "; ".join(f"{item['source']}: {item['reason']}" for item in self.report.skipped[:3])
-            raise DataError(f"none of the {len(files)} file(s) in {folder} could be read ({reasons})")
+            dropped = (self.report.skipped + self.report.filtered)[:3]
+            reasons = "; ".join(f"{item['source']}: {item['reason']}" for item in dropped)
+            raise DataError(f"nothing is left of the {len(files)} file(s) in {folder} ({reasons})")
 
     def iter_files(self, files: Iterable[Path]) -> Iterator[Document]:
         """Yield the documents of these files; an unreadable one is reported and passed over."""
