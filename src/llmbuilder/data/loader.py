@@ -12,8 +12,9 @@ from typing import Any
 from llmbuilder.data.cleaning import RULES, clean_document
 from llmbuilder.data.deduplication import ExactDeduplicator, drop_near_duplicates
 from llmbuilder.data.documents import Document
-from llmbuilder.data.extraction import SUPPORTED_SUFFIXES, extract_file
+from llmbuilder.data.extraction import SUPPORTED_SUFFIXES
 from llmbuilder.data.filtering import DocumentFilter
+from llmbuilder.data.isolation import ExtractionLimits, extract_files
 from llmbuilder.data.near_duplicates import NearDuplicateSettings
 from llmbuilder.data.redaction import redact
 from llmbuilder.errors import DataError
@@ -54,7 +55,8 @@ class DataLoader:
     `clean_text` applies the cleaning rules (`cleaning_rules` narrows them down), `remove_duplicates` drops
     documents whose normalised text this loader has already returned, `text_column` names the column of tables.
     `document_filter` drops documents by their quality or language, `redact_kinds` lists the personal data to replace
-    (see `redact`), `near_duplicates` drops documents much like another one of the same load.
+    (see `redact`), `near_duplicates` drops documents much like another one of the same load. Files are read under
+    `limits` of time, memory and size, by `workers` processes (default: one for each CPU) where a format needs a parser.
     """
 
     def __init__(
@@ -67,6 +69,8 @@ class DataLoader:
         document_filter: DocumentFilter | None = None,
         redact_kinds: Collection[str] = (),
         near_duplicates: NearDuplicateSettings | None = None,
+        limits: ExtractionLimits | None = None,
+        workers: int | None = None,
     ) -> None:
         self.clean_text = clean_text
         self.remove_duplicates = remove_duplicates
@@ -75,12 +79,17 @@ class DataLoader:
         self.document_filter = document_filter
         self.redact_kinds = tuple(redact_kinds)
         self.near_duplicates = near_duplicates
+        self.limits = limits
+        self.workers = workers
         self.report = LoadReport()
         self._deduplicator = ExactDeduplicator()
 
     def load_file(self, path: str | Path) -> list[Document]:
         """Return the documents of one file. Raises DataError if it cannot be read."""
-        return list(self.process(extract_file(Path(path), text_column=self.text_column)))
+        ((_, outcome),) = extract_files([Path(path)], text_column=self.text_column, limits=self.limits, workers=1)
+        if isinstance(outcome, DataError):
+            raise outcome
+        return list(self.process(outcome))
 
     def load_directory(self, path: str | Path) -> list[Document]:
         """Return the documents of a folder and its subfolders, in the order of their names.
@@ -105,16 +114,17 @@ class DataLoader:
 
     def iter_files(self, files: Iterable[Path]) -> Iterator[Document]:
         """Yield the documents of these files; an unreadable one is reported and passed over."""
-        yield from self.process(document for file in files for document in self._extract(file))
+        yield from self.process(self._extracted(files))
 
-    def _extract(self, file: Path) -> list[Document]:
-        try:
-            return extract_file(file, text_column=self.text_column)
-        except DataError as error:
-            reason = str(error).removeprefix(f"{file}: ")
-            self.report.skipped.append({"source": str(file), "reason": reason})
-            logger.warning(f"skipped {file}: {reason}")
-            return []
+    def _extracted(self, files: Iterable[Path]) -> Iterator[Document]:
+        outcomes = extract_files(files, text_column=self.text_column, limits=self.limits, workers=self.workers)
+        for file, outcome in outcomes:
+            if isinstance(outcome, DataError):
+                reason = str(outcome).removeprefix(f"{file}: ")
+                self.report.skipped.append({"source": str(file), "reason": reason})
+                logger.warning(f"skipped {file}: {reason}")
+            else:
+                yield from outcome
 
     def process(self, documents: Iterable[Document]) -> Iterator[Document]:
         """Clean, filter and deduplicate documents, in this order."""
