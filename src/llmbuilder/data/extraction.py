@@ -14,20 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from llmbuilder.data.documents import Document
+from llmbuilder.data.file_types import MIME_TYPES, RICH_FORMATS, RICH_SUFFIXES, TABLE_SUFFIXES, detect_format
 from llmbuilder.errors import DataError
 
-TEXT_SUFFIXES = {
-    "": "text", ".txt": "text", ".text": "text", ".log": "text", ".md": "markdown", ".markdown": "markdown",
-    ".rst": "restructuredtext", ".org": "org", ".tex": "latex", ".py": "code", ".c": "code", ".h": "code",
-    ".cpp": "code", ".js": "code", ".ts": "code", ".java": "code", ".go": "code", ".rs": "code", ".sh": "code",
-}  # fmt: skip
-TABLE_SUFFIXES = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
-RICH_SUFFIXES = {
-    ".pdf": "pdf", ".docx": "docx", ".doc": "doc", ".pptx": "pptx", ".ppt": "ppt", ".xlsx": "xlsx", ".odt": "odt",
-    ".odp": "odp", ".ods": "ods", ".epub": "epub", ".html": "html", ".htm": "html", ".xhtml": "html", ".rtf": "rtf",
-    ".eml": "email", ".msg": "email", ".ipynb": "notebook", ".fb2": "fb2",
-}  # fmt: skip
-SUPPORTED_SUFFIXES = {**TEXT_SUFFIXES, **TABLE_SUFFIXES, **RICH_SUFFIXES}
 _TEXT_COLUMNS = ("text", "content", "body", "document", "article", "prompt")
 
 
@@ -37,20 +26,18 @@ def extract_file(path: Path, *, text_column: str | None = None) -> list[Document
     `text_column` names the column with the text (default: text, content or body, else the longest).
     Raises DataError, naming the file and the reason, if nothing can be read from it.
     """
-    suffix = path.suffix.lower()
     if not path.is_file():
         raise DataError(f"{path}: no such file")
-    if suffix in TABLE_SUFFIXES:
-        documents = list(_read_table(path, TABLE_SUFFIXES[suffix], text_column))
-    elif suffix in RICH_SUFFIXES:
-        documents = [_read_rich(path, RICH_SUFFIXES[suffix])]
-    elif suffix in TEXT_SUFFIXES:
-        documents = [Document(read_text(path), str(path), TEXT_SUFFIXES[suffix])]
+    kind = detect_format(path)
+    if kind in TABLE_SUFFIXES.values():
+        documents = list(_read_table(path, kind, text_column))
+    elif kind in RICH_FORMATS:
+        documents = [_read_rich(path, kind)]
     else:
-        raise DataError(f"{path}: unsupported format {suffix!r}")
+        documents = [Document(read_text(path), str(path), kind)]
     documents = [document for document in documents if document.text.strip()]
     if not documents:
-        reason = "no text in it (scanned pages need OCR first)" if suffix == ".pdf" else "no text in it"
+        reason = "no text in it (scanned pages need OCR first)" if kind == "pdf" else "no text in it"
         raise DataError(f"{path}: {reason}")
     return documents
 
@@ -153,9 +140,12 @@ def _read_rich(path: Path, kind: str) -> Document:
             include_headers=True, include_footers=True, strip_repeating_text=False
         ),
     )
+    named = RICH_SUFFIXES.get(path.suffix.lower()) == kind
     try:
-        result = kreuzberg.extract_file_sync(path, config=config)
+        result = kreuzberg.extract_file_sync(path, None if named else MIME_TYPES.get(kind), config=config)
     except (kreuzberg.KreuzbergError, OSError, ValueError, RuntimeError) as error:
+        if "password" in str(error).lower():
+            raise DataError(f"{path}: it is encrypted: a copy without a password can be read") from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path}: cannot be read as {kind}: {reason}") from error
     pages = [page["content"] for page in result.pages or []] if kind == "pdf" else None

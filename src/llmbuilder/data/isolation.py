@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmbuilder.data.documents import Document
-from llmbuilder.data.extraction import RICH_SUFFIXES, extract_file
+from llmbuilder.data.extraction import extract_file
+from llmbuilder.data.file_types import needs_parser
 from llmbuilder.errors import DataError
 
 Outcome = list[Document] | DataError
@@ -133,11 +134,14 @@ def extract_files(
 
     try:
         for file in files:
-            if (refusal := _refusal(file, limits)) is not None:
-                future: Future[Outcome] | None = Future()
-                future.set_result(refusal)  # type: ignore[union-attr]
-            else:
-                future = executor.submit(read, file) if file.suffix.lower() in RICH_SUFFIXES else None
+            future: Future[Outcome] | None = None
+            try:
+                _check_size(file, limits)
+                if needs_parser(file):
+                    future = executor.submit(read, file)
+            except DataError as error:
+                future = Future()
+                future.set_result(error)
             waiting.append((file, future))
             if len(waiting) > _AHEAD * count:
                 yield take()
@@ -152,14 +156,13 @@ def extract_files(
         executor.shutdown()
 
 
-def _refusal(file: Path, limits: ExtractionLimits) -> DataError | None:
+def _check_size(file: Path, limits: ExtractionLimits) -> None:
     try:
         size = file.stat().st_size
     except OSError as error:
-        return DataError(f"{file}: cannot be read: {error.strerror or error}")
-    if size <= limits.file_bytes:
-        return None
-    return DataError(f"{file}: it is {size:,} bytes, more than the {limits.file_bytes:,} a file may have: split it")
+        raise DataError(f"{file}: cannot be read: {error.strerror or error}") from error
+    if size > limits.file_bytes:
+        raise DataError(f"{file}: it is {size:,} bytes, more than the {limits.file_bytes:,} a file may have: split it")
 
 
 def _read_here(file: Path, text_column: str | None) -> Outcome:

@@ -12,7 +12,7 @@ from typing import Any
 from llmbuilder.data.cleaning import RULES, clean_document
 from llmbuilder.data.deduplication import ExactDeduplicator, drop_near_duplicates
 from llmbuilder.data.documents import Document
-from llmbuilder.data.extraction import SUPPORTED_SUFFIXES
+from llmbuilder.data.file_types import SUPPORTED_SUFFIXES
 from llmbuilder.data.filtering import DocumentFilter
 from llmbuilder.data.isolation import ExtractionLimits, extract_files
 from llmbuilder.data.near_duplicates import NearDuplicateSettings

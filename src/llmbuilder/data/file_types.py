@@ -1,0 +1,113 @@
+"""What a file is, by its content first and its name second."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+
+from llmbuilder.errors import DataError
+
+TEXT_SUFFIXES = {
+    "": "text", ".txt": "text", ".text": "text", ".log": "text", ".md": "markdown", ".markdown": "markdown",
+    ".rst": "restructuredtext", ".org": "org", ".tex": "latex", ".py": "code", ".c": "code", ".h": "code",
+    ".cpp": "code", ".js": "code", ".ts": "code", ".java": "code", ".go": "code", ".rs": "code", ".sh": "code",
+}  # fmt: skip
+TABLE_SUFFIXES = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+RICH_SUFFIXES = {
+    ".pdf": "pdf", ".docx": "docx", ".doc": "doc", ".pptx": "pptx", ".ppt": "ppt", ".xlsx": "xlsx", ".odt": "odt",
+    ".odp": "odp", ".ods": "ods", ".epub": "epub", ".html": "html", ".htm": "html", ".xhtml": "html", ".rtf": "rtf",
+    ".eml": "email", ".msg": "email", ".ipynb": "notebook", ".fb2": "fb2",
+}  # fmt: skip
+SUPPORTED_SUFFIXES = {**TEXT_SUFFIXES, **TABLE_SUFFIXES, **RICH_SUFFIXES}
+RICH_FORMATS = frozenset(RICH_SUFFIXES.values())
+
+_OPEN_DOCUMENT = "application/vnd.oasis.opendocument."
+_OFFICE = "application/vnd.openxmlformats-officedocument."
+# Told to the parser when a name does not say it.
+MIME_TYPES = {
+    "pdf": "application/pdf",
+    "rtf": "application/rtf",
+    "html": "text/html",
+    "docx": f"{_OFFICE}wordprocessingml.document",
+    "pptx": f"{_OFFICE}presentationml.presentation",
+    "xlsx": f"{_OFFICE}spreadsheetml.sheet",
+    "odt": f"{_OPEN_DOCUMENT}text",
+    "odp": f"{_OPEN_DOCUMENT}presentation",
+    "ods": f"{_OPEN_DOCUMENT}spreadsheet",
+    "epub": "application/epub+zip",
+}
+_ZIP_PARTS = {"word/document.xml": "docx", "ppt/presentation.xml": "pptx", "xl/workbook.xml": "xlsx"}
+_ZIP_MIME_TYPES = {MIME_TYPES[name]: name for name in ("odt", "odp", "ods", "epub")}
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # the container of .doc, .ppt and .msg
+_HTML = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
+_NOT_TEXT = {
+    b"\x89PNG\r\n": "a PNG picture", b"\xff\xd8\xff": "a JPEG picture", b"GIF8": "a GIF picture",
+    b"\x1f\x8b": "gzip-compressed", b"BZh": "bzip2-compressed", b"\xfd7zXZ": "xz-compressed",
+    b"\x28\xb5\x2f\xfd": "zstd-compressed", b"7z\xbc\xaf": "a 7z archive", b"Rar!": "a RAR archive",
+    b"\x7fELF": "a program", b"SQLite format 3": "an SQLite database",
+}  # fmt: skip
+_HEAD = 4096
+
+
+def needs_parser(path: Path) -> bool:
+    """Whether reading the file takes more than decoding text, judged by its name and its first bytes."""
+    head = _head(path)
+    return path.suffix.lower() in RICH_SUFFIXES or head.startswith(b"PK\x03\x04") or _by_magic(path, head) is not None
+
+
+def detect_format(path: Path) -> str:
+    """Return the format's name, such as "pdf" or "markdown". Raises DataError for one that is not supported."""
+    head = _head(path)
+    found = _from_zip(path) if head.startswith(b"PK\x03\x04") else _by_magic(path, head)
+    if found is not None:
+        return found
+    for magic, what in _NOT_TEXT.items():
+        if head.startswith(magic):
+            raise DataError(f"{path}: it is {what}, not a document")
+    try:
+        return SUPPORTED_SUFFIXES[path.suffix.lower()]
+    except KeyError:
+        raise DataError(f"{path}: unsupported format {path.suffix.lower()!r}") from None
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with open(path, "rb") as handle:
+            return handle.read(_HEAD)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _by_magic(path: Path, head: bytes) -> str | None:
+    suffix = path.suffix.lower()
+    if head.startswith(b"%PDF-"):
+        return "pdf"
+    if head.startswith(b"{\\rtf"):
+        return "rtf"
+    if head.startswith(_OLE):
+        return RICH_SUFFIXES.get(suffix, "doc")
+    # Source code and Markdown may well begin with a tag; plain text and other documents do not.
+    if (TEXT_SUFFIXES.get(suffix) == "text" or suffix in RICH_SUFFIXES) and _HTML.match(
+        head.removeprefix(b"\xef\xbb\xbf")
+    ):
+        return "html"
+    return None
+
+
+def _from_zip(path: Path) -> str | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = set(archive.namelist())
+            for part, name in _ZIP_PARTS.items():
+                if part in names:
+                    return name
+            if "mimetype" in names:
+                with archive.open("mimetype") as handle:
+                    declared = handle.read(100).decode("ascii", "replace").strip()
+                return _ZIP_MIME_TYPES.get(declared)
+    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, ValueError):
+        return None  # the parser will say what is wrong with it
+    if path.suffix.lower() in RICH_SUFFIXES:
+        return None
+    raise DataError(f"{path}: it is a zip archive, not a document: unpack it")
