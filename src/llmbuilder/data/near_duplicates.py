@@ -137,7 +137,7 @@ def _write_signatures(frame: daft.DataFrame, settings: NearDuplicateSettings, fo
 
     bands, rows = choose_bands(settings.threshold, settings.permutations)
 
-    @daft.func.batch(return_dtype=daft.DataType.binary())
+    @daft.func.batch(return_dtype=daft.DataType.binary(), use_process=False)
     def band_hashes(signatures: daft.Series) -> Any:
         return _band_hashes(signatures, bands, rows)
 
@@ -229,13 +229,13 @@ def _write_shingles(
     if not len(candidates):
         return _Shingles(candidates, np.zeros(0, np.int64), np.zeros(0, np.uint64))
 
-    @daft.func.batch(return_dtype=daft.DataType.bool())
+    @daft.func.batch(return_dtype=daft.DataType.bool(), use_process=False)
     def is_candidate(numbers: daft.Series) -> Any:
         import pyarrow
 
         return pyarrow.array(np.isin(numbers.to_arrow().to_numpy(zero_copy_only=False), candidates, kind="sort"))
 
-    @daft.func.batch(return_dtype=daft.DataType.binary())
+    @daft.func.batch(return_dtype=daft.DataType.binary(), use_process=False)
     def hash_shingles(texts: daft.Series) -> Any:
         import pyarrow
 
@@ -252,14 +252,14 @@ def _write_shingles(
             for shingles in batch.column("shingles").to_pylist():
                 sizes.append(len(shingles) // 8)
                 handle.write(shingles)
-    values = np.memmap(folder / "shingles", np.uint64, "r")
+    values = np.asarray(np.memmap(folder / "shingles", np.uint64, "r")) if sum(sizes) else np.zeros(0, np.uint64)
     return _Shingles(np.array(numbers), np.cumsum(sizes), values)
 
 
 def shingle_hashes(plain: str, ngram: int) -> np.ndarray:
     """Return the sorted 64-bit hashes of a normalised text's word n-grams; a shorter text is one n-gram."""
-    words = plain.split()
-    codes = np.fromiter((zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in words), np.uint64, len(words))
+    words = plain.encode("utf-8", "surrogatepass").split()
+    codes = np.fromiter(map(zlib.crc32, words), np.uint64, len(words))
     length = min(ngram, max(1, len(words)))
     mixed = np.zeros(max(0, len(codes) - length + 1), np.uint64)
     with np.errstate(over="ignore"):
@@ -273,8 +273,10 @@ def jaccard(one: np.ndarray, other: np.ndarray) -> float:
     """Return the Jaccard similarity of two sorted arrays without repetitions; two empty ones are equal."""
     if not len(one) or not len(other):
         return float(len(one) == len(other))
-    both = len(one) + len(other) - len(np.union1d(one, other))
-    return both / (len(one) + len(other) - both)
+    merged = np.concatenate((one, other))
+    merged.sort()
+    both = np.count_nonzero(merged[1:] == merged[:-1])
+    return both / (len(merged) - both)
 
 
 def _verified_components(pairs: np.ndarray, shingles: _Shingles, threshold: float) -> tuple[dict[int, int], int]:
