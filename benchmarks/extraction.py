@@ -118,8 +118,8 @@ def write_html(path: Path, paragraphs: list[str]) -> None:
     body = "".join(f"<p>{html.escape(text)}</p>\n" for text in paragraphs)
     path.write_text(
         _page(
-            f'<div class="cookie-banner"><p>{FRAME[0]}</p></div><nav><ul>{menu}</ul></nav><main><article>{body}</article>'
-            f"</main><aside><h3>{FRAME[2]}</h3><ul>{menu}</ul><p>{FRAME[1]}</p></aside><footer>{FRAME[3]}</footer>"
+            f'<div class="cookie-banner"><p>{FRAME[0]}</p></div><nav><ul>{menu}</ul></nav><main><article>{body}'
+            f"</article></main><aside><h3>{FRAME[2]}</h3><ul>{menu}</ul><p>{FRAME[1]}</p></aside><footer>{FRAME[3]}</footer>"
         )
     )
 
