@@ -16,7 +16,7 @@ from pathlib import Path
 
 import llmbuilder as lb
 from llmbuilder.config import Config
-from llmbuilder.config.recipe import choose_step_tokens, choose_weight_decay
+from llmbuilder.config.recipe import choose_dropout, choose_step_tokens, choose_weight_decay
 from llmbuilder.data import TextDataset
 
 # layers, heads, width, context: what someone might choose by hand
@@ -35,7 +35,8 @@ def by_hand(
     training.time_budget_seconds, training.max_steps, training.eval_every = seconds, None, 10**9
     dataset = TextDataset(tokens, shape[-1])
     steps = affordable // (training.batch_size * shape[-1])
-    training.weight_decay = choose_weight_decay(affordable / len(dataset.train.tokens), steps)
+    passes = affordable / len(dataset.train.tokens)
+    training.weight_decay, model.dropout = choose_weight_decay(passes, steps), choose_dropout(passes)
     shutil.rmtree(run, ignore_errors=True)
     results = lb.train_model(lb.build_model(config), dataset, config, run, [])
     assert results.best_validation_loss is not None

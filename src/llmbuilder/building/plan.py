@@ -51,10 +51,11 @@ LADDER = (
     (16, 16, 1024, 1024),
     (24, 16, 1536, 2048),
 )
-_FLOOR = 0.645  # nats per byte that no size and no amount of text removes
-_PARAMETERS, _PARAMETERS_POWER = 7.6, 0.30
-_BYTES, _BYTES_POWER = 87.0, 0.366
-_REPETITION_DECAY = 6.0  # after some six repetitions more add little; large models overfit sooner than theirs
+_FLOOR = 0.457  # nats per byte that no size and no amount of text removes
+_PARAMETERS, _PARAMETERS_POWER = 31.1, 0.4255
+_BYTES, _BYTES_POWER = 116.0, 0.344
+_REPETITION_DECAY = 5.25  # after some five repetitions more add little
+_CONTEXT_GAIN = 0.0238  # nats per byte for each doubling of the context, from 128 tokens to 1024
 _MOST_PASSES = 100  # over a small corpus more only memorise
 _PROMISING = 1.06  # of the best prediction
 _MOST_MEASURED = 4  # shapes
@@ -195,7 +196,7 @@ def _candidate(shape: ModelConfig, tokens: int, seconds: float, speed: Speed, by
     affordable = max(1, min(int(rate * seconds), _MOST_PASSES * tokens))
     sequences = max(1, round(choose_step_tokens(affordable) / context))
     hidden = count_parameters(shape) - 2 * shape.vocab_size * shape.embedding_dim
-    nats = predicted_nats_per_byte(hidden, affordable * bytes_per_token, tokens * bytes_per_token)
+    nats = predicted_nats_per_byte(hidden, affordable * bytes_per_token, tokens * bytes_per_token, context)
     return _Candidate(shape, sequences, rate, affordable, nats / math.log(2))
 
 
@@ -218,9 +219,13 @@ def _shape(vocab_size: int, layers: int, heads: int, width: int, context: int) -
     return ModelConfig(**{**values, "embedding_dim": width, "max_seq_length": context, "tie_embeddings": False})
 
 
-def predicted_nats_per_byte(parameters: int, seen: float, unique: float) -> float:
-    """Return the predicted loss of `parameters` in layers after `seen` bytes of text, `unique` of them different."""
+def predicted_nats_per_byte(parameters: int, seen: float, unique: float, context: int = 128) -> float:
+    """Return the predicted loss of `parameters` in layers after `seen` bytes of text, `unique` of them different.
+
+    It is the loss over windows of `context` tokens.
+    """
     different = min(seen, unique)
     repetitions = seen / different - 1
     worth = different * (1 + _REPETITION_DECAY * (1 - math.exp(-repetitions / _REPETITION_DECAY)))
-    return _FLOOR + _PARAMETERS / parameters**_PARAMETERS_POWER + _BYTES / worth**_BYTES_POWER
+    gain = _CONTEXT_GAIN * math.log2(min(context, 1024) / 128)
+    return _FLOOR + _PARAMETERS / parameters**_PARAMETERS_POWER + _BYTES / worth**_BYTES_POWER - gain
