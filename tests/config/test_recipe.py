@@ -84,5 +84,6 @@ def test_weight_decay_is_for_text_seen_often() -> None:
     assert choose_weight_decay(0.5, 1000) == choose_weight_decay(2.0, 1000) == 0
     decays = [choose_weight_decay(passes, 1000) for passes in (2.0, 3.0, 4.0, 6.0)]
     assert decays == sorted(set(decays)), "more passes, more decay"
-    assert choose_weight_decay(6.0, 1000) == choose_weight_decay(60.0, 1000), "up to a limit"
+    assert choose_weight_decay(6.0, 1000) == choose_weight_decay(10.0, 1000) < choose_weight_decay(26.0, 1000)
+    assert choose_weight_decay(60.0, 1000) == choose_weight_decay(600.0, 10) == 1.0, "up to a limit"
     assert choose_weight_decay(6.0, 500) == pytest.approx(2 * choose_weight_decay(6.0, 1000), rel=1e-3)

@@ -35,6 +35,7 @@ _TIED_RATE = 3e-3
 _STEP_TOKENS, _AT_TOKENS, _GROWTH = 2048, 250_000, 0.38
 _FREE_PASSES, _FOLDINGS_A_PASS, _MOST_FOLDINGS = 2.0, 1.75, 7.0
 _LASTING_FOLDINGS_A_PASS = 0.7  # of a long run, whose weights then forget at the pace of its passes
+_LARGEST_DECAY = 1.0  # a step of a short run must not take much of a weight at once
 _PASSES_BEFORE_DROPOUT, _DROPOUT = 15.0, 0.1
 _MEAN_RATE = 0.75  # of the peak, over a linear schedule
 _LARGEST_STEP_TOKENS = 1 << 20
@@ -79,7 +80,7 @@ def choose_weight_decay(passes: float, steps: int) -> float:
     """
     most = max(_MOST_FOLDINGS, _LASTING_FOLDINGS_A_PASS * passes)
     foldings = min(most, _FOLDINGS_A_PASS * max(0.0, passes - _FREE_PASSES))
-    return round(foldings / (_MEAN_RATE * _MUON_RATE * max(1, steps)), 4)
+    return min(_LARGEST_DECAY, round(foldings / (_MEAN_RATE * _MUON_RATE * max(1, steps)), 4))
 
 
 def choose_dropout(passes: float) -> float:
