@@ -12,8 +12,8 @@ import llmbuilder
 ROOT = Path(llmbuilder.__file__).parent
 # Lower layers first; a module may import its own layer and those before it.
 LAYERS = [
-    ["errors"], ["files"], ["machine"], ["acceleration"], ["config"], ["tokenizer", "report"], ["data", "model"],
-    ["training", "inference"],
+    ["errors"], ["files"], ["locking"], ["machine"], ["acceleration"], ["config"], ["tokenizer", "report"],
+    ["data", "model"], ["corpus"], ["training", "inference"],
     ["evaluation"], ["export"], ["migration", "building"], ["cli"], ["__main__"],
 ]  # fmt: skip
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

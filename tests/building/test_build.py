@@ -12,10 +12,11 @@ import pytest
 
 import llmbuilder as lb
 from llmbuilder.building import choose_plan, parse_duration
-from llmbuilder.building.plan import LADDER, choose_vocab_size, estimated_speed, predicted_nats_per_byte
+from llmbuilder.building.plan import LADDER, estimated_speed, predicted_nats_per_byte
 from llmbuilder.config import Config
 from llmbuilder.errors import ConfigError
 from llmbuilder.export.verification import ask_llamacpp
+from llmbuilder.tokenizer import choose_vocab_size
 from tests.data.documents import write_all
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from llmbuilder.data import DataLoader
-from llmbuilder.data.isolation import ExtractionLimits, extract_files
+from llmbuilder.data.isolation import ExtractionLimits, ExtractionPool
 from llmbuilder.errors import DataError
 from tests.data.documents import write_all, write_pdf
 
@@ -37,11 +37,12 @@ def test_order_and_texts_do_not_depend_on_the_number_of_workers(tmp_path: Path) 
 def test_a_reader_that_dies_costs_one_file(tmp_path: Path) -> None:
     for number in range(8):
         write_pdf(tmp_path / f"{number}.pdf")
-    outcomes = extract_files(sorted(tmp_path.iterdir()), workers=1)
-    assert isinstance(next(outcomes)[1], list)
-    (worker,) = workers_of_this_process()
-    os.kill(worker, signal.SIGKILL)
-    rest = [outcome for _, outcome in outcomes]
+    with ExtractionPool(workers=1) as pool:
+        outcomes = pool.extract(sorted(tmp_path.iterdir()))
+        assert isinstance(next(outcomes)[1], list)
+        (worker,) = workers_of_this_process()
+        os.kill(worker, signal.SIGKILL)
+        rest = [outcome for _, outcome in outcomes]
     lost = [outcome for outcome in rest if isinstance(outcome, DataError)]
     assert len(rest) == 7
     assert len(lost) <= 1  # the one it was at, if any

@@ -17,11 +17,11 @@ from llmbuilder.config import Config
 from llmbuilder.data import TextDataset
 from llmbuilder.errors import DataError, LLMBuilderError, TrainingError
 from llmbuilder.files import read_json_lines
+from llmbuilder.locking import locked_folder
 from llmbuilder.model import build_model, load_model
 from llmbuilder.training import resume_training, train_model
 from llmbuilder.training.anomalies import LossWatch
 from llmbuilder.training.checkpoints import list_checkpoints, read_checkpoint
-from llmbuilder.training.locking import locked_run
 
 STEPS = 150
 
@@ -96,8 +96,8 @@ def test_kills_at_any_moment_change_nothing(tmp_path: Path, tiny_config: Config,
 def test_a_second_run_on_one_directory_is_refused(tmp_path: Path, tiny_config: Config, prose: str) -> None:
     train(tiny_config, prose, tmp_path / "run")
     holder = (
-        "import sys, time; from pathlib import Path; from llmbuilder.training.locking import locked_run\n"
-        "with locked_run(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from llmbuilder.locking import locked_folder\n"
+        "with locked_folder(Path(sys.argv[1]), RuntimeError): print('held', flush=True); time.sleep(60)"
     )
     other = subprocess.Popen([sys.executable, "-c", holder, str(tmp_path / "run")], stdout=subprocess.PIPE)
     assert other.stdout is not None
@@ -110,7 +110,7 @@ def test_a_second_run_on_one_directory_is_refused(tmp_path: Path, tiny_config: C
     other.wait()
     assert (tmp_path / "run" / ".lock.json").exists()
     assert resume_training(tmp_path / "run", callbacks=[]).steps == 12
-    with locked_run(tmp_path / "run"):
+    with locked_folder(tmp_path / "run", TrainingError):
         pass
 
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llmbuilder.building.plan import Plan, choose_plan, choose_vocab_size, measured_speed
+from llmbuilder.building.plan import Plan, choose_plan, measured_speed
 from llmbuilder.building.summary import write_summary
 from llmbuilder.config import load_config
 from llmbuilder.config.loading import explicit_settings
@@ -28,7 +28,7 @@ from llmbuilder.files import require_absent
 from llmbuilder.inference import generate_text
 from llmbuilder.machine import describe_machine
 from llmbuilder.model import build_model, load_model
-from llmbuilder.tokenizer import Tokenizer
+from llmbuilder.tokenizer import Tokenizer, choose_vocab_size
 from llmbuilder.training import Callback, TrainingResults, train_model
 
 logger = logging.getLogger("llmbuilder")
@@ -176,7 +176,7 @@ def _choose_vocabulary(config: Config, report: LoadReport, given: list[str]) -> 
 def _read_corpus(
     documents: str | Path | Sequence[str | Path] | None, folder: Path, config: Config
 ) -> tuple[Path, LoadReport]:
-    loader = DataLoader(config.data.clean_text, config.data.remove_duplicates)
+    loader = DataLoader.from_config(config.data)
     corpus = folder / "corpus.txt"
     folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -101,11 +101,6 @@ def parse_duration(text: str) -> float:
     raise ConfigError(f"{text!r} is no duration: write 90s, 3m or 1h30m")
 
 
-def choose_vocab_size(characters: int) -> int:
-    """Return a vocabulary size for a corpus: a power of two near the square root of its characters, 512 to 32768."""
-    return 2 ** min(15, max(9, round(math.log2(math.sqrt(max(1, characters)) * 1.2))))
-
-
 def measured_speed(config: Config) -> Speed:
     """Return a function that measures how many tokens a second a model trains on, whole steps counted."""
     apply_threads(config.system.num_threads)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from llmbuilder.cli.output import Json, Overwrite, print_json, print_pairs, say
+from llmbuilder.cli.output import Json, Overwrite, Plain, Quiet, Set, print_json, print_pairs, say
 
 if TYPE_CHECKING:
     from llmbuilder.data import NearDuplicateSettings
@@ -18,6 +18,12 @@ NearDuplicates = typer.Option(
     metavar="THRESHOLD",
     help="Also drop documents whose word 5-grams overlap by this much or more (Jaccard similarity, such as 0.8).",
 )
+
+DROPPED_AT = {
+    "extract": "could not be read", "clean": "empty after cleaning", "filter": "filtered out",
+    "contamination": "with evaluation texts", "exact": "exact duplicates", "near": "near-duplicates",
+    "lines": "with nothing but repeated lines",
+}  # fmt: skip
 
 app = typer.Typer(help="Prepare training text.", no_args_is_help=True)
 
@@ -59,6 +65,73 @@ def load(
     )
     manifest = write_corpus(loader.iter_directory(input_), output, loader.report, overwrite=overwrite)
     _report(manifest, output, as_json)
+
+
+@app.command("prepare")
+def prepare(
+    inputs: list[str] = typer.Argument(
+        ..., metavar="INPUT...", help="Folders, files, globs, archives, s3:// or hf:// addresses."
+    ),
+    output: Path = typer.Option(..., "--output", "-o", help="Folder for the corpus."),
+    preset: str = typer.Option(None, "--filter", help="Drop documents of poor quality by a preset: data.filter."),
+    languages: list[str] = typer.Option(None, "--language", help="Keep this language only; may be repeated."),
+    redact: bool = typer.Option(False, "--redact", help="Replace e-mail addresses, card numbers, keys and the like."),
+    near_duplicates: float = typer.Option(
+        None, "--near-duplicates", metavar="THRESHOLD", help="Similarity of near-duplicates; default 0.8."
+    ),
+    tokenizer: Path = typer.Option(None, "--tokenizer", help="Tokenize with this one. Default: train one."),
+    engine: str = typer.Option("local", "--engine", help="local, or ray: a Ray cluster."),
+    ray_address: str = typer.Option(None, "--ray-address", help="Address of the Ray cluster."),
+    workers: int = typer.Option(
+        None, "--workers", min=1, help="Units to work on at a time. Default: one for each CPU."
+    ),
+    config: Path = typer.Option(None, "--config", help="Configuration; the stages' settings are in its data section."),
+    set_: list[str] = Set,
+    overwrite: bool = Overwrite,
+    plain: bool = Plain,
+    quiet: bool = Quiet,
+    as_json: bool = Json,
+) -> None:
+    """Turn any documents into a corpus: extract, clean, filter, deduplicate, split, tokenize.
+
+    A corpus prepared from the same inputs is brought up to date: only what is new or changed is read. A run that was
+    stopped continues where it was.
+    """
+    from llmbuilder.cli.stages import StageProgress
+    from llmbuilder.config import load_config
+    from llmbuilder.corpus import prepare_corpus
+
+    settings = load_config(config, overrides=set_ or [])
+    data = settings.data
+    if preset is not None:
+        data.filter = preset  # type: ignore[assignment]
+    if near_duplicates is not None:
+        data.near_duplicates = near_duplicates
+    data.languages = languages or data.languages
+    data.redact = ["all"] if redact else data.redact
+    with StageProgress(plain=plain, quiet=quiet) as progress:
+        report = prepare_corpus(
+            inputs,
+            output,
+            settings,
+            tokenizer=tokenizer,
+            engine=engine,
+            workers=workers,
+            ray_address=ray_address,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    if as_json:
+        print_json(report.to_dict())
+        return
+    dropped = {stage: sum(reasons.values()) for stage, reasons in report.description["dropped"].items()}
+    left_out = ", ".join(f"{count:,} {DROPPED_AT.get(stage, stage)}" for stage, count in dropped.items())
+    say(f"{report.description['counts']['found']:,} documents found" + (f"; {left_out}" if left_out else ""))
+    if report.units_worked_on < report.units:
+        say(f"{report.units - report.units_worked_on} of {report.units} units were there already")
+    tokens = f", {report.tokens:,} tokens" if report.tokens else ""
+    characters = report.description["counts"]["characters"]
+    typer.echo(f"{output}: {report.documents:,} documents, {characters:,} characters{tokens} ({output}/report.html)")
 
 
 @app.command("deduplicate")

@@ -186,8 +186,46 @@ class DataConfig(Section):
     """Documents and the dataset made from them."""
 
     path: str | None = Field(default=None, description="Text file, document folder or token folder to train on.")
+    text_column: str | None = Field(
+        default=None,
+        description="Column of tables that has the text. Default: text, content or body, else the longest.",
+    )
+    file_seconds: float = Field(default=120.0, description="Time that reading one file may take.")
+    file_memory_mb: int = Field(default=4096, description="Memory that reading one file may take.")
+    file_mb: int = Field(default=1024, description="Largest file, archive member or line to read.")
     clean_text: bool = Field(default=True, description="Apply the cleaning rules when documents are read.")
+    cleaning_rules: list[str] | None = Field(default=None, description="The cleaning rules to apply. Default: all.")
+    redact: list[str] = Field(
+        default_factory=list, description="Personal data to replace: secret, email, iban, card, ip, phone, or all."
+    )
+    filter: Literal["none", "notes", "books", "code", "web"] = Field(
+        default="none", description="Preset of limits that documents must keep."
+    )
+    filter_limits: dict[str, tuple[float | None, float | None]] = Field(
+        default_factory=dict, description="Limits (least, most) of quality signals besides the preset's."
+    )
+    filter_without: list[str] = Field(default_factory=list, description="Rules of the preset to leave out.")
+    languages: list[str] = Field(default_factory=list, description="Languages to keep (ISO 639). Default: all.")
+    min_language_score: float = Field(default=0.65, description="How certain the language must be, 0 to 1.")
+    evaluation_files: list[str] = Field(
+        default_factory=list, description="Evaluation texts: documents that share 13-grams with them are dropped."
+    )
     remove_duplicates: bool = Field(default=True, description="Drop documents whose normalised text was seen before.")
+    near_duplicates: float | Literal["auto"] | None = Field(
+        default="auto",
+        description="Drop documents whose word n-grams overlap by this much (Jaccard similarity) with another's. "
+        "'auto' is 0.8 for `data prepare` and off for everything else.",
+    )
+    near_duplicate_ngram: int = Field(default=5, description="Words of an n-gram when near-duplicates are sought.")
+    near_duplicate_permutations: int = Field(default=128, description="Hashes of a MinHash signature.")
+    repeated_lines: int | None = Field(
+        default=None, description="`data prepare` removes lines that are in this many documents or more. Default: none."
+    )
+    mixture: dict[str, float] = Field(
+        default_factory=dict,
+        description="`data prepare`: how often the documents of an INPUT are in the tokens (1.5: half of them twice).",
+    )
+    tokenize: bool = Field(default=True, description="`data prepare` writes token shards, too.")
     train_split: float = Field(default=0.9, description="Share of the documents used for training; the rest validates.")
     stride: int | None = Field(
         default=None, description="Tokens between the starts of windows. Default: the window's length."

@@ -12,13 +12,16 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from llmbuilder.data.documents import Document
-from llmbuilder.data.loader import LoadReport
+from llmbuilder.data.prepared import PreparedCorpus, is_prepared
 from llmbuilder.errors import DataError, MissingDependencyError
 from llmbuilder.files import atomic_path, set_aside, write_json
 from llmbuilder.tokenizer import END_OF_TEXT
+
+if TYPE_CHECKING:
+    from llmbuilder.data.loader import LoadReport
 
 CORPUS_SUFFIXES = (".txt", ".jsonl", ".parquet")
 _RECORD_SEPARATOR = "\x1e"
@@ -115,15 +118,19 @@ def _batches(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[st
 
 
 def iter_pieces(path: Path) -> Iterator[tuple[str, bool]]:
-    """Yield the text of a corpus file in pieces of about a million characters, with whether a document ends there.
+    """Yield a corpus (a file, or a prepared folder) in pieces of a million characters, and whether a document ends.
 
     Pieces are cut where a tokenizer would cut too (a line end between two visible characters), so tokens do not
     depend on the piece size. Raises DataError for a missing, binary or empty file.
     """
-    if not path.is_file():
-        raise DataError(f"no such corpus file: {path}")
+    if is_prepared(path):
+        pieces: Iterator[tuple[str, bool]] = _prepared_pieces(path)
+    elif path.is_file():
+        pieces = _READERS.get(path.suffix.lower(), _text_pieces)(path)
+    else:
+        raise DataError(f"no such corpus: {path}")
     empty = True
-    for text, ends in _READERS.get(path.suffix.lower(), _text_pieces)(path):
+    for text, ends in pieces:
         empty = empty and not text.strip()
         yield text, ends
     if empty:
@@ -189,6 +196,11 @@ def _parquet_pieces(path: Path) -> Iterator[tuple[str, bool]]:
     for batch in parquet.ParquetFile(path).iter_batches(512, columns=["text"]):
         for text in batch.column(0).to_pylist():
             yield text, True
+
+
+def _prepared_pieces(folder: Path) -> Iterator[tuple[str, bool]]:
+    for file in PreparedCorpus(folder).documents:
+        yield from _parquet_pieces(file)
 
 
 def _pyarrow() -> Any:

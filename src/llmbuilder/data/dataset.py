@@ -18,7 +18,8 @@ from llmbuilder.config.schema import Config
 from llmbuilder.data.corpus_files import iter_pieces
 from llmbuilder.data.documents import Document
 from llmbuilder.data.loader import DataLoader
-from llmbuilder.data.shards import TokenFileInfo, TokenWriter, open_tokens
+from llmbuilder.data.prepared import PreparedCorpus, is_prepared
+from llmbuilder.data.shards import OpenedTokens, TokenFileInfo, TokenWriter, open_tokens
 from llmbuilder.data.splitting import split_documents
 from llmbuilder.errors import DataError, TokenizerError
 from llmbuilder.tokenizer import Tokenizer, train_tokenizer
@@ -32,15 +33,22 @@ _TOKENIZER_SAMPLE_CHARACTERS = 200_000_000
 
 
 class TokenWindows:
-    """Windows of `block_size` + 1 tokens over a memory-mapped token file, `stride` apart.
+    """Windows of `block_size` + 1 tokens over a memory-mapped token file or shards `opened` already, `stride` apart.
 
     Without a stride windows follow each other without overlap, and each epoch begins at another offset so
     that tokens change their place in the window.
     """
 
-    def __init__(self, path: Path, block_size: int, stride: int | None, seed: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        block_size: int,
+        stride: int | None,
+        seed: int,
+        opened: OpenedTokens | None = None,
+    ) -> None:
         self.path = path
-        self.tokens, self.info = open_tokens(path)
+        self.tokens, self.info = opened or open_tokens(path)
         self.seed = seed
         if len(self.tokens) < block_size + 1:
             raise DataError(
@@ -101,7 +109,8 @@ class TokenWindows:
 class TextDataset:
     """Text as training windows.
 
-    `source` is a corpus file (.txt as `write_corpus` writes it or any other, .jsonl, .parquet), a folder of
+    `source` is a corpus file (.txt as `write_corpus` writes it or any other, .jsonl, .parquet), a corpus that
+    `data prepare` made (its own split and tokens are used unless another tokenizer is given), a folder of
     documents, a folder of token files (`train.bin`, `val.bin`, as nanoGPT writes them or as this class does),
     or a list of texts or Documents.
     `block_size` is the window in tokens, `stride` the distance between windows (default: no overlap),
@@ -136,6 +145,7 @@ class TextDataset:
         self._path: Path | None = None
         self._token_folder: Path | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._corpus: PreparedCorpus | None = None
         self._train: TokenWindows | None = None
         self._validation: TokenWindows | None = None
         self._locate(source)
@@ -161,7 +171,9 @@ class TextDataset:
                 raise DataError("there is no text in the given list" if self._texts else "the list of texts is empty")
             return
         path = Path(source)
-        if path.is_dir() and (path / "train.bin").is_file():
+        if is_prepared(path):
+            self._use_prepared(PreparedCorpus(path))
+        elif path.is_dir() and (path / "train.bin").is_file():
             self._token_folder = path
             if self.tokenizer is None and any((path / name).is_file() for name in ("meta.pkl", "tokenizer.json")):
                 self.tokenizer = Tokenizer.from_pretrained(path)
@@ -173,6 +185,22 @@ class TextDataset:
         else:
             self._path = path
             next(iter_pieces(path), None)  # an empty or binary file is refused now, not when training starts
+
+    def _use_prepared(self, corpus: PreparedCorpus) -> None:
+        """Use a corpus's tokens if they are of the tokenizer wanted, else its text."""
+        own = self.tokenizer is None or self.tokenizer.fingerprint == corpus.tokenizer_fingerprint
+        if corpus.tokenizer is None or not own:
+            self._path = corpus.folder
+            return
+        self.tokenizer = self.tokenizer or Tokenizer.from_pretrained(corpus.tokenizer)
+        self._corpus = corpus
+        self._token_folder = corpus.folder
+        self._open(corpus.folder)
+
+    @property
+    def corpus_fingerprint(self) -> str | None:
+        """The fingerprint of the prepared corpus whose tokens these are, None for any others."""
+        return self._corpus.fingerprint if self._corpus is not None else None
 
     @property
     def is_prepared(self) -> bool:
@@ -255,14 +283,22 @@ class TextDataset:
                 _tokenize(split.select(self.iter_texts(), part), tokenizer, writer)
 
     def _open(self, folder: Path) -> None:
-        self._train = TokenWindows(folder / "train.bin", self.block_size, self.stride, self.seed)
-        name = next((n for n in ("validation.bin", "val.bin") if (folder / n).is_file()), None)
-        if name is not None:
-            available = open_tokens(folder / name)[1].tokens
+        train, validation = self._open_corpus() if self._corpus is not None else _open_folder(folder)
+        self._train = TokenWindows(folder / "train.bin", self.block_size, self.stride, self.seed, train)
+        if validation is not None:
+            available = validation[1].tokens
             if available < 2:
                 raise DataError(f"the validation part of {self.source_name} has {available} token(s); add text")
-            self._validation = TokenWindows(folder / name, min(self.block_size, available - 1), None, self.seed)
+            window = min(self.block_size, available - 1)
+            self._validation = TokenWindows(folder / "validation.bin", window, None, self.seed, validation)
         self._check_tokenizer()
+
+    def _open_corpus(self) -> tuple[OpenedTokens, OpenedTokens | None]:
+        assert self._corpus is not None
+        train = self._corpus.tokens("train")
+        if train is None:
+            raise DataError(f"{self.source_name} has no training tokens: lower data.train_split, or add documents")
+        return train, self._corpus.tokens("validation")
 
     def _check_tokenizer(self) -> None:
         made_by = self.train.info.tokenizer
@@ -285,6 +321,11 @@ class TextDataset:
     def info(self) -> TokenFileInfo:
         """What the training part holds."""
         return self.train.info
+
+
+def _open_folder(folder: Path) -> tuple[OpenedTokens, OpenedTokens | None]:
+    name = next((name for name in ("validation.bin", "val.bin") if (folder / name).is_file()), None)
+    return open_tokens(folder / "train.bin"), open_tokens(folder / name) if name is not None else None
 
 
 def _tokenize(pieces: Iterable[tuple[str, bool]], tokenizer: Tokenizer, writer: TokenWriter) -> None:

@@ -88,7 +88,7 @@ def _read_table(path: Path, kind: str, column: str | None) -> Iterator[Document]
     rows = list(_json_rows(path) if kind == "jsonl" else _csv_rows(path))
     if not rows:
         raise DataError(f"{path}: no rows in it")
-    column = column or _guess_text_column(rows)
+    column = column or guess_text_column(rows)
     if not any(column in row for row in rows):
         raise DataError(f"{path}: no column {column!r}; its columns are {', '.join(map(str, rows[0]))}")
     for number, row in enumerate(rows, start=1):
@@ -97,7 +97,7 @@ def _read_table(path: Path, kind: str, column: str | None) -> Iterator[Document]
             yield Document(str(row[column]), f"{path}#{number}", kind, str(title) if title else None)
 
 
-def _guess_text_column(rows: list[dict[str, Any]]) -> str:
+def guess_text_column(rows: list[dict[str, Any]]) -> str:
     named = next((name for name in _TEXT_COLUMNS if name in rows[0]), None)
     return named or max(rows[0], key=lambda name: sum(len(str(row.get(name) or "")) for row in rows[:100]))
 

@@ -95,6 +95,14 @@ def _by_magic(path: Path, head: bytes) -> str | None:
     return None
 
 
+def is_document_archive(path: Path) -> bool:
+    """Whether a zip archive is a document, such as DOCX or EPUB, by what is in it."""
+    try:
+        return _from_zip(path) is not None
+    except DataError:
+        return False
+
+
 def _from_zip(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:

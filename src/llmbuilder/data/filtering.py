@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from llmbuilder.config.schema import DataConfig
 from llmbuilder.data.documents import Document
 from llmbuilder.data.languages import detect_language
 from llmbuilder.data.quality import TextQuality
@@ -115,6 +116,7 @@ class Verdict:
     language: str | None = None
     language_score: float | None = None
     score: float | None = None
+    quality: TextQuality | None = None
 
 
 class DocumentFilter:
@@ -149,11 +151,24 @@ class DocumentFilter:
         self.classifier = None if "classifier" in without else classifier
         self.min_score = min_score
 
+    @classmethod
+    def from_config(cls, data: DataConfig) -> DocumentFilter | None:
+        """Return the filter that a configuration describes, None if it drops nothing."""
+        if data.filter == "none" and not data.filter_limits and not data.languages:
+            return None
+        return cls(
+            data.filter,
+            thresholds=data.filter_limits,
+            without=data.filter_without,
+            languages=data.languages,
+            min_language_score=data.min_language_score,
+        )
+
     def judge(self, document: Document) -> Verdict:
         """Return the verdict on one document."""
         quality = TextQuality(document.text)
         language, certainty = detect_language(document.text)
-        verdict = partial(Verdict, language=language, language_score=certainty)
+        verdict = partial(Verdict, language=language, language_score=certainty, quality=quality)
         for name, (least, most) in self.ranges.items():
             value = SIGNALS[name](quality)
             if least is not None and value < least:

@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmbuilder.config.schema import DataConfig
 from llmbuilder.data.documents import Document
 from llmbuilder.data.extraction import extract_file
 from llmbuilder.data.file_types import needs_parser
@@ -30,6 +31,11 @@ class ExtractionLimits:
     seconds: float = 120.0
     memory_bytes: int = 4 << 30
     file_bytes: int = 1 << 30
+
+    @classmethod
+    def from_config(cls, data: DataConfig) -> ExtractionLimits:
+        """Return the limits that a configuration sets."""
+        return cls(data.file_seconds, data.file_memory_mb << 20, data.file_mb << 20)
 
 
 class _Worker:
@@ -98,62 +104,75 @@ class _Worker:
                     pipe.close()
 
 
-def extract_files(
-    files: Iterable[Path],
-    *,
-    text_column: str | None = None,
-    limits: ExtractionLimits | None = None,
-    workers: int | None = None,
-) -> Iterator[tuple[Path, Outcome]]:
-    """Yield each file with its documents, or with the error that says why there are none, in the order given.
+class ExtractionPool:
+    """Reads files in order; formats that need a parser in `workers` processes (default: one for each CPU).
 
-    `workers` processes (default: one for each CPU) read the formats that need a parser; they start with the first.
+    A context manager; the processes start with the first file that needs one and live until it ends.
     """
-    limits = limits or ExtractionLimits()
-    count = workers or os.cpu_count() or 1
-    pool = [_Worker(limits) for _ in range(count)]
-    idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
-    for worker in pool:
-        idle.put(worker)
 
-    def read(file: Path) -> Outcome:
-        worker = idle.get()
+    def __init__(
+        self, *, text_column: str | None = None, limits: ExtractionLimits | None = None, workers: int | None = None
+    ) -> None:
+        self._text_column = text_column
+        self._limits = limits or ExtractionLimits()
+        self._count = workers or os.cpu_count() or 1
+        self._pool = [_Worker(self._limits) for _ in range(self._count)]
+        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        for worker in self._pool:
+            self._idle.put(worker)
+        self._executor = ThreadPoolExecutor(self._count, thread_name_prefix="extraction")
+
+    def __enter__(self) -> ExtractionPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        for worker in self._pool:
+            worker.stop()
+        self._executor.shutdown()
+
+    def extract(self, files: Iterable[Path]) -> Iterator[tuple[Path, Outcome]]:
+        """Yield each file with its documents, or with the error that says why there are none, in the order given."""
+        waiting: deque[tuple[Path, Future[Outcome] | None]] = deque()
         try:
-            return worker.read(file, text_column)
+            for file in files:
+                waiting.append((file, self._begin(file)))
+                if len(waiting) > _AHEAD * self._count:
+                    yield self._take(waiting)
+            while waiting:
+                yield self._take(waiting)
+        finally:
+            for _, future in waiting:
+                if future is not None:
+                    future.cancel()
+
+    def _begin(self, file: Path) -> Future[Outcome] | None:
+        """Start reading in a worker; None for a file that is read here when its turn comes."""
+        try:
+            _check_size(file, self._limits)
+            return self._executor.submit(self._read, file) if needs_parser(file) else None
+        except DataError as error:
+            future: Future[Outcome] = Future()
+            future.set_result(error)
+            return future
+
+    def _take(self, waiting: deque[tuple[Path, Future[Outcome] | None]]) -> tuple[Path, Outcome]:
+        file, future = waiting.popleft()
+        if future is not None:
+            return file, future.result()
+        try:
+            return file, extract_file(file, text_column=self._text_column)
+        except DataError as error:
+            return file, error
+
+    def _read(self, file: Path) -> Outcome:
+        worker = self._idle.get()
+        try:
+            return worker.read(file, self._text_column)
         except DataError as error:
             return error
         finally:
-            idle.put(worker)
-
-    executor = ThreadPoolExecutor(count, thread_name_prefix="extraction")
-    waiting: deque[tuple[Path, Future[Outcome] | None]] = deque()
-
-    def take() -> tuple[Path, Outcome]:
-        file, future = waiting.popleft()
-        return file, future.result() if future is not None else _read_here(file, text_column)
-
-    try:
-        for file in files:
-            future: Future[Outcome] | None = None
-            try:
-                _check_size(file, limits)
-                if needs_parser(file):
-                    future = executor.submit(read, file)
-            except DataError as error:
-                future = Future()
-                future.set_result(error)
-            waiting.append((file, future))
-            if len(waiting) > _AHEAD * count:
-                yield take()
-        while waiting:
-            yield take()
-    finally:
-        for _, future in waiting:
-            if future is not None:
-                future.cancel()
-        for worker in pool:
-            worker.stop()
-        executor.shutdown()
+            self._idle.put(worker)
 
 
 def _check_size(file: Path, limits: ExtractionLimits) -> None:
@@ -163,10 +182,3 @@ def _check_size(file: Path, limits: ExtractionLimits) -> None:
         raise DataError(f"{file}: cannot be read: {error.strerror or error}") from error
     if size > limits.file_bytes:
         raise DataError(f"{file}: it is {size:,} bytes, more than the {limits.file_bytes:,} a file may have: split it")
-
-
-def _read_here(file: Path, text_column: str | None) -> Outcome:
-    try:
-        return extract_file(file, text_column=text_column)
-    except DataError as error:
-        return error

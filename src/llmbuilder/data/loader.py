@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llmbuilder.data.cleaning import RULES, clean_document
+from llmbuilder.config.schema import DataConfig
+from llmbuilder.data.cleaning import RULES
 from llmbuilder.data.deduplication import ExactDeduplicator, drop_near_duplicates
 from llmbuilder.data.documents import Document
 from llmbuilder.data.file_types import SUPPORTED_SUFFIXES
 from llmbuilder.data.filtering import DocumentFilter
-from llmbuilder.data.isolation import ExtractionLimits, extract_files
+from llmbuilder.data.isolation import ExtractionLimits, ExtractionPool
 from llmbuilder.data.near_duplicates import NearDuplicateSettings
-from llmbuilder.data.redaction import redact
+from llmbuilder.data.refining import Refined, Refiner
 from llmbuilder.errors import DataError
 
 logger = logging.getLogger("llmbuilder")
@@ -72,21 +73,36 @@ class DataLoader:
         limits: ExtractionLimits | None = None,
         workers: int | None = None,
     ) -> None:
-        self.clean_text = clean_text
         self.remove_duplicates = remove_duplicates
         self.text_column = text_column
-        self.cleaning_rules = tuple(cleaning_rules)
-        self.document_filter = document_filter
-        self.redact_kinds = tuple(redact_kinds)
         self.near_duplicates = near_duplicates
         self.limits = limits
         self.workers = workers
         self.report = LoadReport()
+        self._refiner = Refiner(
+            cleaning_rules=cleaning_rules if clean_text else (),
+            redact_kinds=redact_kinds,
+            document_filter=document_filter,
+        )
         self._deduplicator = ExactDeduplicator()
+
+    @classmethod
+    def from_config(cls, data: DataConfig, *, workers: int | None = None) -> DataLoader:
+        """Return the loader that a configuration describes. Raises ConfigError for unknown names."""
+        loader = cls(
+            remove_duplicates=data.remove_duplicates,
+            text_column=data.text_column,
+            near_duplicates=NearDuplicateSettings.from_config(data),
+            limits=ExtractionLimits.from_config(data),
+            workers=workers,
+        )
+        loader._refiner = Refiner.from_config(data)
+        return loader
 
     def load_file(self, path: str | Path) -> list[Document]:
         """Return the documents of one file. Raises DataError if it cannot be read."""
-        ((_, outcome),) = extract_files([Path(path)], text_column=self.text_column, limits=self.limits, workers=1)
+        with ExtractionPool(text_column=self.text_column, limits=self.limits, workers=1) as pool:
+            ((_, outcome),) = pool.extract([Path(path)])
         if isinstance(outcome, DataError):
             raise outcome
         return list(self.process(outcome))
@@ -117,53 +133,50 @@ class DataLoader:
         yield from self.process(self._extracted(files))
 
     def _extracted(self, files: Iterable[Path]) -> Iterator[Document]:
-        outcomes = extract_files(files, text_column=self.text_column, limits=self.limits, workers=self.workers)
-        for file, outcome in outcomes:
-            if isinstance(outcome, DataError):
-                reason = str(outcome).removeprefix(f"{file}: ")
-                self.report.skipped.append({"source": str(file), "reason": reason})
-                logger.warning(f"skipped {file}: {reason}")
-            else:
-                yield from outcome
+        with ExtractionPool(text_column=self.text_column, limits=self.limits, workers=self.workers) as pool:
+            for file, outcome in pool.extract(files):
+                if isinstance(outcome, DataError):
+                    reason = str(outcome).removeprefix(f"{file}: ")
+                    self.report.skipped.append({"source": str(file), "reason": reason})
+                    logger.warning(f"skipped {file}: {reason}")
+                else:
+                    yield from outcome
 
     def process(self, documents: Iterable[Document]) -> Iterator[Document]:
         """Clean, filter and deduplicate documents, in this order."""
-        survivors: Iterator[Document] = filter(self._is_wanted, self._cleaned(documents))
+        survivors = self._refined(documents)
         if self.near_duplicates is not None:
             survivors = drop_near_duplicates(survivors, self.near_duplicates, self.report.duplicates)
         for document in survivors:
             self.report.count(document)
             yield document
 
-    def _cleaned(self, documents: Iterable[Document]) -> Iterator[Document]:
+    def _refined(self, documents: Iterable[Document]) -> Iterator[Document]:
         file = None
         for document in documents:
             if file != (file := document.source.split("#")[0]):
                 self.report.files += 1
-            if self.clean_text:
-                document, acted = clean_document(document, self.cleaning_rules)
-                self.report.cleaning.update(acted)  # type: ignore[arg-type]
-            if self.redact_kinds:
-                text, found = redact(document.text, self.redact_kinds)
-                document = replace(document, text=text, pages=None if found else document.pages)
-                self.report.redacted.update(found)  # type: ignore[arg-type]
-            yield document
+            refined = self._refiner.refine(document)
+            self._account(refined)
+            if refined.reason is None and not self._is_duplicate(refined.document):
+                yield refined.document
 
-    def _is_wanted(self, document: Document) -> bool:
-        if not document.text.strip():
-            self.report.skipped.append({"source": document.source, "reason": "nothing left after cleaning"})
-            return False
-        if self.document_filter is not None:
-            verdict = self.document_filter.judge(document)
-            language = verdict.language or "unknown"
-            self.report.languages[language] = self.report.languages.get(language, 0) + 1
-            if verdict.reason is not None:
-                self.report.filtered.append({"source": document.source, "reason": verdict.reason})
-                return False
+    def _account(self, refined: Refined) -> None:
+        report = self.report
+        report.cleaning.update(refined.cleaning)  # type: ignore[arg-type]
+        report.redacted.update(refined.redacted)  # type: ignore[arg-type]
+        if refined.verdict is not None:
+            language = refined.verdict.language or "unknown"
+            report.languages[language] = report.languages.get(language, 0) + 1
+        if refined.reason is not None:
+            dropped = report.skipped if refined.stage == "clean" else report.filtered
+            dropped.append({"source": refined.document.source, "reason": refined.reason})
+
+    def _is_duplicate(self, document: Document) -> bool:
         original = self._deduplicator.original_of(document) if self.remove_duplicates else None
         if original is not None:
             self.report.duplicates.append({"source": document.source, "of": original})
-        return original is None
+        return original is not None
 
 
 def list_documents(folder: Path) -> list[Path]:

@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 import tempfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llmbuilder.config.schema import DataConfig
 from llmbuilder.errors import ConfigError, DataError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -43,6 +44,14 @@ class NearDuplicateSettings:
         if self.ngram < 1 or self.permutations < 1:
             raise ConfigError(f"ngram ({self.ngram}) and permutations ({self.permutations}) must be at least 1")
         choose_bands(self.threshold, self.permutations)
+
+    @classmethod
+    def from_config(cls, data: DataConfig, auto: float | None = None) -> NearDuplicateSettings | None:
+        """Return the settings of a configuration, None if near-duplicates stay; `auto` is what "auto" stands for."""
+        threshold = auto if data.near_duplicates == "auto" else data.near_duplicates
+        if threshold is None:
+            return None
+        return cls(float(threshold), data.near_duplicate_ngram, data.near_duplicate_permutations)
 
 
 @dataclass(frozen=True)
@@ -89,11 +98,37 @@ def find_near_duplicates(
     frame = _as_frame(texts)
     with tempfile.TemporaryDirectory(prefix="near-duplicates-", dir=work_folder) as folder:
         signatures = _write_signatures(frame, settings, Path(folder))
-        pairs = _candidate_pairs(signatures)
-        shingles = _write_shingles(frame, np.unique(pairs), settings, Path(folder))
-        components, compared = _verified_components(pairs, shingles, settings.threshold)
-        kept = _choose_kept(components, signatures.lengths)
-        return NearDuplicates(kept, signatures.count, len(pairs), compared)
+        return group_near_duplicates(
+            signatures,
+            lambda candidates: _write_shingles(frame, candidates, settings, Path(folder)),
+            settings.threshold,
+        )
+
+
+def group_near_duplicates(
+    signatures: Signatures, read_shingles: Callable[[np.ndarray], Shingles], threshold: float
+) -> NearDuplicates:
+    """Group texts by signatures; `read_shingles` is given the numbers of the texts whose n-grams are compared."""
+    pairs = _candidate_pairs(signatures)
+    shingles = read_shingles(np.unique(pairs))
+    components, compared = _verified_components(pairs, shingles, threshold)
+    kept = _choose_kept(components, signatures.lengths)
+    return NearDuplicates(kept, signatures.count, len(pairs), compared)
+
+
+def sign_texts(texts: Sequence[str], settings: NearDuplicateSettings) -> tuple[list[str], list[bytes]]:
+    """Return the normalised texts, whose n-grams `shingle_hashes` takes, and their bands' hashes, 8 bytes each."""
+    import pyarrow
+    from daft.expressions import ExpressionsProjection
+    from daft.recordbatch import MicroPartition
+
+    batch = MicroPartition.from_arrow(pyarrow.table({"text": pyarrow.array(texts, pyarrow.large_string())}))
+    plain = batch.eval_expression_list(ExpressionsProjection([_plain_text().alias("plain")]))
+    signed = plain.eval_expression_list(ExpressionsProjection([_signature(settings).alias("signature")]))
+    hashes = _band_hashes(
+        signed.get_column_by_name("signature"), *choose_bands(settings.threshold, settings.permutations)
+    )
+    return plain.get_column_by_name("plain").to_pylist(), hashes.to_pylist()
 
 
 def _as_frame(texts: Sequence[str] | daft.DataFrame) -> daft.DataFrame:
@@ -110,16 +145,34 @@ def _as_frame(texts: Sequence[str] | daft.DataFrame) -> daft.DataFrame:
     return daft.from_arrow(pyarrow.table({**columns, "text": pyarrow.array(texts, pyarrow.large_string())}))
 
 
-def _normalized(frame: daft.DataFrame) -> daft.DataFrame:
+def _plain_text() -> daft.Expression:
     from daft import col
     from daft.functions import normalize
 
-    plain = normalize(col("text"), lowercase=True, remove_punct=True, white_space=True)
-    return frame.select(col("number"), plain.alias("plain"), col("text").length().alias("length"))
+    return normalize(col("text"), lowercase=True, remove_punct=True, white_space=True)
+
+
+def _signature(settings: NearDuplicateSettings) -> daft.Expression:
+    from daft import col
+    from daft.functions import minhash
+
+    return minhash(
+        col("plain"),
+        num_hashes=settings.permutations,
+        ngram_size=settings.ngram,
+        seed=settings.seed,
+        hash_function="xxhash",
+    )
+
+
+def _normalized(frame: daft.DataFrame) -> daft.DataFrame:
+    from daft import col
+
+    return frame.select(col("number"), _plain_text().alias("plain"), col("text").length().alias("length"))
 
 
 @dataclass(frozen=True)
-class _Signatures:
+class Signatures:
     """Band hashes of shape (bands, texts), memory-mapped, and the texts' lengths in characters."""
 
     bands: np.ndarray
@@ -130,10 +183,8 @@ class _Signatures:
         return len(self.lengths)
 
 
-def _write_signatures(frame: daft.DataFrame, settings: NearDuplicateSettings, folder: Path) -> _Signatures:
+def _write_signatures(frame: daft.DataFrame, settings: NearDuplicateSettings, folder: Path) -> Signatures:
     import daft
-    from daft import col
-    from daft.functions import minhash
 
     bands, rows = choose_bands(settings.threshold, settings.permutations)
 
@@ -141,14 +192,7 @@ def _write_signatures(frame: daft.DataFrame, settings: NearDuplicateSettings, fo
     def band_hashes(signatures: daft.Series) -> Any:
         return _band_hashes(signatures, bands, rows)
 
-    signature = minhash(
-        col("plain"),
-        num_hashes=settings.permutations,
-        ngram_size=settings.ngram,
-        seed=settings.seed,
-        hash_function="xxhash",
-    )
-    result = _normalized(frame).select("number", "length", band_hashes(signature).alias("bands"))
+    result = _normalized(frame).select("number", "length", band_hashes(_signature(settings)).alias("bands"))
     with open(folder / "bands", "wb") as handle:
         numbers, lengths = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
         for batch in result.to_arrow_iter():
@@ -156,15 +200,21 @@ def _write_signatures(frame: daft.DataFrame, settings: NearDuplicateSettings, fo
             lengths.append(batch.column("length").to_numpy(zero_copy_only=False).astype(np.int64))
             handle.writelines(batch.column("bands").to_pylist())
     order = np.argsort(np.concatenate(numbers), kind="stable")
-    count = len(order)
-    if count and not np.array_equal(np.sort(np.concatenate(numbers)), np.arange(count)):
+    if len(order) and not np.array_equal(np.sort(np.concatenate(numbers)), np.arange(len(order))):
         raise DataError("the texts' numbers must be 0, 1, 2, ... each once")
-    by_text = np.memmap(folder / "bands", np.uint64, "r", shape=(count, bands)) if count else np.zeros((0, bands))
-    by_band = np.lib.format.open_memmap(folder / "by_band.npy", "w+", np.uint64, (bands, count))
+    return read_signatures(folder / "bands", np.concatenate(lengths)[order], bands, order)
+
+
+def read_signatures(path: Path, lengths: np.ndarray, bands: int, order: np.ndarray | None = None) -> Signatures:
+    """Return the signatures in a file of band hashes, text after text (`order` gives their places), by band."""
+    count = len(lengths)
+    by_text = np.memmap(path, np.uint64, "r", shape=(count, bands)) if count else np.zeros((0, bands))
+    by_band = np.lib.format.open_memmap(path.with_suffix(".npy"), "w+", np.uint64, (bands, count))
     for begin in range(0, count, 1 << 18):
-        part = order[begin : begin + (1 << 18)]
-        by_band[:, begin : begin + len(part)] = by_text[part].T
-    return _Signatures(by_band, np.concatenate(lengths)[order])
+        part = slice(begin, begin + (1 << 18)) if order is None else order[begin : begin + (1 << 18)]
+        chosen = by_text[part]
+        by_band[:, begin : begin + len(chosen)] = chosen.T
+    return Signatures(by_band, lengths)
 
 
 def _band_hashes(signatures: daft.Series, bands: int, rows: int) -> Any:
@@ -181,7 +231,7 @@ def _band_hashes(signatures: daft.Series, bands: int, rows: int) -> Any:
     return pyarrow.array([row.tobytes() for row in mixed], pyarrow.large_binary())
 
 
-def _candidate_pairs(signatures: _Signatures) -> np.ndarray:
+def _candidate_pairs(signatures: Signatures) -> np.ndarray:
     """Return pairs of texts that share a band, each once, lower number first, of shape (pairs, 2).
 
     In a bucket each member is paired with the first and with its nearest neighbours in order: enough to connect
@@ -207,13 +257,19 @@ def _candidate_pairs(signatures: _Signatures) -> np.ndarray:
     return np.stack([keys // count, keys % count], axis=1).astype(np.int64)
 
 
-class _Shingles:
+class Shingles:
     """Sorted hashes of the candidates' n-grams, memory-mapped."""
 
     def __init__(self, numbers: np.ndarray, ends: np.ndarray, values: np.ndarray) -> None:
         self._place = {int(number): place for place, number in enumerate(numbers)}
         self._ends = np.concatenate([[0], ends])
         self._values = values
+
+    @classmethod
+    def open(cls, numbers: np.ndarray, sizes: np.ndarray, path: Path) -> Shingles:
+        """Open a file that holds the hashes of text after text, `sizes` of each."""
+        values = np.asarray(np.memmap(path, np.uint64, "r")) if sizes.sum() else np.zeros(0, np.uint64)
+        return cls(numbers, np.cumsum(sizes), values)
 
     def __getitem__(self, number: int) -> np.ndarray:
         place = self._place[number]
@@ -222,12 +278,12 @@ class _Shingles:
 
 def _write_shingles(
     frame: daft.DataFrame, candidates: np.ndarray, settings: NearDuplicateSettings, folder: Path
-) -> _Shingles:
+) -> Shingles:
     import daft
     from daft import col
 
     if not len(candidates):
-        return _Shingles(candidates, np.zeros(0, np.int64), np.zeros(0, np.uint64))
+        return Shingles(candidates, np.zeros(0, np.int64), np.zeros(0, np.uint64))
 
     @daft.func.batch(return_dtype=daft.DataType.bool(), use_process=False)
     def is_candidate(numbers: daft.Series) -> Any:
@@ -252,8 +308,7 @@ def _write_shingles(
             for shingles in batch.column("shingles").to_pylist():
                 sizes.append(len(shingles) // 8)
                 handle.write(shingles)
-    values = np.asarray(np.memmap(folder / "shingles", np.uint64, "r")) if sum(sizes) else np.zeros(0, np.uint64)
-    return _Shingles(np.array(numbers), np.cumsum(sizes), values)
+    return Shingles.open(np.array(numbers), np.array(sizes), folder / "shingles")
 
 
 def shingle_hashes(plain: str, ngram: int) -> np.ndarray:
@@ -279,7 +334,7 @@ def jaccard(one: np.ndarray, other: np.ndarray) -> float:
     return both / (len(merged) - both)
 
 
-def _verified_components(pairs: np.ndarray, shingles: _Shingles, threshold: float) -> tuple[dict[int, int], int]:
+def _verified_components(pairs: np.ndarray, shingles: Shingles, threshold: float) -> tuple[dict[int, int], int]:
     """Return the parent of each connected text and how many pairs were compared; pairs connected already are not."""
     parent: dict[int, int] = {}
 

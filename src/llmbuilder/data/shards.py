@@ -6,8 +6,8 @@ The `.bin` is nanoGPT's format; a `.bin` without a `.json` is read as nanoGPT wr
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +62,60 @@ class TokenWriter:
         self._handle.close()
         self._context.__exit__(kind, error, trace)
         if error is None:
-            info = TokenFileInfo(
-                self._tokens, self._dtype.name, self._tokenizer, len(self._ends), self._bytes, self._ends
-            )
-            write_json(self._path.with_suffix(".json"), asdict(info))
+            write_json(self._path.with_suffix(".json"), {**self.summary(), "document_ends": self._ends})
+
+    def summary(self) -> dict[str, Any]:
+        """Return what was written, the documents' ends aside."""
+        return {
+            "tokens": self._tokens,
+            "dtype": self._dtype.name,
+            "tokenizer": self._tokenizer,
+            "documents": len(self._ends),
+            "bytes_of_text": self._bytes,
+        }
 
 
-def open_tokens(path: Path) -> tuple[np.ndarray, TokenFileInfo]:
+class TokenShards:
+    """Several token files as one sequence, memory-mapped; indexing takes slices and arrays of positions."""
+
+    def __init__(self, arrays: Sequence[np.ndarray]) -> None:
+        self._arrays = arrays
+        self._ends = np.cumsum([len(array) for array in arrays])
+        self.dtype = arrays[0].dtype
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: slice | np.ndarray) -> np.ndarray:
+        if isinstance(index, slice):
+            index = np.arange(*index.indices(len(self)))
+        result = np.empty(index.shape, self.dtype)
+        shards = np.searchsorted(self._ends, index, side="right")
+        for number in np.unique(shards):
+            here = shards == number
+            begin = self._ends[number] - len(self._arrays[number])
+            result[here] = self._arrays[number][index[here] - begin]
+        return result
+
+    def max(self) -> int:
+        """Return the largest id (reads everything)."""
+        return max(int(array.max()) for array in self._arrays)
+
+
+OpenedTokens = tuple["np.ndarray | TokenShards", TokenFileInfo]
+
+
+def open_shards(folder: Path, description: dict[str, Any]) -> OpenedTokens:
+    """Memory-map the shards of a part of a prepared corpus. Raises DataError if one is missing or cut short."""
+    opened: list[Any] = [open_tokens(folder / name)[0] for name in description["shards"]]
+    whole: np.ndarray | TokenShards = opened[0] if len(opened) == 1 else TokenShards(opened)
+    if len(whole) != description["tokens"]:
+        raise DataError(f"{folder} holds {len(whole):,} tokens, expected {description['tokens']:,}: prepare it again")
+    names = ("tokens", "dtype", "tokenizer", "documents", "bytes_of_text")
+    return whole, TokenFileInfo(**{name: description[name] for name in names}, document_ends=[])
+
+
+def open_tokens(path: Path) -> OpenedTokens:
     """Memory-map a token file. Raises DataError if it is missing, empty or not what its description says."""
     if not path.is_file():
         raise DataError(f"no such token file: {path}")

@@ -7,7 +7,7 @@ characters. A corpus whose documents are too few or too large for that is cut on
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -38,7 +38,7 @@ class Split:
         position = 0
         divided = False
         for text, ends in pieces:
-            cut = len(text) if divided else _cut_in(text, cut_at - position)
+            cut = len(text) if divided else cut_position(text, cut_at - position)
             if divided:
                 head, tail = "", text
             elif cut is None:
@@ -52,7 +52,7 @@ class Split:
                 yield tail, ends
 
 
-def _cut_in(text: str, wanted: int) -> int | None:
+def cut_position(text: str, wanted: int) -> int | None:
     """Return where to cut a piece so that a line begins near `wanted`; None if the cut lies in a later piece."""
     if wanted > len(text):
         return None
@@ -73,6 +73,13 @@ def split_documents(pieces: Iterable[tuple[str, bool]], train_share: float | Non
             lengths.append(0)
     if not lengths[-1]:
         lengths.pop()
+    return choose_split(lengths, train_share, seed)
+
+
+def choose_split(lengths: Sequence[int], train_share: float, seed: int) -> Split:
+    """Decide the split of documents by their lengths in characters."""
+    if train_share >= 1:
+        return Split()
     wanted = (1 - train_share) * sum(lengths)
     order = list(range(len(lengths)))
     random.Random(seed).shuffle(order)

@@ -1,4 +1,4 @@
-"""Reports a person opens in a browser: what a run did, and how it compares with an earlier one."""
+"""Reports a person opens in a browser: what a run did, how it compares with an earlier one, what a corpus is."""
 
 from llmbuilder.report.run import write_run_report
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from llmbuilder.config.loading import load_config
 from llmbuilder.config.schema import Config
 from llmbuilder.errors import TrainingError
-from llmbuilder.files import read_json_lines, write_text
+from llmbuilder.files import read_json_lines
 from llmbuilder.report.charts import WIDE, Series, line_chart, short, smoothed
-
-REPORT_NAME = "report.html"
-_ASSETS = Path(__file__).parent
+from llmbuilder.report.page import REPORT_NAME, figures, rows, settings_value, write_page
 
 
 class RunFiles:
@@ -64,14 +61,7 @@ def write_run_report(folder: str | Path, compared: str | Path | None = None, out
             _origin(run),
         ]
     )
-    style, script = ((_ASSETS / name).read_text("utf-8") for name in ("report.css", "report.js"))
-    title = html.escape(f"{run.name} · training report")
-    write_text(
-        path,
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{style}</style></head>\n'
-        f"<body><main>{body}</main><script>{script}</script></body></html>\n",
-    )
+    write_page(path, f"{run.name} · training report", body)
     return path
 
 
@@ -105,9 +95,8 @@ def _figures(run: RunFiles, other: RunFiles | None) -> str:
         if value is None:
             continue
         against = _figure(other, name, form) if other else None
-        small = f"<small>{html.escape(against)}</small>" if against else ""
-        tiles.append(f"<div><span>{label}</span><b>{html.escape(value)}</b>{small}</div>")
-    return f'<section class="figures">{"".join(tiles)}</section>'
+        tiles.append((label, value, against))
+    return figures(tiles)
 
 
 def _figure(run: RunFiles, name: str, form: str) -> str | None:
@@ -164,9 +153,11 @@ def _settings(run: RunFiles, other: RunFiles | None) -> str:
         differs = other is not None and theirs.get(name) != value
         if value == defaults.get(name) and not differs:
             continue
-        against = f"<td>{html.escape(_plain(theirs.get(name)))}</td>" if other else ""
+        against = f"<td>{html.escape(settings_value(theirs.get(name)))}</td>" if other else ""
         mark = ' class="differs"' if differs else ""
-        rows.append(f"<tr{mark}><th>{html.escape(name)}</th><td>{html.escape(_plain(value))}</td>{against}</tr>")
+        rows.append(
+            f"<tr{mark}><th>{html.escape(name)}</th><td>{html.escape(settings_value(value))}</td>{against}</tr>"
+        )
     head = f"<tr><th></th><td>{html.escape(run.name)}</td><td>{html.escape(other.name)}</td></tr>" if other else ""
     note = "differing from the defaults" + (" or between the runs" if other else "")
     return f"<section><h2>Settings <small>{note}</small></h2><table>{head}{''.join(rows)}</table></section>"
@@ -179,18 +170,9 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 def _origin(run: RunFiles) -> str:
     parts = [("Data", run.record.get("dataset", {})), ("Machine", run.record.get("machine", {})),
              ("Acceleration", run.record.get("acceleration", {}))]  # fmt: skip
-    tables = "".join(f"<section><h2>{title}</h2><table>{_rows(values.items())}</table></section>"
+    tables = "".join(f"<section><h2>{title}</h2><table>{rows(values.items())}</table></section>"
                      for title, values in parts if values)  # fmt: skip
     return f'<div class="origin">{tables}</div>'
-
-
-def _rows(items: Iterable[tuple[str, Any]]) -> str:
-    shown = ((name, value) for name, value in items if value not in (None, [], ""))
-    return "".join(f"<tr><th>{html.escape(n)}</th><td>{html.escape(_plain(v))}</td></tr>" for n, v in shown)

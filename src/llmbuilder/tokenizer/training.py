@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 import tokenizers
@@ -11,6 +12,11 @@ from llmbuilder.errors import TokenizerError
 from llmbuilder.tokenizer.tokenizer import END_OF_TEXT, Tokenizer
 
 _UNKNOWN = "<|unknown|>"
+
+
+def choose_vocab_size(characters: int) -> int:
+    """Return a vocabulary size for a corpus: a power of two near the square root of its characters, 512 to 32768."""
+    return 2 ** min(15, max(9, round(math.log2(math.sqrt(max(1, characters)) * 1.2))))
 
 
 def train_tokenizer(

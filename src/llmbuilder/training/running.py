@@ -18,13 +18,13 @@ from llmbuilder.config.validation import check_rules
 from llmbuilder.data.dataset import TextDataset
 from llmbuilder.errors import ConfigError, DataError, TokenizerError, TrainingError
 from llmbuilder.files import read_json_lines, set_aside
+from llmbuilder.locking import locked_folder
 from llmbuilder.machine import describe_machine, memory_bytes
 from llmbuilder.model import LanguageModel, build_model, load_model
 from llmbuilder.tokenizer import Tokenizer
 from llmbuilder.training.callbacks import Callback
 from llmbuilder.training.checkpoints import TrainingState, list_checkpoints, read_newest_checkpoint
 from llmbuilder.training.distributed import Processes, is_restarted, joined_processes, process_device
-from llmbuilder.training.locking import locked_run
 from llmbuilder.training.metrics import MetricsFile, RunReport
 from llmbuilder.training.paths import RunPaths
 from llmbuilder.training.progress import TrainingProgress
@@ -110,7 +110,7 @@ def resume_training(
 def _locked(paths: RunPaths, processes: Processes) -> contextlib.AbstractContextManager[None]:
     """Hold the run directory in the main process; the others learn if it is taken."""
     stack = contextlib.ExitStack()
-    processes.on_main(lambda: stack.enter_context(locked_run(paths.folder)))
+    processes.on_main(lambda: stack.enter_context(locked_folder(paths.folder, TrainingError)))
     return stack  # type: ignore[return-value]
 
 
@@ -136,7 +136,13 @@ def _open_dataset(paths: RunPaths) -> TextDataset:
     if not tokens.is_dir():
         raise DataError(f"the tokens this run trains on are gone: there is no folder {tokens}")
     tokenizer = Tokenizer.from_pretrained(paths.tokenizer) if paths.tokenizer.is_dir() else None
-    return TextDataset(tokens, data["block_size"], data["stride"], tokenizer=tokenizer, seed=data["seed"])
+    dataset = TextDataset(tokens, data["block_size"], data["stride"], tokenizer=tokenizer, seed=data["seed"])
+    if dataset.corpus_fingerprint != data.get("corpus"):
+        raise DataError(
+            f"{tokens} was prepared anew since this run began: its data would be another; start a new run, or prepare "
+            "the corpus from the same sources and settings again"
+        )
+    return dataset
 
 
 def _is_sharded(config: Config, processes: Processes) -> bool:
@@ -287,6 +293,7 @@ def _describe_run(dataset: TextDataset, paths: RunPaths) -> dict[str, Any]:
             "train_split": dataset.train_split,
             "seed": dataset.seed,
             "training_tokens": dataset.info.tokens,
+            "corpus": dataset.corpus_fingerprint,
         },
     }
 

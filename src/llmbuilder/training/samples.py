@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from llmbuilder.data.shards import TokenShards
 from llmbuilder.inference import generate_text
 from llmbuilder.model import LanguageModel
 from llmbuilder.tokenizer import Tokenizer
@@ -12,7 +13,7 @@ from llmbuilder.tokenizer import Tokenizer
 _PROMPT_TOKENS, _NEW_TOKENS = 6, 48
 
 
-def sample_text(model: LanguageModel, tokenizer: Tokenizer, tokens: np.ndarray, seed: int) -> str:
+def sample_text(model: LanguageModel, tokenizer: Tokenizer, tokens: np.ndarray | TokenShards, seed: int) -> str:
     """Continue the beginning of the training text; random states and the model's mode are as before."""
     prompt = tokenizer.decode(tokens[:_PROMPT_TOKENS].tolist())
     was_training = model.training

@@ -6,7 +6,6 @@ with another number of processes. Everything in them is plain: no pickled object
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -24,7 +23,7 @@ from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_di
 
 from llmbuilder import __version__
 from llmbuilder.errors import CheckpointError
-from llmbuilder.files import write_json
+from llmbuilder.files import file_checksum, write_json
 from llmbuilder.model.saving import read_torch_file, write_torch_file
 from llmbuilder.training.distributed import Processes
 
@@ -63,7 +62,7 @@ def write_sharded(
         write_torch_file(values["random"], temporary / _RANDOM)
         plain = {name: value for name, value in values.items() if name != "random"}
         described = {"format_version": FORMAT_VERSION, "llmbuilder": __version__, "torch": str(torch.__version__)}
-        sums = {file.name: _checksum(file) for file in sorted(temporary.iterdir())}
+        sums = {file.name: file_checksum(file) for file in sorted(temporary.iterdir())}
         write_json(temporary / _STATE, {**described, **plain, "step": step, "files": sums})
         shutil.rmtree(path, ignore_errors=True)
         os.replace(temporary, path)
@@ -77,7 +76,7 @@ def read_sharded_state(path: Path) -> dict[str, Any]:
     try:
         content = json.loads((path / _STATE).read_text("utf-8"))
         for name, checksum in content["files"].items():
-            if _checksum(path / name) != checksum:
+            if file_checksum(path / name) != checksum:
                 raise CheckpointError(f"{path} is damaged: the checksum of {name} does not match")
     except (OSError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
@@ -115,14 +114,6 @@ def _fresh_folder(path: Path) -> None:
         path.mkdir(parents=True)
     except OSError as error:
         raise CheckpointError(f"cannot write {path}: {error.strerror}") from error
-
-
-def _checksum(file: Path) -> str:
-    digest = hashlib.sha256()
-    with open(file, "rb") as handle:
-        while block := handle.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _root_cause(error: BaseException) -> str:

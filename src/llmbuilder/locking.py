@@ -1,4 +1,4 @@
-"""One run at a time in a directory."""
+"""One process at a time in a directory."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from llmbuilder.errors import TrainingError
+from llmbuilder.errors import LLMBuilderError
 from llmbuilder.files import write_json
 
 _LOCK, _HOLDER = ".lock", ".lock.json"
 
 
 @contextlib.contextmanager
-def locked_run(folder: Path) -> Iterator[None]:
-    """Hold a run directory; the operating system lets go of it when the process ends, however it ends.
+def locked_folder(folder: Path, error: type[LLMBuilderError]) -> Iterator[None]:
+    """Hold an output directory; the operating system lets go of it when the process ends, however it ends.
 
-    Raises TrainingError, naming the process that holds it, if another one is training here.
+    Raises `error`, naming the process that holds it, if another one is at work here.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / _LOCK, blocking=False)
     try:
         lock.acquire()
     except Timeout:
-        raise TrainingError(
+        raise error(
             f"{folder} is in use{_holder(folder)}: wait for that run, stop it, or choose another directory"
         ) from None
     try:

@@ -1,0 +1,206 @@
+"""`report.html` of a corpus: what came in, what went out and why, in one file that needs nothing else."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from llmbuilder.config.schema import DataConfig
+from llmbuilder.errors import DataError
+from llmbuilder.report.charts import short
+from llmbuilder.report.page import REPORT_NAME, figures, rows, write_page
+
+_STAGES = {
+    "extract": "could not be read",
+    "clean": "empty after cleaning",
+    "filter": "filtered out",
+    "contamination": "evaluation texts in them",
+    "exact": "exact duplicates",
+    "near": "near-duplicates",
+    "lines": "only repeated lines",
+}
+_MOST_BARS = 14
+_EXAMPLES = 3
+
+
+def write_corpus_report(folder: str | Path) -> Path:
+    """Write the report of a prepared corpus into its folder and return its path. Raises DataError if there is none."""
+    folder = Path(folder)
+    try:
+        corpus = json.loads((folder / "corpus.json").read_text("utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{folder} holds no prepared corpus: there is no corpus.json in it") from None
+    groups = corpus["groups"]
+    body = "".join(
+        [
+            _header(folder, corpus),
+            _figures(corpus),
+            _flow(corpus),
+            '<section class="charts">',
+            _bars("Formats", "documents", groups.get("formats", {})),
+            _bars("Languages", "documents", groups.get("languages", {})),
+            _bars("Inputs", "documents", groups.get("collections", {})),
+            _histogram("Length", "documents by characters", groups.get("lengths", {})),
+            _token_lengths(corpus),
+            _bars("Cleaning", "changes by rule", groups.get("cleaning", {})),
+            _bars("Replaced", "personal data and secrets by kind", groups.get("redacted", {})),
+            "</section>",
+            _reasons(corpus, _examples(folder, corpus)),
+            _clusters(corpus),
+            _settings(corpus),
+        ]
+    )
+    path = folder / REPORT_NAME
+    write_page(path, f"{folder.resolve().name} · corpus report", body)
+    return path
+
+
+def _header(folder: Path, corpus: dict[str, Any]) -> str:
+    inputs = html.escape(", ".join(corpus["inputs"]))
+    return f"<header><h1>{html.escape(folder.resolve().name)}</h1><p>{inputs}</p></header>"
+
+
+def _figures(corpus: dict[str, Any]) -> str:
+    counts, tokens = corpus["counts"], corpus["tokens"] or {}
+    share = counts.get("characters", 0) / max(1, counts.get("characters found", 0))
+    shown = [
+        ("documents found", f"{counts.get('found', 0):,}", None),
+        ("documents kept", f"{counts.get('documents', 0):,}", None),
+        ("characters kept", short(counts.get("characters", 0)), f"{share:.1%} of those read"),
+    ]
+    if tokens:
+        train, validation = (tokens.get(part, {}).get("tokens", 0) for part in ("train", "validation"))
+        size = tokens["train"]["bytes_of_text"] / max(1, train) if "train" in tokens else 0
+        shown += [
+            ("training tokens", short(train), f"{size:.2f} bytes a token"),
+            ("validation tokens", short(validation), None),
+            ("vocabulary", f"{corpus['tokenizer']['tokens']:,}", corpus["tokenizer"]["algorithm"]),
+        ]
+    return figures(shown)
+
+
+def _flow(corpus: dict[str, Any]) -> str:
+    found = max(1, corpus["counts"].get("found", 0))
+    left, lines = found, []
+    for stage, words in _STAGES.items():
+        number = sum(corpus["dropped"].get(stage, {}).values())
+        if number:
+            left -= number
+            lines.append((words, number, left))
+    body = "".join(
+        f'<tr><th>{words}</th><td class="number">−{number:,}</td><td>{_bar(left / found)}</td>'
+        f'<td class="number">{left:,}</td></tr>'
+        for words, number, left in [("found", 0, found), *lines]
+    ).replace("−0", "")
+    return f'<section><h2>From what was found to what is kept</h2><table class="flow">{body}</table></section>'
+
+
+def _bars(title: str, unit: str, values: dict[str, int]) -> str:
+    if not values:
+        return ""
+    ordered = sorted(values.items(), key=lambda item: (-item[1], item[0]))
+    shown, rest = ordered[:_MOST_BARS], ordered[_MOST_BARS:]
+    if rest:
+        shown.append((f"{len(rest)} others", sum(count for _, count in rest)))
+    return _bar_table(title, unit, shown)
+
+
+def _histogram(title: str, unit: str, values: dict[str, int]) -> str:
+    if not values:
+        return ""
+    places = range(min(map(int, values)), max(map(int, values)) + 1)
+    return _bar_table(title, unit, [(f"{short(2**p)} to {short(2 ** (p + 1))}", values.get(str(p), 0)) for p in places])
+
+
+def _bar(share: float) -> str:
+    return f'<div class="bar"><i style="width:{share:.2%}"></i></div>'
+
+
+def _bar_table(title: str, unit: str, items: Sequence[tuple[str, int]]) -> str:
+    most = max(count for _, count in items) or 1
+    lines = "".join(
+        f'<tr><th>{html.escape(name)}</th><td>{_bar(count / most)}</td><td class="number">{count:,}</td></tr>'
+        for name, count in items
+    )
+    return (
+        f'<figure><figcaption><b>{title}</b> <span class="unit">{unit}</span></figcaption>'
+        f'<table class="bars">{lines}</table></figure>'
+    )
+
+
+def _token_lengths(corpus: dict[str, Any]) -> str:
+    lengths: dict[str, int] = {}
+    for part in (corpus["tokens"] or {}).values():
+        for key, count in part["lengths"].items():
+            lengths[key] = lengths.get(key, 0) + count
+    return _histogram("Length in tokens", "documents by tokens", lengths)
+
+
+def _examples(folder: Path, corpus: dict[str, Any]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    import pyarrow.parquet as parquet
+
+    wanted = {(stage, reason) for stage, reasons in corpus["dropped"].items() for reason in reasons}
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    full = 0
+    for name in corpus["dropped_files"]:
+        if full == len(wanted):
+            break
+        for batch in parquet.ParquetFile(folder / "dropped" / name).iter_batches(512):
+            for row in batch.to_pylist():
+                key = (
+                    row["stage"],
+                    next((r for s, r in wanted if s == row["stage"] and row["reason"].startswith(r)), ""),
+                )
+                examples = found.setdefault(key, [])
+                if len(examples) < _EXAMPLES:
+                    examples.append(row)
+                    full += len(examples) == _EXAMPLES
+    return found
+
+
+def _reasons(corpus: dict[str, Any], examples: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
+    blocks = []
+    for stage, words in _STAGES.items():
+        for reason, count in corpus["dropped"].get(stage, {}).items():
+            shown = "".join(_example(row) for row in examples.get((stage, reason), []))
+            blocks.append(
+                f"<details><summary><b>{count:,}</b> {html.escape(words)}: {html.escape(reason)}</summary>"
+                f"<table>{shown}</table></details>"
+            )
+    return (
+        f"<section><h2>Left out, and why <small>with examples</small></h2>{''.join(blocks)}</section>" if blocks else ""
+    )
+
+
+def _example(row: dict[str, Any]) -> str:
+    note = row["reason"] + (f" ({row['of']})" if row["of"] else "")
+    excerpt = f"<pre>{html.escape(row['excerpt'])}</pre>" if row["excerpt"] else ""
+    return f"<tr><th>{html.escape(row['source'])}</th><td>{html.escape(note)}{excerpt}</td></tr>"
+
+
+def _clusters(corpus: dict[str, Any]) -> str:
+    clusters = corpus["duplicates"]["largest_clusters"]
+    lines = "".join(
+        f"<tr><th>{html.escape(cluster['kept'])}</th><td>{cluster['dropped']:,} like it: "
+        f"{html.escape(', '.join(cluster['examples']))}{', …' if cluster['dropped'] > len(cluster['examples']) else ''}"
+        "</td></tr>"
+        for cluster in clusters
+    )
+    title = "Largest groups of duplicates <small>the one kept, and its copies</small>"
+    return f"<section><h2>{title}</h2><table>{lines}</table></section>" if lines else ""
+
+
+def _settings(corpus: dict[str, Any]) -> str:
+    defaults = DataConfig().model_dump()
+    chosen = {name: value for name, value in corpus["settings"].items() if defaults.get(name) != value}
+    versions = {"llmbuilder": corpus["llmbuilder"], **corpus["versions"]}
+    return (
+        '<div class="origin">'
+        "<section><h2>Settings <small>differing from the defaults</small></h2>"
+        f"<table>{rows(chosen.items())}</table></section>"
+        f"<section><h2>Versions</h2><table>{rows(versions.items())}"
+        f"{rows([('fingerprint', corpus['fingerprint'])])}</table></section></div>"
+    )
