@@ -6,22 +6,21 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from llmbuilder.building.plan import Plan, choose_plan, measured_speed
 from llmbuilder.building.summary import write_summary
+from llmbuilder.building.text import BuildText, read_text
 from llmbuilder.config import load_config
 from llmbuilder.config.loading import explicit_settings
 from llmbuilder.config.schema import Config
 from llmbuilder.config.sizes import count_parameters
 from llmbuilder.config.validation import fix_config, validate_config
-from llmbuilder.data import DataLoader, Document, TextDataset, default_corpus, write_corpus
+from llmbuilder.data import TextDataset
 from llmbuilder.data.loader import LoadReport
-from llmbuilder.data.shards import open_tokens
-from llmbuilder.errors import DataError, LLMBuilderError
 from llmbuilder.export import GGUFExport, GGUFVerification, export_gguf, verify_gguf
 from llmbuilder.export.verification import llamacpp_is_installed
 from llmbuilder.files import require_absent
@@ -93,8 +92,9 @@ def build(
     choose = preset is None and config is None
 
     announce("Reading documents")
-    corpus, report = _read_corpus(documents, folder, planned)
-    announce(_reading_summary(report))
+    text = read_text(documents, folder, planned)
+    report = text.report
+    announce(text.summary())
     if report.characters < _SMALL_CORPUS:
         logger.warning(
             f"{report.characters:,} characters are very little to learn language from: expect a model that repeats "
@@ -104,9 +104,9 @@ def build(
     seconds = time_budget if time_budget is not None else DEFAULT_SECONDS if choose else None
     if choose:
         _choose_vocabulary(planned, report, given)
-    tokenizer = _get_tokenizer(corpus, planned, announce)
+    tokenizer = _get_tokenizer(text, planned, announce)
     if choose:
-        planned, plan = _plan(planned, corpus, tokenizer, given, begin, seconds or DEFAULT_SECONDS)
+        planned, plan = _plan(planned, text, tokenizer, given, begin, seconds or DEFAULT_SECONDS)
         announce(f"Plan: {plan.summary()}")
     else:
         plan = None
@@ -118,15 +118,15 @@ def build(
     if not validate_config(planned)[0]:
         planned = fix_config(planned)  # says what it changes
 
-    dataset = TextDataset.from_config(corpus, planned, tokenizer)
+    dataset = TextDataset.from_config(text.path, planned, tokenizer)
     model = build_model(planned)
     planned.training.output_dir = None
     results = train_model(model, dataset, planned, folder, callbacks, overwrite=overwrite)
 
     announce("Writing samples" if results.interrupted else "Evaluating, sampling, exporting")
     trained = load_model(folder / "model.pt", planned.system.device)
-    samples = _samples(trained, corpus, planned)
-    exported, verification = _export(trained, folder, tokenizer, quantization, corpus)
+    samples = _samples(trained, text, planned)
+    exported, verification = _export(trained, folder, tokenizer, quantization, text)
     result = BuildResult(
         output=str(folder),
         model_path=str(folder / "model.pt"),
@@ -134,7 +134,7 @@ def build(
         documents=report.to_dict(),
         plan=plan.summary() if plan else None,
         training=results,
-        bits_per_byte=_bits_per_byte(results, folder),
+        bits_per_byte=_bits_per_byte(results, dataset),
         samples=samples,
         export=exported,
         verification=verification,
@@ -161,11 +161,11 @@ def plan_build(
     planned = load_config(overrides=given)
     with tempfile.TemporaryDirectory(prefix="llmbuilder-plan-") as folder:
         announce("Reading documents")
-        corpus, report = _read_corpus(documents, Path(folder) / "run", planned)
-        announce(_reading_summary(report))
-        _choose_vocabulary(planned, report, given)
-        tokenizer = _get_tokenizer(corpus, planned, announce)
-        return _plan(planned, corpus, tokenizer, given, begin, time_budget)[1]
+        text = read_text(documents, Path(folder) / "run", planned)
+        announce(text.summary())
+        _choose_vocabulary(planned, text.report, given)
+        tokenizer = _get_tokenizer(text, planned, announce)
+        return _plan(planned, text, tokenizer, given, begin, time_budget)[1]
 
 
 def _choose_vocabulary(config: Config, report: LoadReport, given: list[str]) -> None:
@@ -173,59 +173,26 @@ def _choose_vocabulary(config: Config, report: LoadReport, given: list[str]) -> 
     _apply(config, explicit_settings(given))
 
 
-def _read_corpus(
-    documents: str | Path | Sequence[str | Path] | None, folder: Path, config: Config
-) -> tuple[Path, LoadReport]:
-    loader = DataLoader.from_config(config.data)
-    corpus = folder / "corpus.txt"
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        write_corpus(_documents(documents, loader), corpus, loader.report, overwrite=True)
-    except LLMBuilderError:
-        if not any(folder.iterdir()):
-            folder.rmdir()  # nothing was made: leave no empty directory behind
-        raise
-    return corpus, loader.report
-
-
-def _documents(sources: str | Path | Sequence[str | Path] | None, loader: DataLoader) -> Iterator[Document]:
-    if sources is None:
-        yield from loader.process(default_corpus())
-        return
-    for source in [sources] if isinstance(sources, str | Path) else sources:
-        path = Path(source)
-        if not path.exists():
-            raise DataError(f"no such file or folder: {path}")
-        yield from loader.iter_directory(path) if path.is_dir() else loader.load_file(path)
-
-
-def _reading_summary(report: LoadReport) -> str:
-    formats = ", ".join(f"{count} {name}" for name, count in sorted(report.formats.items()))
-    text = f"{report.documents:,} documents, {report.characters:,} characters ({formats})"
-    if report.duplicates:
-        text += f"; {len(report.duplicates)} duplicates removed"
-    return text + (f"; {len(report.skipped)} files skipped" if report.skipped else "")
-
-
-def _get_tokenizer(corpus: Path, config: Config, announce: Callable[[str], None]) -> Tokenizer:
+def _get_tokenizer(text: BuildText, config: Config, announce: Callable[[str], None]) -> Tokenizer:
     if config.tokenizer.path is not None:
         return Tokenizer.from_pretrained(config.tokenizer.path)
+    if text.tokenizer is not None:
+        return Tokenizer.from_pretrained(text.tokenizer)
     size = config.tokenizer.vocab_size or config.model.vocab_size
     announce(f"Training a {config.tokenizer.algorithm} tokenizer of {size:,} tokens")
-    return TextDataset(corpus, block_size=1).learn_tokenizer(
+    return TextDataset(text.path, block_size=1).learn_tokenizer(
         vocab_size=size, algorithm=config.tokenizer.algorithm, min_frequency=config.tokenizer.min_frequency
     )
 
 
 def _plan(
-    config: Config, corpus: Path, tokenizer: Tokenizer, given: list[str], begin: float, seconds: float
+    config: Config, text: BuildText, tokenizer: Tokenizer, given: list[str], begin: float, seconds: float
 ) -> tuple[Config, Plan]:
     """Choose the shape and the recipe; settings the user gave override both."""
-    with open(corpus, encoding="utf-8") as handle:
-        sample = handle.read(200_000)
+    sample = text.beginning(200_000)
     size = len(sample.encode("utf-8"))
     bytes_per_token = size / max(1, len(tokenizer.encode(sample)))
-    tokens = int(corpus.stat().st_size / bytes_per_token * config.data.train_split)
+    tokens = int(text.bytes / bytes_per_token * config.data.train_split)
     speed = measured_speed(config)
     training_seconds = max(_LEAST_TRAINING, seconds - (time.perf_counter() - begin) - _EXPORT_RESERVE)
     plan = choose_plan(config, tokens, len(tokenizer), training_seconds, speed, bytes_per_token)
@@ -244,34 +211,31 @@ def _apply(config: Config, settings: Mapping[str, Mapping[str, Any]]) -> None:
             setattr(getattr(config, section), key, value)
 
 
-def _samples(model: Any, corpus: Path, config: Config) -> list[str]:
+def _samples(model: Any, text: BuildText, config: Config) -> list[str]:
     """Continue the beginnings of a few documents of the corpus."""
-    with open(corpus, encoding="utf-8") as handle:
-        text = handle.read(1 << 20)
-    starts = [part.strip() for part in text.split("\n\n") if len(part.split()) >= 8]
-    chosen = starts[:: max(1, len(starts) // 3)][:3] or [text[:40]]
+    beginning = text.beginning(1 << 20)
+    starts = [part.strip() for part in beginning.split("\n\n") if len(part.split()) >= 8]
+    chosen = starts[:: max(1, len(starts) // 3)][:3] or [beginning[:40]]
     prompts = [" ".join(start.split()[:4]) for start in chosen]
     settings = config.generation.model_copy(update={"max_new_tokens": 80, "num_samples": 1})
     return generate_text(model, prompt=prompts, config=settings, seed=config.system.seed)
 
 
 def _export(
-    model: Any, folder: Path, tokenizer: Tokenizer, quantization: str, corpus: Path
+    model: Any, folder: Path, tokenizer: Tokenizer, quantization: str, text: BuildText
 ) -> tuple[GGUFExport | None, GGUFVerification | None]:
     if not tokenizer.has_gguf_form:
         return None, None
     exported = export_gguf(model, folder / "model.gguf", quantization, name=folder.name, overwrite=True)
     if not llamacpp_is_installed():
         return exported, None
-    with open(corpus, encoding="utf-8") as handle:
-        text = handle.read(4000)
-    texts = [part for part in (text[:400], text[400:800], text[2000:2400]) if part.strip()]
+    start = text.beginning(4000)
+    texts = [part for part in (start[:400], start[400:800], start[2000:2400]) if part.strip()]
     return exported, verify_gguf(folder / "model.gguf", model, texts, greedy_tokens=32)
 
 
-def _bits_per_byte(results: TrainingResults, folder: Path) -> float | None:
-    path = folder / "tokens" / "validation.bin"
-    if results.best_validation_loss is None or not path.is_file():
+def _bits_per_byte(results: TrainingResults, dataset: TextDataset) -> float | None:
+    if results.best_validation_loss is None or dataset.validation is None:
         return None
-    info = open_tokens(path)[1]
+    info = dataset.validation.info
     return results.best_validation_loss * info.tokens / info.bytes_of_text / math.log(2)

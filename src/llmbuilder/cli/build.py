@@ -14,6 +14,7 @@ def build(
     documents: list[Path] = typer.Argument(
         None, metavar="[DOCS]...", help="Folders or files to read. Default: Python's own documentation."
     ),
+    data: Path = typer.Option(None, "--data", help="A corpus that `data prepare` made, in place of documents."),
     output: Path = typer.Option(None, "--output", "-o", help="Run directory to write."),
     preset: str = typer.Option(None, "--preset", help="Use this preset instead of choosing a model."),
     config: Path = typer.Option(None, "--config", help="Use this configuration instead of choosing a model."),
@@ -35,6 +36,10 @@ def build(
     from llmbuilder.errors import ConfigError
     from llmbuilder.training.progress import TrainingProgress
 
+    if data is not None:
+        if documents:
+            raise ConfigError("name documents or a corpus with --data, not both")
+        documents = [data]
     if dry_run:
         _show_plan(documents, preset or config, time_budget, set_ or [], as_json)
         return

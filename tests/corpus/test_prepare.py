@@ -1,0 +1,346 @@
+"""`prepare_corpus` as a whole: what goes in comes out or is accounted for, once, whatever happens in between."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from llmbuilder.cli.main import run
+from llmbuilder.config import Config
+from llmbuilder.corpus import prepare_corpus
+from llmbuilder.corpus.sources import Source, cut_units
+from llmbuilder.data import TextDataset
+from llmbuilder.errors import ConfigError, DataError
+from llmbuilder.tokenizer import Tokenizer
+from tests.corpus.folders import checksums, paragraph, reasons_of, rows_of, write_texts
+from tests.data.documents import write_all
+
+HERE = Path(__file__).parent
+
+
+def small(**data: object) -> Config:
+    config = Config()
+    config.tokenizer.vocab_size = 400
+    for name, value in data.items():
+        setattr(config.data, name, value)
+    return config
+
+
+@pytest.fixture
+def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    folder = write_texts(Path("raw"), 24)
+    (folder / "copy.txt").write_text((folder / "text-003.txt").read_text().upper())
+    (folder / "nearly.txt").write_text((folder / "text-004.txt").read_text() + "One more sentence.")
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.7 and nothing else")
+    (folder / "empty.md").write_text("  \n")
+    return folder
+
+
+def test_everything_found_is_kept_or_accounted_for(raw: Path) -> None:
+    write_all(raw / "office")
+    report = prepare_corpus(raw, "corpus", small())
+    kept = {row["source"] for row in rows_of(Path("corpus"))}
+    dropped = reasons_of(Path("corpus"))
+    files = {str(path) for path in raw.rglob("*") if path.is_file()}
+    assert {source.split("#")[0] for source in kept | set(dropped)} == files
+    assert not kept & set(dropped)
+    assert dropped["raw/text-003.txt"] == "repeats another document"  # raw/copy.txt comes first
+    assert dropped["raw/text-004.txt"] == "is much like another document"  # the longer one stays
+    assert "cannot be read as pdf" in dropped["raw/broken.pdf"]
+    assert dropped["raw/empty.md"] == "no text in it"
+    counts = report.description["counts"]
+    assert counts["found"] == len(kept) + len(dropped)
+    assert counts["documents"] == len(kept) == report.documents
+    of = {row["source"]: row["of"] for row in rows_of(Path("corpus"), "dropped")}
+    assert of["raw/text-003.txt"] == "raw/copy.txt"
+    assert of["raw/text-004.txt"] == "raw/nearly.txt"
+
+
+def test_documents_carry_what_is_known_of_them(raw: Path) -> None:
+    (raw / "page.html").write_text(
+        '<html><head><title>Of rivers</title><meta name="robots" content="noai"></head>'
+        f'<body><p>{paragraph("page")}</p><a rel="license" href="https://example.org/by">licence</a></body></html>'
+    )
+    prepare_corpus(raw, "corpus", small())
+    row = next(row for row in rows_of(Path("corpus")) if row["source"] == "raw/page.html")
+    assert row["format"] == "html"
+    assert row["title"] == "Of rivers"
+    assert json.loads(row["metadata"]) == {"license": "https://example.org/by", "robots": "noai"}
+    assert row["collection"] == "raw"
+    assert row["characters"] == len(row["text"])
+    assert row["words"] > 100
+    assert len({row["id"] for row in rows_of(Path("corpus"))}) == len(rows_of(Path("corpus")))
+
+
+def test_stages_follow_the_settings(raw: Path) -> None:
+    (raw / "mail.txt").write_text(f"Write to jane@example.com. {paragraph('mail')}")
+    (raw / "deutsch.txt").write_text("Der Fluss fließt langsam durch das Tal, und am Abend gehen die Leute heim. " * 4)
+    (raw / "questions.jsonl").write_text(json.dumps({"text": paragraph("text7", 120)}) + "\n")
+    Path("evaluation.jsonl").write_text(json.dumps({"text": (raw / "text-007.txt").read_text()}) + "\n")
+    report = prepare_corpus(
+        raw,
+        "corpus",
+        small(redact=["email"], filter_limits={"words": (30, None)}, languages=["en"], min_language_score=0.0,
+              evaluation_files=["evaluation.jsonl"]),
+    )  # fmt: skip
+    texts = {row["source"]: row["text"] for row in rows_of(Path("corpus"))}
+    assert "<EMAIL>" in texts["raw/mail.txt"]
+    dropped = reasons_of(Path("corpus"))
+    assert dropped["raw/deutsch.txt"] == "language is not en"
+    assert dropped["raw/text-007.txt"].startswith("shares 13-grams with evaluation.jsonl")
+    assert report.description["groups"]["redacted"] == {"email": 1}
+    everything = "".join(path.read_text("utf-8") for path in (Path("corpus/corpus.json"), Path("corpus/report.html")))
+    assert "jane@example.com" not in everything
+
+
+def test_lines_that_many_documents_share_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    raw = write_texts(Path("raw"), 12)
+    for path in sorted(raw.iterdir())[:8]:
+        path.write_text(path.read_text() + "Subscribe to our newsletter today!\n}\n")
+    (raw / "only.txt").write_text("Subscribe to our newsletter today!\n")
+    report = prepare_corpus(raw, "corpus", small(repeated_lines=5, near_duplicates=None))
+    rows = rows_of(Path("corpus"))
+    assert len(rows) == 12
+    assert not any("newsletter" in row["text"] for row in rows)
+    assert sum(row["text"].endswith("}") for row in rows) == 8  # too short to be called boilerplate
+    assert reasons_of(Path("corpus")) == {"raw/only.txt": "all its lines are in many documents"}
+    assert report.description["counts"]["lines removed"] == 8
+
+
+def test_a_second_run_does_nothing_and_changes_nothing(raw: Path) -> None:
+    prepare_corpus(raw, "corpus", small())
+    before = checksums(Path("corpus"))
+    stages: list[tuple[str, int, int]] = []
+    again = prepare_corpus(raw, "corpus", small(), progress=lambda *step: stages.append(step))
+    assert again.units_worked_on == 0
+    assert all(done == total for stage, done, total in stages if stage != "deduplicate")
+    assert checksums(Path("corpus")) == before
+
+
+def test_added_sources_alone_are_read_and_removed_ones_disappear(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from llmbuilder.corpus import tasks
+
+    tokenizer = prepare_corpus(raw, "corpus", small()).path / "tokenizer"
+    (raw / "new-1.txt").write_text(paragraph("new 1"))
+    (raw / "sub").mkdir()
+    (raw / "sub" / "new-2.txt").write_text(paragraph("new 2"))
+    (raw / "text-010.txt").unlink()
+    read: list[str] = []
+    monkeypatch.setattr("llmbuilder.corpus.engine.Engine.run", _in_this_process)
+    rows = tasks.SourceReader.rows
+    monkeypatch.setattr(tasks.SourceReader, "rows", lambda self, source: read.append(source.name) or rows(self, source))
+    prepare_corpus(raw, "corpus", small())
+    assert sorted(read) == ["raw/new-1.txt", "raw/sub/new-2.txt"]
+    sources = [row["source"] for row in rows_of(Path("corpus"))]
+    assert "raw/text-010.txt" not in sources
+    assert {"raw/new-1.txt", "raw/sub/new-2.txt"} <= set(sources)
+    shutil.copytree("corpus/tokenizer", tmp_path / "kept")
+    fresh = prepare_corpus(raw, "fresh", small(), tokenizer=tmp_path / "kept").path
+    differing = {"corpus.json", "report.html"} if tokenizer.is_dir() else set()
+    assert {k: v for k, v in checksums(fresh).items() if k not in differing} == {
+        k: v for k, v in checksums(Path("corpus")).items() if k not in differing
+    }
+    assert not set(Path("corpus/work/refined").iterdir()) - {
+        Path("corpus/work/refined") / path.name for path in Path("fresh/work/refined").iterdir()
+    }
+
+
+def _in_this_process(self: object, task: str, settings: dict[str, object], units: list[dict[str, object]]):  # type: ignore[no-untyped-def]
+    from llmbuilder.corpus.tasks import TASKS
+
+    worker = TASKS[task](settings)
+    return [worker.run(unit) for unit in units]
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_the_number_of_workers_changes_no_byte(raw: Path, workers: int) -> None:
+    write_all(raw / "office")
+    two, other = (prepare_corpus(raw, f"corpus-{n}", small(), workers=n).path for n in (2, workers))
+    first, second = checksums(two), checksums(other)
+    assert first.pop("report.html") and second.pop("report.html")  # it names the folder
+    assert first == second
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills processes")
+@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.slow)])
+def test_a_killed_run_continues_to_the_same_bytes(raw: Path, engine: str) -> None:
+    if engine == "ray":
+        pytest.importorskip("ray")
+    write_texts(raw / "more", 120, "more")
+    expected = checksums(prepare_corpus(raw, "whole/corpus", small(repeated_lines=50)).path)
+    random_moment = random.Random(5)
+    seen: list[str] = []
+    for stage in ("reading", "cleaning", "finding", "counting", "writing", "training", "tokenizing"):
+        shutil.rmtree("killed", ignore_errors=True)
+        process = _start(engine)
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith(stage):
+                time.sleep(random_moment.uniform(0, 0.6))
+                break
+        process.kill()
+        process.wait()
+        seen += [stage] if not Path("killed/corpus/corpus.json").exists() else []
+        assert _start(engine).wait(300) == 0
+        assert checksums(Path("killed/corpus")) == expected, f"killed when {stage}"
+    assert {"reading", "cleaning", "finding"} <= set(seen)  # it was really killed before it was done
+
+
+def _start(engine: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "llmbuilder", "data", "prepare", "raw", "-o", "killed/corpus", "--plain"]
+    settings = ["tokenizer.vocab_size=400", "data.repeated_lines=50"]
+    options = [part for value in settings for part in ("--set", value)]
+    return subprocess.Popen(
+        [*command, *options, "--engine", engine, "--workers", "2"], stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def test_interrupting_leaves_no_process_behind(raw: Path) -> None:
+    process = _start("local")
+    assert process.stderr is not None
+    next(process.stderr)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) != 0
+    assert "Traceback" not in process.stderr.read()
+
+
+def test_other_inputs_need_overwrite(raw: Path) -> None:
+    prepare_corpus(raw, "corpus", small())
+    write_texts(Path("other"), 6, "other")
+    with pytest.raises(DataError, match="was prepared from raw: documents of other inputs would be removed"):
+        prepare_corpus("other", "corpus", small())
+    assert prepare_corpus("other", "corpus", small(), overwrite=True).documents == 6
+    Path("notes").mkdir()
+    Path("notes/mine.txt").write_text("not yours")
+    with pytest.raises(DataError, match="notes holds something else"):
+        prepare_corpus(raw, "notes", small())
+
+
+def test_wrong_settings_are_refused_before_anything_is_read(raw: Path) -> None:
+    with pytest.raises(DataError, match="no such file or folder: nowhere"):
+        prepare_corpus("nowhere", "corpus", small())
+    with pytest.raises(ConfigError, match="unknown cleaning rule"):
+        prepare_corpus(raw, "corpus", small(cleaning_rules=["polish"]))
+    with pytest.raises(ConfigError, match="names 'rwa', which is no INPUT"):
+        prepare_corpus(raw, "corpus", small(mixture={"rwa": 2.0}))
+    with pytest.raises(ConfigError, match="unknown engine 'spark'"):
+        prepare_corpus(raw, "corpus", small(), engine="spark")
+    assert not Path("corpus/corpus.json").exists()
+
+
+def test_nothing_left_says_why(raw: Path) -> None:
+    with pytest.raises(DataError, match=r"nothing is left of 28 source\(s\): words below 100000 \(\d+\)"):
+        prepare_corpus(raw, "corpus", small(filter_limits={"words": (100000, None)}))
+
+
+def test_tokens_are_the_documents_in_order(raw: Path) -> None:
+    report = prepare_corpus(raw, "corpus", small(train_split=0.8))
+    dataset = TextDataset("corpus", block_size=32)
+    tokenizer = Tokenizer.from_pretrained("corpus/tokenizer")
+    assert dataset.tokenizer == tokenizer
+    assert dataset.validation is not None
+    parts = [dataset.train.tokens[:].tolist(), dataset.validation.tokens[:].tolist()]
+    assert list(map(len, parts)) == [report.description["tokens"][p]["tokens"] for p in ("train", "validation")]
+    texts = [row["text"] for row in rows_of(Path("corpus"))]
+    found = [text for part in parts for text in tokenizer.decode(part).split("<|endoftext|>") if text]
+    assert sorted(found) == sorted(texts)
+    assert [text for text in texts if text in found[: -len(found) // 2]]
+    shares = [sum(map(len, parts)), len(parts[1])]
+    assert 0.1 < shares[1] / shares[0] < 0.3
+    inputs, targets = dataset[len(dataset) - 1]
+    assert inputs.tolist()[1:] == targets.tolist()[:-1]
+
+
+def test_a_corpus_of_one_document_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("one.txt").write_text("\n".join(paragraph(n) for n in range(20)))
+    prepare_corpus("one.txt", "corpus", small())
+    dataset = TextDataset("corpus", block_size=16)
+    assert dataset.validation is not None
+    decoded = [dataset.tokenizer.decode(part.tokens[:], skip_special_tokens=True)  # type: ignore[union-attr]
+               for part in (dataset.train, dataset.validation)]  # fmt: skip
+    assert "".join(decoded) == rows_of(Path("corpus"))[0]["text"]
+
+
+def test_a_mixture_repeats_and_thins_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_texts(Path("a"), 40, "a")
+    write_texts(Path("b"), 40, "b")
+    mixture = {"a": 2.0, "b": 0.5}
+    description = prepare_corpus(["a", "b"], "corpus", small(mixture=mixture, train_split=1.0)).description
+    tokenizer = Tokenizer.from_pretrained("corpus/tokenizer")
+    texts = tokenizer.decode(TextDataset("corpus", 8).train.tokens[:]).split("<|endoftext|>")
+    by_source = {row["text"]: row["collection"] for row in rows_of(Path("corpus"))}
+    counts = [sum(by_source.get(text) == name for text in texts) for name in ("a", "b")]
+    assert counts[0] == 80
+    assert 10 <= counts[1] <= 30
+    assert description["tokens"]["train"]["documents"] == sum(counts)
+
+
+def test_training_and_building_take_the_corpus(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["data", "prepare", "raw", "-o", "corpus", "--set", "tokenizer.vocab_size=400", "--quiet"]) == 0
+    tiny = ["--set", "model.num_layers=1", "--set", "model.embedding_dim=32", "--set", "model.num_heads=2",
+            "--set", "model.max_seq_length=32", "--set", "model.vocab_size=400", "--set", "training.max_steps=4",
+            "--set", "training.batch_size=2", "--quiet"]  # fmt: skip
+    assert run(["train", "model", "--data", "corpus", "--output", "run", *tiny]) == 0
+    assert Tokenizer.from_pretrained("run/tokenizer") == Tokenizer.from_pretrained("corpus/tokenizer")
+    assert run(["train", "resume", "run", "--set", "training.max_steps=6", "--quiet"]) == 0
+    (raw / "another.txt").write_text(paragraph("another"))
+    assert run(["data", "prepare", "raw", "-o", "corpus", "--set", "tokenizer.vocab_size=400", "--quiet"]) == 0
+    assert run(["train", "resume", "run", "--set", "training.max_steps=8", "--quiet"]) == 1
+    assert "was prepared anew since this run began" in capsys.readouterr().err
+    assert run(["build", "--data", "corpus", "-o", "built", "--preset", "tiny", *tiny]) == 0
+    assert "bits per byte" in capsys.readouterr().out
+
+
+def test_another_tokenizer_reads_the_text_of_a_corpus(raw: Path) -> None:
+    prepare_corpus(raw, "corpus", small())
+    characters = sorted({c for row in rows_of(Path("corpus")) for c in row["text"]})
+    dataset = TextDataset("corpus", 16, tokenizer=Tokenizer.from_characters(characters), train_split=0.9)
+    assert not dataset.is_prepared
+    assert dataset.prepare().info.documents > 10
+
+
+def test_a_run_that_is_under_way_is_not_disturbed(raw: Path) -> None:
+    from llmbuilder.locking import locked_folder
+
+    Path("corpus").mkdir()
+    with locked_folder(Path("corpus"), DataError), pytest.raises(DataError, match="corpus is in use by process"):
+        prepare_corpus(raw, "corpus", small(), overwrite=True)
+
+
+def test_units_do_not_move_when_a_source_is_added() -> None:
+    sources = [Source(f"raw/{number:05}.txt", "raw", 1000, "1") for number in range(10_000)]
+    before = {tuple(source.name for source in unit) for unit in cut_units(sources)}
+    more = sorted([*sources, Source("raw/04242x.txt", "raw", 1000, "1")], key=lambda source: source.name)
+    after = {tuple(source.name for source in unit) for unit in cut_units(more)}
+    assert len(after - before) <= 2
+    assert 20 < len(before) < 80
+    large = [Source(f"raw/{number}.pdf", "raw", 20 << 20, "1") for number in range(10)]
+    assert all(len(unit) == 1 for unit in cut_units(large))
+
+
+def test_the_report_says_what_happened(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["data", "prepare", "raw", "-o", "corpus", "--set", "tokenizer.vocab_size=400"]) == 0
+    out = capsys.readouterr()
+    assert "28 documents found; 1 exact duplicates, 2 could not be read, 1 near-duplicates" in out.err
+    page = Path("corpus/report.html").read_text("utf-8")
+    assert "cannot be read as pdf" in page
+    assert "raw/broken.pdf" in page
+    assert "raw/text-004.txt" in page
+    assert run(["data", "prepare", "raw", "-o", "corpus", "--set", "tokenizer.vocab_size=400", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["counts"]["documents"] == 24
