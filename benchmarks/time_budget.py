@@ -20,7 +20,7 @@ from llmbuilder.config.recipe import choose_dropout, choose_step_tokens, choose_
 from llmbuilder.data import TextDataset
 
 # layers, heads, width, context: what someone might choose by hand
-SHAPES = [(2, 4, 128, 128), (3, 6, 192, 128), (4, 4, 128, 128), (4, 4, 256, 256), (6, 6, 384, 256)]
+SHAPES = [(4, 4, 256, 256), (2, 4, 128, 128), (3, 6, 192, 128), (4, 4, 128, 128), (6, 6, 384, 256)]
 
 
 def by_hand(

@@ -18,6 +18,7 @@ PAGES = [
     "docs/tutorial.md",
     "docs/how-to/migrate.md",
     "docs/how-to/prepare-data.md",
+    "docs/how-to/prepare-corpus.md",
     "docs/how-to/train.md",
     "docs/how-to/cluster.md",
     "docs/how-to/export.md",

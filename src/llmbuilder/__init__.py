@@ -19,16 +19,29 @@ _NAMES = {
     "load_config": "llmbuilder.config",
     "load_model": "llmbuilder.model",
     "migrate_project": "llmbuilder.migration",
+    "prepare_corpus": "llmbuilder.corpus",
     "save_model": "llmbuilder.model",
     "train_model": "llmbuilder.training",
 }
-_MODULES = ("config", "data", "errors", "evaluation", "export", "inference", "migration", "model", "tokenizer")
+_MODULES = (
+    "config",
+    "corpus",
+    "data",
+    "errors",
+    "evaluation",
+    "export",
+    "inference",
+    "migration",
+    "model",
+    "tokenizer",
+)
 
 __all__ = ["__version__", *_NAMES]
 
 if TYPE_CHECKING:
     from llmbuilder.building import build
     from llmbuilder.config import load_config
+    from llmbuilder.corpus import prepare_corpus
     from llmbuilder.evaluation import evaluate_model
     from llmbuilder.export import export_gguf
     from llmbuilder.inference import generate_text

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 import llmbuilder as lb
 from llmbuilder.config import Config, validate_config
 from llmbuilder.config.presets import PRESETS
-from llmbuilder.config.recipe import choose_rates, choose_step_tokens, choose_weight_decay, resolve_recipe
+from llmbuilder.config.recipe import (
+    choose_dropout,
+    choose_rates,
+    choose_step_tokens,
+    choose_weight_decay,
+    resolve_recipe,
+)
 from llmbuilder.config.schema import ModelConfig
 
 
@@ -87,3 +93,8 @@ def test_weight_decay_is_for_text_seen_often() -> None:
     assert choose_weight_decay(6.0, 1000) == choose_weight_decay(10.0, 1000) < choose_weight_decay(26.0, 1000)
     assert choose_weight_decay(60.0, 1000) == choose_weight_decay(600.0, 10) == 1.0, "up to a limit"
     assert choose_weight_decay(6.0, 500) == pytest.approx(2 * choose_weight_decay(6.0, 1000), rel=1e-3)
+
+
+def test_dropout_comes_with_very_many_passes_only() -> None:
+    assert [choose_dropout(passes) for passes in (0.3, 1, 8, 15)] == [0, 0, 0, 0]
+    assert choose_dropout(16) == choose_dropout(60) == 0.1

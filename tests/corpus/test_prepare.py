@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from llmbuilder.cli.main import run
 from llmbuilder.config import Config
 from llmbuilder.corpus import prepare_corpus
 from llmbuilder.corpus.sources import Source, cut_units
 from llmbuilder.data import TextDataset
 from llmbuilder.errors import ConfigError, DataError
 from llmbuilder.tokenizer import Tokenizer
+from tests.cli.test_cli import run
 from tests.corpus.folders import checksums, paragraph, reasons_of, rows_of, write_texts
 from tests.data.documents import write_all
 
@@ -115,7 +115,7 @@ def test_lines_that_many_documents_share_are_removed(tmp_path: Path, monkeypatch
     assert not any("newsletter" in row["text"] for row in rows)
     assert sum(row["text"].endswith("}") for row in rows) == 8  # too short to be called boilerplate
     assert reasons_of(Path("corpus")) == {"raw/only.txt": "all its lines are in many documents"}
-    assert report.description["counts"]["lines removed"] == 8
+    assert report.description["counts"]["lines removed"] == 9
 
 
 def test_a_second_run_does_nothing_and_changes_nothing(raw: Path) -> None:
@@ -159,10 +159,14 @@ def test_added_sources_alone_are_read_and_removed_ones_disappear(
 
 
 def _in_this_process(self: object, task: str, settings: dict[str, object], units: list[dict[str, object]]):  # type: ignore[no-untyped-def]
-    from llmbuilder.corpus.tasks import TASKS
+    from llmbuilder.corpus.tasks import TASKS, Extract
 
     worker = TASKS[task](settings)
-    return [worker.run(unit) for unit in units]
+    try:
+        return [worker.run(unit) for unit in units]
+    finally:
+        if isinstance(worker, Extract):
+            worker.close()
 
 
 @pytest.mark.parametrize("workers", [1, 4])
@@ -291,20 +295,24 @@ def test_a_mixture_repeats_and_thins_inputs(tmp_path: Path, monkeypatch: pytest.
     assert description["tokens"]["train"]["documents"] == sum(counts)
 
 
-def test_training_and_building_take_the_corpus(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["data", "prepare", "raw", "-o", "corpus", "--set", "tokenizer.vocab_size=400", "--quiet"]) == 0
+def test_training_and_building_take_the_corpus(raw: Path) -> None:
+    here = Path()
+    prepare = ("data", "prepare", "raw", "-o", "corpus", "--set", "tokenizer.vocab_size=400", "--quiet")
+    run(*prepare, cwd=here)
     tiny = ["--set", "model.num_layers=1", "--set", "model.embedding_dim=32", "--set", "model.num_heads=2",
             "--set", "model.max_seq_length=32", "--set", "model.vocab_size=400", "--set", "training.max_steps=4",
             "--set", "training.batch_size=2", "--quiet"]  # fmt: skip
-    assert run(["train", "model", "--data", "corpus", "--output", "run", *tiny]) == 0
+    run("train", "model", "--data", "corpus", "--output", "run", *tiny, cwd=here)
     assert Tokenizer.from_pretrained("run/tokenizer") == Tokenizer.from_pretrained("corpus/tokenizer")
-    assert run(["train", "resume", "run", "--set", "training.max_steps=6", "--quiet"]) == 0
+    run("train", "resume", "run", "--set", "training.max_steps=6", "--quiet", cwd=here)
     (raw / "another.txt").write_text(paragraph("another"))
-    assert run(["data", "prepare", "raw", "-o", "corpus", "--set", "tokenizer.vocab_size=400", "--quiet"]) == 0
-    assert run(["train", "resume", "run", "--set", "training.max_steps=8", "--quiet"]) == 1
-    assert "was prepared anew since this run began" in capsys.readouterr().err
-    assert run(["build", "--data", "corpus", "-o", "built", "--preset", "tiny", *tiny]) == 0
-    assert "bits per byte" in capsys.readouterr().out
+    run(*prepare, cwd=here)
+    refused = run("train", "resume", "run", "--set", "training.max_steps=8", "--quiet", cwd=here, status=1)
+    assert "was prepared anew since this run began" in refused.stderr
+    built = run("build", "--data", "corpus", "-o", "built", "--preset", "tiny", *tiny, cwd=here)
+    assert "bits per byte" in built.stdout
+    planned = run("build", "--data", "corpus", "--dry-run", cwd=here)
+    assert "expected validation loss" in planned.stdout
 
 
 def test_another_tokenizer_reads_the_text_of_a_corpus(raw: Path) -> None:
@@ -334,13 +342,42 @@ def test_units_do_not_move_when_a_source_is_added() -> None:
     assert all(len(unit) == 1 for unit in cut_units(large))
 
 
-def test_the_report_says_what_happened(raw: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["data", "prepare", "raw", "-o", "corpus", "--set", "tokenizer.vocab_size=400"]) == 0
-    out = capsys.readouterr()
-    assert "28 documents found; 1 exact duplicates, 2 could not be read, 1 near-duplicates" in out.err
+def test_the_report_says_what_happened(raw: Path) -> None:
+    prepare = ("data", "prepare", "raw", "-o", "corpus", "--set", "tokenizer.vocab_size=400")
+    found = run(*prepare, cwd=Path())
+    assert "28 documents found; 2 could not be read, 1 exact duplicates, 1 near-duplicates" in found.stderr
+    assert "corpus: 24 documents" in found.stdout
     page = Path("corpus/report.html").read_text("utf-8")
     assert "cannot be read as pdf" in page
     assert "raw/broken.pdf" in page
     assert "raw/text-004.txt" in page
-    assert run(["data", "prepare", "raw", "-o", "corpus", "--set", "tokenizer.vocab_size=400", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["counts"]["documents"] == 24
+    assert json.loads(run(*prepare, "--json", cwd=Path()).stdout)["counts"]["documents"] == 24
+
+
+def test_documents_that_say_the_same_are_found_by_meaning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model2vec = pytest.importorskip("model2vec")
+    import numpy as np
+    from tokenizers import Tokenizer as Backend
+    from tokenizers import models, pre_tokenizers
+
+    monkeypatch.chdir(tmp_path)
+    synonyms = {"river": 0, "stream": 0, "small": 1, "little": 1, "house": 2, "home": 2, "cold": 3, "warm": 4}
+    backend = Backend(models.WordLevel({word: number for number, word in enumerate([*synonyms, "[UNK]"])}, "[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    vectors = np.zeros((len(synonyms) + 1, 8), np.float32)
+    for number, place in enumerate(synonyms.values()):
+        vectors[number, place] = 1
+    model2vec.StaticModel(vectors, backend).save_pretrained("model")
+    Path("raw").mkdir()
+    for name, text in {
+        "a": "small house river", "b": "little home stream stream small little house home",
+        "c": "cold cold river", "d": "warm warm house",
+    }.items():  # fmt: skip
+        Path(f"raw/{name}.txt").write_text(text)
+    settings = small(semantic_duplicates=0.9, semantic_model="model", tokenize=False)
+    prepare_corpus("raw", "corpus", settings)
+    assert reasons_of(Path("corpus")) == {"raw/a.txt": "says the same as another document"}
+    with pytest.raises(ConfigError, match="needs data.semantic_model"):
+        prepare_corpus("raw", "other", small(semantic_duplicates=0.9))
+    with pytest.raises(DataError, match="no embedding model at nowhere"):
+        prepare_corpus("raw", "other", small(semantic_duplicates=0.9, semantic_model="nowhere"))

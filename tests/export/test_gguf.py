@@ -175,7 +175,8 @@ def test_safetensors_exports_too(tmp_path: Path, trained_run: Path) -> None:
     assert export_gguf(tmp_path / "m.safetensors", tmp_path / "m.gguf").architecture == "qwen3"
 
 
-def test_random_text_is_tokenized_alike(tmp_path: Path, bpe: Tokenizer) -> None:
+@pytest.mark.parametrize("pretokenizer", ["gpt2", "llama3", "qwen2"])
+def test_random_text_is_tokenized_alike(tmp_path: Path, topics: list[str], pretokenizer: str) -> None:
     """White space of every kind, digits of other scripts, combining marks, emoji sequences, contractions."""
     pools = [
         "abc XYZ",
@@ -189,6 +190,8 @@ def test_random_text_is_tokenized_alike(tmp_path: Path, bpe: Tokenizer) -> None:
     pools += ["'s't're've'm'll'd", "".join(map(chr, range(0x370, 0x600)))]
     random = Random(0)
     texts = ["".join(random.choice(random.choice(pools)) for _ in range(random.randint(1, 25))) for _ in range(1500)]
+    bpe = train_tokenizer(topics, vocab_size=700, pretokenizer=pretokenizer, special_tokens=["<|im_start|>"])
+    texts += [*PROBES, *topics[:5], "It's THEY'LL 12345678 1,234.5\n\n\n  x = [1,2]\r\n\tend  "]
     export_gguf(randomized("qwen3-untied", len(bpe)), tmp_path / "m.gguf", "f32", tokenizer=bpe)
     answer, _ = ask_llamacpp({"model": str(tmp_path / "m.gguf"), "context": 64, "threads": 2, "greedy": [],
                               "predict": [], "anchor": 0, "tokenize": texts})  # fmt: skip

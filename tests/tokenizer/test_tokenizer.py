@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 import shutil
 from pathlib import Path
@@ -12,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmbuilder.errors import TokenizerError
-from llmbuilder.tokenizer import END_OF_TEXT, Tokenizer, train_tokenizer
+from llmbuilder.tokenizer import END_OF_TEXT, Tokenizer, compare_tokenizers, train_tokenizer
+from tests.cli.test_cli import run
 
 TEXTS = ["Naïve café, déjà vu!", "def f(x):\n\treturn  x\n\n\n", "12345 67 8", "日本語 🙂👩‍👩‍👧 ß", " lead and trail "]
 
@@ -155,3 +157,68 @@ def test_training_refuses_what_cannot_work() -> None:
         train_tokenizer(["abcdefgh"], vocab_size=4, algorithm="char")
     with pytest.raises(TokenizerError, match="there are bpe, unigram, wordpiece, char"):
         train_tokenizer(["text"], algorithm="bytes")
+
+
+def test_digits_are_cut_as_asked(topics: list[str]) -> None:
+    text = ["12345678 and 2024, 2025 " * 50]
+    pieces = {}
+    for name in ("gpt2", "llama3", "qwen2"):
+        tokenizer = train_tokenizer([*topics, *text], vocab_size=2000, pretokenizer=name)
+        assert tokenizer.has_gguf_form
+        assert tokenizer.decode(tokenizer.encode(TEXTS[1])) == TEXTS[1]
+        pieces[name] = [tokenizer.decode([token]) for token in tokenizer.encode("12345678")]
+    assert max(map(len, pieces["gpt2"])) > 3
+    assert pieces["llama3"] == ["123", "456", "78"]
+    assert pieces["qwen2"] == list("12345678")
+
+
+def test_ways_that_llamacpp_does_not_know_are_refused_at_once(topics: list[str]) -> None:
+    with pytest.raises(TokenizerError, match=r"unknown pre-tokenizer 'qwen3'; did you mean 'qwen2'\?; llama.cpp knows"):
+        train_tokenizer(topics, vocab_size=400, pretokenizer="qwen3")
+    with pytest.raises(TokenizerError, match="is for algorithm 'bpe', not 'unigram'"):
+        train_tokenizer(topics, vocab_size=400, algorithm="unigram", pretokenizer="qwen2")
+
+
+@pytest.mark.parametrize("algorithm", ["bpe", "unigram", "wordpiece", "char"])
+def test_special_tokens_are_reserved_behind_all_others(tmp_path: Path, topics: list[str], algorithm: str) -> None:
+    chat = ["<|im_start|>", "<|im_end|>"]
+    tokenizer = train_tokenizer(topics, vocab_size=600, algorithm=algorithm, special_tokens=chat)
+    tokenizer.save_pretrained(tmp_path)
+    again = Tokenizer.from_pretrained(tmp_path)
+    assert len(again) <= 600
+    assert [again.vocabulary()[token] for token in chat] == [len(again) - 2, len(again) - 1]
+    assert set(chat) <= {token for token, number in again.vocabulary().items() if number in again.special_ids()}
+    if algorithm != "char":
+        assert not again.special_ids() & set(again.encode("<|im_start|>user"))
+    with pytest.raises(TokenizerError, match="cannot be reserved"):
+        train_tokenizer(topics, vocab_size=600, algorithm=algorithm, special_tokens=["e"])
+
+
+def test_tokenizers_are_compared_by_group(topics: list[str]) -> None:
+    words = train_tokenizer(topics, vocab_size=2000)
+    characters = Tokenizer.from_characters(sorted(set("".join(topics)) - {"q"}))
+    found = compare_tokenizers([words, characters], [("en", topics[0]), ("en", "quite quick"), ("de", "Äther")])
+    assert set(found) == {"all", "en", "de"}
+    everything, english = (found[name] for name in ("all", "en"))
+    assert everything[0].to_dict()["round_trip"] == 1.0
+    assert (
+        everything[0].bytes == everything[1].bytes == sum(len(t.encode()) for t in (topics[0], "quite quick", "Äther"))
+    )
+    assert english[0].bytes_per_token > 2 > english[1].bytes_per_token
+    assert english[1].unknown >= 2
+    assert found["en"][1].exact < 2
+
+
+def test_inspecting_several_tokenizers_shows_a_table(tmp_path: Path, topics: list[str]) -> None:
+    (tmp_path / "text.txt").write_text(topics[0])
+    train = ("tokenizer", "train", "-i", "text.txt")
+    run(*train, "-o", "one", "--vocab-size", "auto", cwd=tmp_path)
+    run(*train, "-o", "two", "--vocab-size", "300", "--pretokenizer", "qwen2", "--special-token", "<|im_start|>",
+        cwd=tmp_path)  # fmt: skip
+    shown = run("tokenizer", "inspect", "one", "two", "--corpus", "text.txt", cwd=tmp_path).stdout
+    assert "bytes/token" in shown
+    assert "two" in shown
+    found = run("tokenizer", "inspect", "one", "two", "--file", "text.txt", "--json", cwd=tmp_path).stdout
+    assert json.loads(found)["all"]["one"]["round_trip"] == 1
+    assert "--corpus" in run("tokenizer", "inspect", "one", "two", cwd=tmp_path, status=1).stderr
+    assert "nor auto" in run(*train, "-o", "three", "--vocab-size", "many", cwd=tmp_path, status=2).stderr

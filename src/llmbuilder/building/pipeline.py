@@ -180,9 +180,7 @@ def _get_tokenizer(text: BuildText, config: Config, announce: Callable[[str], No
         return Tokenizer.from_pretrained(text.tokenizer)
     size = config.tokenizer.vocab_size or config.model.vocab_size
     announce(f"Training a {config.tokenizer.algorithm} tokenizer of {size:,} tokens")
-    return TextDataset(text.path, block_size=1).learn_tokenizer(
-        vocab_size=size, algorithm=config.tokenizer.algorithm, min_frequency=config.tokenizer.min_frequency
-    )
+    return TextDataset(text.path, block_size=1).learn_tokenizer(vocab_size=size, **config.tokenizer.training_options)
 
 
 def _plan(

@@ -57,6 +57,7 @@ _BYTES, _BYTES_POWER = 116.0, 0.344
 _REPETITION_DECAY = 5.25  # after some five repetitions more add little
 _CONTEXT_GAIN = 0.0238  # nats per byte for each doubling of the context, from 128 tokens to 1024
 _MOST_PASSES = 100  # over a small corpus more only memorise
+_LEAST_STEPS = 4  # of a measurement
 _PROMISING = 1.06  # of the best prediction
 _MOST_MEASURED = 4  # shapes
 _WARMUP_SHARE, _MOST_WARMUP = 0.02, 100
@@ -118,7 +119,7 @@ def measured_speed(config: Config) -> Speed:
         times: list[float] = []
         with acceleration.applied():
             begin = time.perf_counter()
-            while len(times) < 2 or (len(times) < 8 and time.perf_counter() - begin < 0.4):
+            while len(times) < _LEAST_STEPS or (len(times) < 10 and time.perf_counter() - begin < 0.5):
                 start = time.perf_counter()
                 with torch.autocast(device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
                     loss = model(tokens, tokens)[1]
@@ -129,7 +130,8 @@ def measured_speed(config: Config) -> Speed:
                 optimizers.zero_grad()
                 loss.item()  # waits for the device
                 times.append(time.perf_counter() - start)
-        return tokens.numel() / sorted(times)[len(times) // 2]
+        settled = sorted(times[1:])  # the first step allocates
+        return tokens.numel() / settled[(len(settled) - 1) // 2]
 
     return measure
 

@@ -19,9 +19,10 @@ NearDuplicates = typer.Option(
     help="Also drop documents whose word 5-grams overlap by this much or more (Jaccard similarity, such as 0.8).",
 )
 
-DROPPED_AT = {
+_DROPPED_AT = {
     "extract": "could not be read", "clean": "empty after cleaning", "filter": "filtered out",
     "contamination": "with evaluation texts", "exact": "exact duplicates", "near": "near-duplicates",
+    "semantic": "duplicates by meaning",
     "lines": "with nothing but repeated lines",
 }  # fmt: skip
 
@@ -125,7 +126,7 @@ def prepare(
         print_json(report.to_dict())
         return
     dropped = {stage: sum(reasons.values()) for stage, reasons in report.description["dropped"].items()}
-    left_out = ", ".join(f"{count:,} {DROPPED_AT.get(stage, stage)}" for stage, count in dropped.items())
+    left_out = ", ".join(f"{dropped[stage]:,} {words}" for stage, words in _DROPPED_AT.items() if stage in dropped)
     say(f"{report.description['counts']['found']:,} documents found" + (f"; {left_out}" if left_out else ""))
     if report.units_worked_on < report.units:
         say(f"{report.units - report.units_worked_on} of {report.units} units were there already")

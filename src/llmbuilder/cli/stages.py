@@ -12,6 +12,7 @@ _NAMES = {
     "refine": "cleaning and filtering",
     "deduplicate": "finding duplicates",
     "shingle": "comparing",
+    "embed": "embedding",
     "count_lines": "counting lines",
     "write_documents": "writing documents",
     "tokenizer": "training a tokenizer",

@@ -218,6 +218,11 @@ class DataConfig(Section):
     )
     near_duplicate_ngram: int = Field(default=5, description="Words of an n-gram when near-duplicates are sought.")
     near_duplicate_permutations: int = Field(default=128, description="Hashes of a MinHash signature.")
+    semantic_duplicates: float | None = Field(
+        default=None,
+        description="`data prepare` drops documents whose embeddings are this much alike (cosine), such as 0.95.",
+    )
+    semantic_model: str | None = Field(default=None, description="Folder of the model2vec model that embeds documents.")
     repeated_lines: int | None = Field(
         default=None, description="`data prepare` removes lines that are in this many documents or more. Default: none."
     )
@@ -237,10 +242,22 @@ class TokenizerConfig(Section):
 
     path: str | None = Field(default=None, description="Folder of an existing tokenizer. Default: train one.")
     algorithm: Literal["bpe", "unigram", "wordpiece", "char"] = Field(
-        default="bpe", description="Kind of tokenizer to train; 'bpe' is byte-level with GPT-2's pre-tokenizer."
+        default="bpe", description="Kind of tokenizer to train; 'bpe' is byte-level."
     )
     vocab_size: int | None = Field(default=None, description="Tokens to learn. Default: the model's vocab_size.")
     min_frequency: int = Field(default=2, description="Occurrences a pair needs before it becomes a token.")
+    pretokenizer: Literal["gpt2", "llama3", "qwen2"] = Field(
+        default="gpt2",
+        description="How 'bpe' cuts words: digits in runs ('gpt2'), up to three ('llama3') or one by one ('qwen2').",
+    )
+    special_tokens: list[str] = Field(
+        default_factory=list, description="Tokens to reserve behind all others, such as '<|im_start|>'."
+    )
+
+    @property
+    def training_options(self) -> dict[str, Any]:
+        """What `train_tokenizer` is told besides the size."""
+        return self.model_dump(exclude={"path", "vocab_size"})
 
 
 class GenerationConfig(Section):

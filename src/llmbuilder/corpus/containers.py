@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import mailbox
 import tarfile
@@ -61,11 +62,31 @@ def open_decompressed(path: Path) -> IO[bytes]:
             import pyarrow
         except ImportError:
             raise MissingDependencyError("pyarrow", "corpus", "reading zstd-compressed files") from None
-        stream: Any = pyarrow.input_stream(str(path), compression="zstd")
-        return stream
+        # PyArrow's stream reads no lines; a buffered reader around it does.
+        stream: Any = pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd")
+        return io.BufferedReader(_Raw(stream), _BLOCK)  # type: ignore[return-value]
     openers: dict[str | None, Callable[..., Any]] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open, None: open}
     opened: IO[bytes] = openers[kind](path, "rb")
     return opened
+
+
+class _Raw(io.RawIOBase):
+    """PyArrow's compressed stream as Python's raw one."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
 
 
 def container_kind(path: Path) -> str | None:

@@ -18,6 +18,7 @@ from llmbuilder.data.near_duplicates import (
     group_near_duplicates,
     read_signatures,
 )
+from llmbuilder.data.semantic_duplicates import find_semantic_duplicates
 from llmbuilder.files import atomic_file
 
 Run = Callable[[str, list[dict[str, Any]]], None]
@@ -83,34 +84,88 @@ class Candidates:
         return found
 
 
-def decide(
-    units: Sequence[Path], *, exact: bool, near: NearDuplicateSettings | None, folder: Path, run: Run
-) -> Decisions:
-    """Return what to drop as duplicates. Of equal documents the first stays, of near-duplicates the longest.
+@dataclass(frozen=True)
+class DuplicateSettings:
+    """Which duplicates to look for; `semantic` is (threshold, what names the embedding model)."""
 
-    `run` works on units of a task; `folder` keeps what can be used again.
+    exact: bool
+    near: NearDuplicateSettings | None
+    semantic: tuple[float, str] | None = None
+
+
+def decide(units: Sequence[Path], settings: DuplicateSettings, folder: Path, run: Run) -> Decisions:
+    """Return what to drop as duplicates: exact ones, then near ones of those left, then ones by meaning.
+
+    Of equal documents the first stays, of others the longest. `run` works on units of a task; `folder` keeps what can
+    be used again.
     """
     candidates = Candidates(units)
-    instead = _exact_duplicates(candidates.digests) if exact else {}
-    reasons = dict.fromkeys(instead, ("exact", "repeats another document"))
     decisions = Decisions([[] for _ in units])
-    if near is not None and len(candidates):
-        alive = np.setdiff1d(np.arange(len(candidates)), np.array(sorted(instead), np.int64))
-        found = _near_duplicates(candidates, alive, near, folder, run, decisions)
-        reasons |= dict.fromkeys(found, ("near", "is much like another document"))
-        instead = {number: found.get(first, first) for number, first in instead.items()} | found
+    instead: dict[int, int] = {}
+    reasons: dict[int, tuple[str, str]] = {}
+
+    def drop(found: dict[int, int], stage: str, reason: str) -> None:
+        reasons.update(dict.fromkeys(found, (stage, reason)))
+        instead.update({number: found.get(first, first) for number, first in instead.items()} | found)
+
+    def alive() -> np.ndarray:
+        return np.setdiff1d(np.arange(len(candidates)), np.array(sorted(instead), np.int64))
+
+    if settings.exact:
+        drop(_exact_duplicates(candidates.digests), "exact", "repeats another document")
+    if settings.near is not None and len(candidates):
+        found = _near_duplicates(candidates, alive(), settings.near, folder, run, decisions)
+        drop(found, "near", "is much like another document")
+    if settings.semantic is not None and len(candidates):
+        found = _semantic_duplicates(candidates, alive(), *settings.semantic, folder, run, decisions)
+        drop(found, "semantic", "says the same as another document")
+    _record(decisions, candidates, instead, reasons)
+    return decisions
+
+
+def _record(
+    decisions: Decisions, candidates: Candidates, instead: dict[int, int], reasons: dict[int, tuple[str, str]]
+) -> None:
     names = candidates.sources(set(instead.values()) | set(instead))
+    groups: dict[int, list[str]] = {}
     for number, first in sorted(instead.items()):
         unit, row = candidates.place(number)
         decisions.drops[unit].append((row, *reasons[number], names[first]))
-    groups: dict[int, list[str]] = {}
-    for number, first in sorted(instead.items()):
         groups.setdefault(first, []).append(names[number])
     largest = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))[:_LARGEST_CLUSTERS]
     decisions.clusters = [
         {"kept": names[first], "dropped": len(members), "examples": members[:5]} for first, members in largest
     ]
-    return decisions
+
+
+def _semantic_duplicates(
+    candidates: Candidates,
+    alive: np.ndarray,
+    threshold: float,
+    model: str,
+    folder: Path,
+    run: Run,
+    decisions: Decisions,
+) -> dict[int, int]:
+    files = [folder / f"{_name(f'{path.stem} {model}'.encode())}.embedded.npy" for path in candidates.units]
+    wanted = [
+        {"unit": number, "input": str(path), "path": str(file)}
+        for number, (path, file) in enumerate(zip(candidates.units, files, strict=True))
+        if not file.is_file()
+    ]
+    run("embed", wanted)
+    decisions.files += files
+    whole = folder / "all.embedded"
+    with open(whole, "wb") as handle:
+        for number, file in enumerate(files):
+            first, last = candidates.firsts[number : number + 2]
+            chosen = alive[np.searchsorted(alive, first) : np.searchsorted(alive, last)] - first
+            embedded = np.load(file)[chosen]
+            embedded.tofile(handle)
+    embeddings = np.memmap(whole, np.float16, "r", shape=(len(alive), embedded.shape[1]))
+    whole.unlink()  # the mapping keeps what it needs
+    found = find_semantic_duplicates(embeddings, candidates.lengths[alive], threshold)
+    return {int(alive[number]): int(alive[first]) for number, first in found.items()}
 
 
 def _exact_duplicates(digests: np.ndarray) -> dict[int, int]:
@@ -136,7 +191,9 @@ def _near_duplicates(
     signatures = read_signatures(path, candidates.lengths[alive], bands)
 
     def read_shingles(chosen: np.ndarray) -> Shingles:
-        return _shingles(candidates, alive, chosen, folder, run, decisions.files)
+        files, shingles = _shingles(candidates, alive, chosen, folder, run)
+        decisions.files += files
+        return shingles
 
     found = group_near_duplicates(signatures, read_shingles, near.threshold)
     decisions.candidate_pairs, decisions.compared_pairs = found.candidate_pairs, found.compared_pairs
@@ -146,9 +203,10 @@ def _near_duplicates(
 
 
 def _shingles(
-    candidates: Candidates, alive: np.ndarray, chosen: np.ndarray, folder: Path, run: Run, files: list[Path]
-) -> Shingles:
-    """Return the n-grams of the chosen ones of those alive, hashed by the workers where they are not there yet."""
+    candidates: Candidates, alive: np.ndarray, chosen: np.ndarray, folder: Path, run: Run
+) -> tuple[list[Path], Shingles]:
+    """Return the n-grams of the chosen ones of those alive, hashed by the workers where no file has them yet."""
+    files: list[Path] = []
     rows_of = [(unit, rows) for unit, rows in candidates.by_unit(alive[chosen]) if len(rows)]
     wanted: list[dict[str, Any]] = []
     for unit, rows in rows_of:
@@ -166,7 +224,7 @@ def _shingles(
             values[len(rows) :].tofile(handle)
     opened = Shingles.open(chosen, np.concatenate(sizes), whole)
     whole.unlink()  # the mapping keeps what it needs
-    return opened
+    return files, opened
 
 
 def _name(content: bytes) -> str:

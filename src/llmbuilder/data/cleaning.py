@@ -115,11 +115,16 @@ PAGE_RULES: dict[str, Callable[[list[str]], tuple[list[str], int]]] = {"remove_p
 RULES = (*PAGE_RULES, *TEXT_RULES)
 
 
-def clean_document(document: Document, rules: Collection[str] = RULES) -> tuple[Document, Counter[str]]:
-    """Return the cleaned document and how often each rule acted. Raises ConfigError for an unknown rule."""
+def check_rules(rules: Collection[str]) -> None:
+    """Raise ConfigError for an unknown rule."""
     unknown = sorted(set(rules) - set(RULES))
     if unknown:
         raise ConfigError(f"unknown cleaning rule {unknown[0]!r}; there are {', '.join(RULES)}")
+
+
+def clean_document(document: Document, rules: Collection[str] = RULES) -> tuple[Document, Counter[str]]:
+    """Return the cleaned document and how often each rule acted. Raises ConfigError for an unknown rule."""
+    check_rules(rules)
     acted: Counter[str] = Counter()
     pages, text = document.pages, document.text
     for name, page_rule in PAGE_RULES.items():

@@ -224,3 +224,18 @@ def iter_documents(path: Path) -> Iterator[Document]:
             number += 1
             yield Document("".join(parts), f"{path}#{number}")
             parts.clear()
+
+
+def iter_grouped_texts(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield texts with the group they belong to: language and format in a prepared corpus, else none ("all")."""
+    if not is_prepared(path):
+        for text, _ in iter_pieces(path):
+            yield "all", text
+        return
+    _pyarrow()
+    import pyarrow.parquet as parquet
+
+    for file in PreparedCorpus(path).documents:
+        for batch in parquet.ParquetFile(file).iter_batches(512, columns=["text", "language", "format"]):
+            for row in batch.to_pylist():
+                yield f"{row['language'] or 'unknown'}, {row['format']}", row["text"]

@@ -10,7 +10,7 @@ import logging
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -242,11 +242,12 @@ class TextDataset:
         else:
             raise DataError(f"{self.source_name} holds tokens only, no text")
 
-    def learn_tokenizer(self, *, vocab_size: int, algorithm: str = "bpe", min_frequency: int = 2) -> Tokenizer:
-        """Train a tokenizer on this dataset's text (at most its first 200 million characters) and keep it."""
-        self.tokenizer = train_tokenizer(
-            self._sample(), algorithm=algorithm, vocab_size=vocab_size, min_frequency=min_frequency
-        )
+    def learn_tokenizer(self, *, vocab_size: int, **options: Any) -> Tokenizer:
+        """Train a tokenizer on this dataset's text (at most its first 200 million characters) and keep it.
+
+        `options` are those of `train_tokenizer`.
+        """
+        self.tokenizer = train_tokenizer(self._sample(), vocab_size=vocab_size, **options)
         return self.tokenizer
 
     def _sample(self) -> Iterator[str]:

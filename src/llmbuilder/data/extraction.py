@@ -15,6 +15,7 @@ from typing import Any
 
 from llmbuilder.data.documents import Document
 from llmbuilder.data.file_types import MIME_TYPES, RICH_FORMATS, RICH_SUFFIXES, TABLE_SUFFIXES, detect_format
+from llmbuilder.data.web_pages import main_blocks
 from llmbuilder.errors import DataError
 
 _TEXT_COLUMNS = ("text", "content", "body", "document", "article", "prompt")
@@ -31,6 +32,8 @@ def extract_file(path: Path, *, text_column: str | None = None) -> list[Document
     kind = detect_format(path)
     if kind in TABLE_SUFFIXES.values():
         documents = list(_read_table(path, kind, text_column))
+    elif kind == "html":
+        documents = [_read_page(path)]
     elif kind in RICH_FORMATS:
         documents = [_read_rich(path, kind)]
     else:
@@ -126,6 +129,26 @@ def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
         if not isinstance(row, dict):
             raise DataError(f"{path}: line {number} is not a JSON object")
         yield row
+
+
+def _read_page(path: Path) -> Document:
+    import kreuzberg
+    from resiliparse.extract.html2text import extract_plain_text
+    from resiliparse.parse.encoding import bytes_to_str, detect_encoding
+    from resiliparse.parse.html import HTMLTree
+
+    content = path.read_bytes()
+    tree = HTMLTree.parse(bytes_to_str(content, detect_encoding(content) or "utf-8"))
+    if tree.body is None:
+        raise DataError(f"{path}: no text in it")
+    main = extract_plain_text(tree, main_content=True, alt_texts=False, noscript=False)
+    config = kreuzberg.ExtractionConfig(use_cache=False, enable_quality_processing=False, output_format="markdown")
+    try:
+        # The body alone: of a whole page the head is written into the text.
+        result = kreuzberg.extract_bytes_sync(tree.body.html.encode("utf-8"), "text/html", config=config)
+    except (kreuzberg.KreuzbergError, ValueError, RuntimeError) as error:
+        raise DataError(f"{path}: cannot be read as html: {str(error).splitlines()[0]}") from error
+    return Document(main_blocks(result.content, main), str(path), "html", " ".join((tree.title or "").split()) or None)
 
 
 def _read_rich(path: Path, kind: str) -> Document:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmbuilder.config.schema import DataConfig
+from llmbuilder.data.components import Components
 from llmbuilder.errors import ConfigError, DataError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def group_near_duplicates(
     pairs = _candidate_pairs(signatures)
     shingles = read_shingles(np.unique(pairs))
     components, compared = _verified_components(pairs, shingles, threshold)
-    kept = _choose_kept(components, signatures.lengths)
+    kept = components.choose_kept(signatures.lengths)
     return NearDuplicates(kept, signatures.count, len(pairs), compared)
 
 
@@ -334,33 +335,14 @@ def jaccard(one: np.ndarray, other: np.ndarray) -> float:
     return both / (len(merged) - both)
 
 
-def _verified_components(pairs: np.ndarray, shingles: Shingles, threshold: float) -> tuple[dict[int, int], int]:
-    """Return the parent of each connected text and how many pairs were compared; pairs connected already are not."""
-    parent: dict[int, int] = {}
-
-    def root(number: int) -> int:
-        while parent.get(number, number) != number:
-            parent[number] = parent.get(parent[number], parent[number])
-            number = parent[number]
-        return number
-
+def _verified_components(pairs: np.ndarray, shingles: Shingles, threshold: float) -> tuple[Components, int]:
+    """Return the groups of texts and how many pairs were compared; pairs that are connected already are not."""
+    components = Components()
     compared = 0
     for first, second in pairs.tolist():
-        one, other = root(first), root(second)
-        if one == other:
+        if components.root(first) == components.root(second):
             continue
         compared += 1
         if jaccard(shingles[first], shingles[second]) >= threshold:
-            parent[max(one, other)] = min(one, other)
-    return {number: root(number) for number in list(parent)}, compared
-
-
-def _choose_kept(components: dict[int, int], lengths: np.ndarray) -> dict[int, int]:
-    groups: dict[int, list[int]] = {}
-    for number, first in components.items():
-        groups.setdefault(first, [first]).append(number)
-    kept: dict[int, int] = {}
-    for members in groups.values():
-        best = min(members, key=lambda number: (-lengths[number], number))
-        kept.update({number: best for number in members if number != best})
-    return kept
+            components.join(first, second)
+    return components, compared

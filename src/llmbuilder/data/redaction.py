@@ -87,14 +87,19 @@ _PATTERNS: dict[str, list[tuple[re.Pattern[str], Callable[[str], bool]]]] = {
 KINDS = tuple(_PATTERNS)
 
 
+def check_kinds(kinds: Collection[str]) -> None:
+    """Raise ConfigError for an unknown kind."""
+    unknown = sorted(set(kinds) - set(KINDS))
+    if unknown:
+        raise ConfigError(f"unknown kind of personal data {unknown[0]!r}; there are {', '.join(KINDS)}")
+
+
 def redact(text: str, kinds: Collection[str] = KINDS) -> tuple[str, Counter[str]]:
     """Return the text with a placeholder such as `<EMAIL>` for each finding, and how many of each kind there were.
 
     `kinds` are among secret, email, iban, card, ip and phone. Raises ConfigError for an unknown kind.
     """
-    unknown = sorted(set(kinds) - set(KINDS))
-    if unknown:
-        raise ConfigError(f"unknown kind of personal data {unknown[0]!r}; there are {', '.join(KINDS)}")
+    check_kinds(kinds)
     counts: Counter[str] = Counter()
     for kind in (kind for kind in KINDS if kind in kinds):
         for pattern, proven in _PATTERNS[kind]:

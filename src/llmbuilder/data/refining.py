@@ -7,11 +7,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from llmbuilder.config.schema import DataConfig
-from llmbuilder.data.cleaning import RULES, clean_document
+from llmbuilder.data.cleaning import RULES, check_rules, clean_document
 from llmbuilder.data.contamination import ContaminationCheck
 from llmbuilder.data.documents import Document
 from llmbuilder.data.filtering import DocumentFilter, Verdict
-from llmbuilder.data.redaction import KINDS, redact
+from llmbuilder.data.redaction import KINDS, check_kinds, redact
 
 NOTHING_LEFT = "nothing left after cleaning"
 
@@ -29,7 +29,7 @@ class Refined:
 
 
 class Refiner:
-    """Applies the stages that look at one document at a time; each is optional."""
+    """Applies the stages that look at one document at a time; each is optional. ConfigError for unknown names."""
 
     def __init__(
         self,
@@ -39,6 +39,8 @@ class Refiner:
         document_filter: DocumentFilter | None = None,
         contamination: ContaminationCheck | None = None,
     ) -> None:
+        check_rules(cleaning_rules)
+        check_kinds(redact_kinds)
         self._cleaning_rules = tuple(cleaning_rules)
         self._redact_kinds = tuple(redact_kinds)
         self._filter = document_filter

@@ -1,6 +1,6 @@
 """A tokenizer in GGUF's terms.
 
-Byte-level BPE is llama.cpp's `gpt2` model with the pre-tokenizer of the same name. Character tokenizers use its
+Byte-level BPE is llama.cpp's `gpt2` model with one of the pre-tokenizers it knows by name. Character tokenizers use its
 `rwkv` model, which takes the longest known token at each place (here always one character) and, unlike the
 others, assumes no end-of-text token where the vocabulary has none.
 """
@@ -27,7 +27,7 @@ def tokenizer_fields(tokenizer: Tokenizer) -> Iterator[tuple[str, tuple[Any, ...
         yield "add_tokenizer_model", ("rwkv",)
     else:
         yield "add_tokenizer_model", ("gpt2",)
-        yield "add_tokenizer_pre", ("gpt-2",)
+        yield "add_tokenizer_pre", (tokenizer.gguf_pretokenizer,)
         yield "add_token_merges", ([" ".join(merge) for merge in tokenizer.merges()],)
     types = gguf.TokenType
     kinds = [types.CONTROL if index in special else types.NORMAL for index in range(len(tokens))]

@@ -20,6 +20,7 @@ _STAGES = {
     "contamination": "evaluation texts in them",
     "exact": "exact duplicates",
     "near": "near-duplicates",
+    "semantic": "duplicates by meaning",
     "lines": "only repeated lines",
 }
 _MOST_BARS = 14

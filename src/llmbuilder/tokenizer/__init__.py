@@ -1,6 +1,7 @@
-"""Tokenizers: load, train, encode, decode, save."""
+"""Tokenizers: load, train, compare, encode, decode, save."""
 
+from llmbuilder.tokenizer.comparison import TokenizerFit, compare_tokenizers
 from llmbuilder.tokenizer.tokenizer import END_OF_TEXT, Tokenizer
 from llmbuilder.tokenizer.training import choose_vocab_size, train_tokenizer
 
-__all__ = ["END_OF_TEXT", "Tokenizer", "choose_vocab_size", "train_tokenizer"]
+__all__ = ["END_OF_TEXT", "Tokenizer", "TokenizerFit", "choose_vocab_size", "compare_tokenizers", "train_tokenizer"]

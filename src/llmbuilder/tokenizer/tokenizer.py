@@ -19,6 +19,7 @@ from tokenizers import Regex, decoders, models, pre_tokenizers
 from llmbuilder.errors import TokenizerError
 from llmbuilder.files import write_json, write_text
 from llmbuilder.tokenizer.legacy import read_nanogpt_characters
+from llmbuilder.tokenizer.pretokenizing import gguf_name
 
 END_OF_TEXT = "<|endoftext|>"
 _MISSING_HINT = "train one with `llmbuilder tokenizer train`, or name a folder that holds tokenizer.json"
@@ -135,6 +136,12 @@ class Tokenizer:
         """The id that separates documents and ends generation; None if the vocabulary has none."""
         return None if self.end_of_text is None else self._backend.token_to_id(self.end_of_text)
 
+    @property
+    def unknown_id(self) -> int | None:
+        """The id of the token for what the vocabulary does not have; None if there is none."""
+        token = self._description["model"].get("unk_token")
+        return None if token is None else self._backend.token_to_id(token)
+
     @functools.cached_property
     def _description(self) -> dict[str, Any]:
         return json.loads(self._backend.to_str())
@@ -150,13 +157,15 @@ class Tokenizer:
 
     @property
     def has_gguf_form(self) -> bool:
-        """Whether llama.cpp can tokenize exactly like this tokenizer: byte-level BPE as GPT-2's, and characters."""
-        if self.algorithm == "char":
-            return True
-        plain = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
-        steps = self._description["pre_tokenizer"] or {}
-        same_steps = all(steps.get(key) == value for key, value in plain.items())
-        return self.algorithm == "bpe" and same_steps and self._description["normalizer"] is None
+        """Whether llama.cpp can tokenize exactly like this tokenizer: byte-level BPE it knows, and characters."""
+        return self.algorithm == "char" or self.gguf_pretokenizer is not None
+
+    @property
+    def gguf_pretokenizer(self) -> str | None:
+        """llama.cpp's name for how this byte-level BPE cuts words, None if it has none."""
+        if self.algorithm != "bpe" or self._description["normalizer"] is not None:
+            return None
+        return gguf_name(self._description)
 
     @functools.cached_property
     def fingerprint(self) -> str:

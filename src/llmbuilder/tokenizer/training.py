@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from llmbuilder.errors import TokenizerError
+from llmbuilder.tokenizer.pretokenizing import TAKES_WHOLE_WORDS, make_pretokenizer
 from llmbuilder.tokenizer.tokenizer import END_OF_TEXT, Tokenizer
 
 _UNKNOWN = "<|unknown|>"
@@ -25,23 +27,46 @@ def train_tokenizer(
     algorithm: str = "bpe",
     vocab_size: int = 16000,
     min_frequency: int = 2,
+    pretokenizer: str = "gpt2",
+    special_tokens: Sequence[str] = (),
     show_progress: bool = False,
 ) -> Tokenizer:
     """Learn a tokenizer of at most `vocab_size` tokens from `texts`, which are read once.
 
-    'bpe' is byte-level with GPT-2's pre-tokenizer (Radford et al. 2019) and never meets an unknown character;
+    'bpe' is byte-level (Radford et al. 2019), cut by `pretokenizer` (gpt2, llama3, qwen2), with no unknown character;
     'char' has one token per distinct character; 'unigram' (Kudo 2018) and 'wordpiece' (Schuster & Nakajima
     2012) have an unknown token. A small text yields fewer tokens than asked for.
     Raises TokenizerError for an unknown algorithm, no text, or a vocabulary too small for the alphabet.
     """
     trainers_by_name = {"bpe": _train_bpe, "unigram": _train_unigram, "wordpiece": _train_wordpiece}
     checked = _not_empty(texts)
+    cut = make_pretokenizer(pretokenizer)
+    if pretokenizer != "gpt2" and algorithm != "bpe":
+        raise TokenizerError(f"pretokenizer {pretokenizer!r} is for algorithm 'bpe', not {algorithm!r}")
+    reserved = [token for token in dict.fromkeys(special_tokens) if token != END_OF_TEXT]
     if algorithm == "char":
-        return _train_characters(checked, vocab_size)
+        return _with_reserved(_train_characters(checked, vocab_size - len(reserved)), reserved)
     if algorithm not in trainers_by_name:
         raise TokenizerError(f"unknown tokenizer algorithm {algorithm!r}; there are bpe, unigram, wordpiece, char")
-    backend = trainers_by_name[algorithm](checked, vocab_size, min_frequency, show_progress)
-    return Tokenizer.from_json(backend.to_str())  # as it will be read back: scores lose digits when written
+    train = trainers_by_name[algorithm]
+    backend = train(checked, vocab_size - len(reserved), min_frequency, show_progress, cut)
+    if algorithm == "bpe" and pretokenizer in TAKES_WHOLE_WORDS:
+        backend.model.ignore_merges = True
+    # As it will be read back: scores lose digits when written.
+    return _with_reserved(Tokenizer.from_json(backend.to_str()), reserved)
+
+
+def _with_reserved(tokenizer: Tokenizer, reserved: Sequence[str]) -> Tokenizer:
+    """Return a tokenizer with more special tokens, behind all others."""
+    if not reserved:
+        return tokenizer
+    known = tokenizer.vocabulary()
+    taken = next((token for token in reserved if token in known or not token.strip()), None)
+    if taken is not None:
+        raise TokenizerError(f"{taken!r} cannot be reserved as a special token: it is empty, or an ordinary token")
+    backend = tokenizers.Tokenizer.from_str(tokenizer.to_json())
+    backend.add_special_tokens([tokenizers.AddedToken(token, special=True, normalized=False) for token in reserved])
+    return Tokenizer(backend, end_of_text=tokenizer.end_of_text)
 
 
 def _not_empty(texts: Iterable[str]) -> Iterator[str]:
@@ -53,7 +78,9 @@ def _not_empty(texts: Iterable[str]) -> Iterator[str]:
         raise TokenizerError("there is no text to learn a tokenizer from")
 
 
-def _train_bpe(texts: Iterable[str], vocab_size: int, min_frequency: int, progress: bool) -> tokenizers.Tokenizer:
+def _train_bpe(
+    texts: Iterable[str], vocab_size: int, min_frequency: int, progress: bool, cut: Any
+) -> tokenizers.Tokenizer:
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     if vocab_size <= len(alphabet):
         raise TokenizerError(
@@ -61,7 +88,7 @@ def _train_bpe(texts: Iterable[str], vocab_size: int, min_frequency: int, progre
             f"use at least {len(alphabet) + 1}, or algorithm 'char'"
         )
     backend = tokenizers.Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.pre_tokenizer = cut
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
@@ -74,7 +101,9 @@ def _train_bpe(texts: Iterable[str], vocab_size: int, min_frequency: int, progre
     return backend
 
 
-def _train_unigram(texts: Iterable[str], vocab_size: int, _frequency: int, progress: bool) -> tokenizers.Tokenizer:
+def _train_unigram(
+    texts: Iterable[str], vocab_size: int, _frequency: int, progress: bool, _cut: Any
+) -> tokenizers.Tokenizer:
     backend = tokenizers.Tokenizer(models.Unigram())
     backend.normalizer = normalizers.NFC()
     backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
@@ -88,7 +117,9 @@ def _train_unigram(texts: Iterable[str], vocab_size: int, _frequency: int, progr
     return backend
 
 
-def _train_wordpiece(texts: Iterable[str], vocab_size: int, frequency: int, progress: bool) -> tokenizers.Tokenizer:
+def _train_wordpiece(
+    texts: Iterable[str], vocab_size: int, frequency: int, progress: bool, _cut: Any
+) -> tokenizers.Tokenizer:
     backend = tokenizers.Tokenizer(models.WordPiece(unk_token=_UNKNOWN))
     backend.normalizer = normalizers.NFC()
     backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()

@@ -240,9 +240,7 @@ def _choose_tokenizer(model: LanguageModel, dataset: TextDataset, config: Config
             f"no tokenizer given: learning a {config.tokenizer.algorithm} tokenizer of at most {size:,} tokens "
             f"from {dataset.source_name}, saved to {paths.tokenizer}"
         )
-        dataset.learn_tokenizer(
-            vocab_size=size, algorithm=config.tokenizer.algorithm, min_frequency=config.tokenizer.min_frequency
-        )
+        dataset.learn_tokenizer(vocab_size=size, **config.tokenizer.training_options)
     tokenizer = dataset.tokenizer
     if tokenizer is not None and not tokenizer.has_gguf_form:
         logger.warning(
