@@ -7,8 +7,10 @@ import json
 import pickle
 import shutil
 from pathlib import Path
+from random import Random
 
 import pytest
+import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -222,3 +224,26 @@ def test_inspecting_several_tokenizers_shows_a_table(tmp_path: Path, topics: lis
     assert json.loads(found)["all"]["one"]["round_trip"] == 1
     assert "--corpus" in run("tokenizer", "inspect", "one", "two", cwd=tmp_path, status=1).stderr
     assert "nor auto" in run(*train, "-o", "three", "--vocab-size", "many", cwd=tmp_path, status=2).stderr
+
+
+@pytest.mark.parametrize("pretokenizer", ["gpt2", "llama3", "qwen2"])
+def test_the_fast_encoder_gives_the_same_tokens(topics: list[str], pretokenizer: str) -> None:
+    """For topics, for random text of every script, and for every code point beside a letter, a digit and a blank."""
+    tokenizer = train_tokenizer(topics, vocab_size=1500, pretokenizer=pretokenizer)
+    assert tokenizer._fast is not None
+    backend = tokenizers.Tokenizer.from_str(tokenizer.to_json())
+    backend.encode_special_tokens = True
+    assigned = [chr(code) for code in range(0x30000) if not 0xD800 <= code < 0xE000]
+    texts = [*topics, *TEXTS, "<|endoftext|>", " " * 300_000 + "end", "x" * 50_000, ""]
+    texts += ["".join(f"a{c}1{c} {c}" for c in assigned[at : at + 200]) for at in range(0, len(assigned), 200)]
+    random = Random(4)
+    texts += ["".join(random.choices([*topics[0], *assigned[:3000], " ", "\n"], k=60)) for _ in range(3000)]
+    expected = [one.ids for one in backend.encode_batch_fast(texts, add_special_tokens=False)]
+    assert tokenizer.encode_batch(texts) == expected
+
+
+def test_vocabularies_the_fast_encoder_would_change_are_left_to_the_other(topics: list[str]) -> None:
+    description = json.loads(train_tokenizer(topics, vocab_size=400).to_json())
+    description["model"]["merges"].reverse()
+    assert Tokenizer.from_json(json.dumps(description))._fast is None
+    assert train_tokenizer(topics, vocab_size=400, algorithm="unigram")._fast is None

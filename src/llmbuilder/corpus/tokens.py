@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from llmbuilder.corpus.store import Row, read_rows
 from llmbuilder.data.shards import TokenWriter
 from llmbuilder.data.splitting import choose_split, cut_position
@@ -132,17 +134,17 @@ class Tokenize:
         whole = math.floor(weight)
         return whole + (lot(row["checksum"], "mixture", self._seed) < weight - whole)
 
-    def _encoded(self, texts: Iterable[str]) -> Iterator[tuple[str, list[int]]]:
+    def _encoded(self, texts: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
         batch: list[str] = []
         waiting = 0
         for text in texts:
             batch.append(text)
             waiting += len(text)
             if waiting >= _BATCH_CHARACTERS:
-                yield from zip(batch, self._tokenizer.encode_batch(batch), strict=True)
+                yield from zip(batch, self._tokenizer.encode_arrays(batch, threads=1), strict=True)
                 batch, waiting = [], 0
         if batch:
-            yield from zip(batch, self._tokenizer.encode_batch(batch), strict=True)
+            yield from zip(batch, self._tokenizer.encode_arrays(batch, threads=1), strict=True)
 
 
 def merged(receipts: Iterable[dict[str, Any]], part: str) -> dict[str, Any] | None:

@@ -334,7 +334,7 @@ def _tokenize(pieces: Iterable[tuple[str, bool]], tokenizer: Tokenizer, writer: 
 
     def flush() -> None:
         texts = [text for text, _ in batch]
-        for (text, ends), ids in zip(batch, tokenizer.encode_batch(texts), strict=True):
+        for (text, ends), ids in zip(batch, tokenizer.encode_arrays(texts), strict=True):
             writer.add(ids, len(text.encode("utf-8")))
             if ends:
                 writer.end_document()

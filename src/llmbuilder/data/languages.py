@@ -10,7 +10,7 @@ from typing import Any
 
 from llmbuilder.errors import MissingDependencyError
 
-_SAMPLE = 2000  # characters; more changes nothing
+_SAMPLE = 1000  # characters; more changes nothing
 _FEWEST_LETTERS = 10
 
 

@@ -6,7 +6,7 @@ The `.bin` is nanoGPT's format; a `.bin` without a `.json` is read as nanoGPT wr
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class TokenWriter:
         self._handle = open(self._context.__enter__(), "wb")
         return self
 
-    def add(self, ids: Iterable[int], bytes_of_text: int) -> None:
+    def add(self, ids: Sequence[int] | np.ndarray, bytes_of_text: int) -> None:
         """Append tokens of the current document."""
         values = np.asarray(ids, dtype=self._dtype)
         self._handle.write(values.tobytes())

@@ -18,6 +18,7 @@ _WORDS = (
     r"| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _EXPRESSIONS = {"llama3": _WORDS.format(digits=r"\p{N}{1,3}"), "qwen2": _WORDS.format(digits=r"\p{N}")}
+_GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 PRETOKENIZERS = ("gpt2", *_EXPRESSIONS)
 _IN_GGUF = {"gpt2": "gpt-2", "llama3": "llama-bpe", "qwen2": "qwen2"}
 TAKES_WHOLE_WORDS = frozenset(("llama3",))  # a word that is a token is that token, whatever the merges say
@@ -38,18 +39,29 @@ def make_pretokenizer(name: str) -> Any:
 
 def gguf_name(description: dict[str, Any]) -> str | None:
     """Return llama.cpp's name of a tokenizer's pre-tokenizer, given its `tokenizer.json`; None if it has none."""
-    steps = description["pre_tokenizer"] or {}
+    name = _name(description)
     whole_words = bool(description["model"].get("ignore_merges"))
+    return _IN_GGUF[name] if name is not None and whole_words == (name in TAKES_WHOLE_WORDS) else None
+
+
+def expression_of(description: dict[str, Any]) -> str | None:
+    """Return the expression that cuts a tokenizer's words, given its `tokenizer.json`; None if it is none of ours."""
+    name = _name(description)
+    return None if name is None else _EXPRESSIONS.get(name, _GPT2)
+
+
+def _name(description: dict[str, Any]) -> str | None:
+    steps = description["pre_tokenizer"] or {}
+    if description["model"]["type"] != "BPE":
+        return None
     if _is_byte_level(steps, use_regex=True):
-        return None if whole_words else _IN_GGUF["gpt2"]
+        return "gpt2"
     parts = steps.get("pretokenizers", [])
     if steps.get("type") != "Sequence" or len(parts) != 2 or not _is_byte_level(parts[1], use_regex=False):
         return None
-    for name, expression in _EXPRESSIONS.items():
-        same = parts[0].get("type") == "Split" and parts[0].get("pattern") == {"Regex": expression}
-        if same and parts[0].get("behavior") == "Isolated" and not parts[0].get("invert"):
-            return _IN_GGUF[name] if whole_words == (name in TAKES_WHOLE_WORDS) else None
-    return None
+    if parts[0].get("type") != "Split" or parts[0].get("behavior") != "Isolated" or parts[0].get("invert"):
+        return None
+    return next((name for name, regex in _EXPRESSIONS.items() if parts[0]["pattern"] == {"Regex": regex}), None)
 
 
 def _is_byte_level(steps: dict[str, Any], *, use_regex: bool) -> bool:

@@ -9,19 +9,26 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tokenizers
 from tokenizers import Regex, decoders, models, pre_tokenizers
 
 from llmbuilder.errors import TokenizerError
 from llmbuilder.files import write_json, write_text
+from llmbuilder.tokenizer.fast import fast_encoder
 from llmbuilder.tokenizer.legacy import read_nanogpt_characters
 from llmbuilder.tokenizer.pretokenizing import gguf_name
 
+if TYPE_CHECKING:
+    import numpy as np
+
 END_OF_TEXT = "<|endoftext|>"
+_WORTH_THREADS = 1 << 16  # characters
 _MISSING_HINT = "train one with `llmbuilder tokenizer train`, or name a folder that holds tokenizer.json"
 
 
@@ -183,22 +190,39 @@ class Tokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of each text, using all cores."""
-        if self._alphabet is not None:
-            for text in texts:
-                unknown = sorted(set(text) - self._alphabet)
-                if unknown:
-                    shown = ", ".join(f"{c!r} (U+{ord(c):04X})" for c in unknown[:5])
-                    more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-                    raise TokenizerError(
-                        f"this character tokenizer does not know {shown}{more}; it knows {len(self._alphabet)} "
-                        "characters: train one on text that has them, or use a byte-level BPE tokenizer"
-                    )
+        return [ids.tolist() for ids in self.encode_arrays(texts)]
+
+    def encode_arrays(self, texts: Sequence[str], *, threads: int | None = None) -> list[np.ndarray]:
+        """Like `encode_batch`, as arrays of uint32; `threads` are used at a time (default: one for each CPU)."""
+        import numpy as np
+
+        self._check_characters(texts)
         try:
-            return [e.ids for e in self._backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+            if self._fast is not None:
+                return _encode_fast(self._fast, texts, threads)
+            encoded = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
+            return [np.array(one.ids, np.uint32) for one in encoded]
         except (UnicodeEncodeError, TypeError) as error:
             raise TokenizerError(
                 f"text with lone surrogates is not valid Unicode and cannot be encoded: {error}"
             ) from error
+
+    def _check_characters(self, texts: Sequence[str]) -> None:
+        if self._alphabet is None:
+            return
+        for text in texts:
+            unknown = sorted(set(text) - self._alphabet)
+            if unknown:
+                shown = ", ".join(f"{c!r} (U+{ord(c):04X})" for c in unknown[:5])
+                more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+                raise TokenizerError(
+                    f"this character tokenizer does not know {shown}{more}; it knows {len(self._alphabet)} "
+                    "characters: train one on text that has them, or use a byte-level BPE tokenizer"
+                )
+
+    @functools.cached_property
+    def _fast(self) -> Any:
+        return fast_encoder(self._backend, self._description) if self.algorithm == "bpe" else None
 
     def keep_known(self, text: str) -> str:
         """Return `text` without the characters a character tokenizer does not have."""
@@ -249,3 +273,14 @@ class Tokenizer:
             settings["unk_token"] = unknown
         write_text(folder / "tokenizer.json", self._backend.to_str(pretty=True))
         write_json(folder / "tokenizer_config.json", settings)
+
+
+def _encode_fast(encoder: Any, texts: Sequence[str], threads: int | None) -> list[np.ndarray]:
+    for text in texts:
+        text.encode("utf-8")  # tiktoken would replace lone surrogates
+    encode = functools.partial(encoder.encode_to_numpy, disallowed_special=())
+    count = min(threads or os.cpu_count() or 1, len(texts))
+    if count <= 1 or sum(map(len, texts)) < _WORTH_THREADS:
+        return [encode(text) for text in texts]
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(encode, texts, chunksize=max(1, len(texts) // (8 * count))))

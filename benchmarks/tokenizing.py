@@ -1,6 +1,6 @@
 """Speed of writing token shards beside the raw speed of `tokenizers` and tiktoken, same vocabulary, same cores.
 
-python benchmarks/tokenize.py [--megabytes 64] [--rounds 3]
+python benchmarks/tokenizing.py [--megabytes 64] [--rounds 3]
 
 The peers only encode, from memory to memory; ours reads Parquet files of documents and writes token files with their
 descriptions. The tokenizer is GPT-2's from tiktoken's or transformers' cache if there, else one trained here.

@@ -1,0 +1,63 @@
+"""The same tokens three times faster: byte-level BPE by tiktoken where that is proven to be exact.
+
+tiktoken merges any neighbours that form a token, in the order of ids; a tokenizer.json merges listed pairs, in the
+order of the list. Both give the same tokens if ids follow the merges and each merged token, encoded alone, is itself: a
+span's merges in a text are those of the span alone, and before its last merge the span alone is the listed pair.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import tokenizers
+
+from llmbuilder.tokenizer.pretokenizing import expression_of
+
+
+def fast_encoder(backend: tokenizers.Tokenizer, description: dict[str, Any]) -> Any:
+    """Return a tiktoken encoding that gives the same ids, or None if it is not installed or would not."""
+    pattern = expression_of(description)
+    if pattern is None or description["normalizer"] is not None:
+        return None
+    try:
+        import tiktoken
+    except ImportError:
+        return None
+    ranks = _ranks(backend, description)
+    if ranks is None:
+        return None
+    return tiktoken.Encoding("own", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+
+
+def _ranks(backend: tokenizers.Tokenizer, description: dict[str, Any]) -> dict[bytes, int] | None:
+    model = description["model"]
+    special = {token["content"] for token in description["added_tokens"]}
+    vocabulary = {token: number for token, number in model["vocab"].items() if token not in special}
+    merged = ["".join(merge) if isinstance(merge, list) else merge.replace(" ", "", 1) for merge in model["merges"]]
+    numbers = [vocabulary.get(token, -1) for token in merged]
+    increasing = all(one < other for one, other in itertools.pairwise(numbers))
+    single = set(vocabulary) - set(merged)
+    alphabet = _alphabet()
+    if not increasing or -1 in numbers or not single <= set(alphabet) or len(single) != len(alphabet):
+        return None
+    first = min(numbers, default=len(alphabet))
+    if max(vocabulary[token] for token in single) > first or not _each_is_itself(backend, model, merged):
+        return None
+    return {bytes(alphabet[character] for character in token): number for token, number in vocabulary.items()}
+
+
+def _each_is_itself(backend: tokenizers.Tokenizer, model: dict[str, Any], merged: list[str]) -> bool:
+    if model.get("ignore_merges"):  # words that are tokens are taken whole: ask the merges alone
+        merges = [tuple(m) if isinstance(m, list) else tuple(m.split(" ")) for m in model["merges"]]
+        plain: Any = tokenizers.models.BPE(vocab=model["vocab"], merges=merges)
+    else:
+        plain = backend.model
+    return all(len(plain.tokenize(token)) == 1 for token in merged)
+
+
+def _alphabet() -> dict[str, int]:
+    """GPT-2's printable stand-ins for bytes."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = iter(range(256, 512))
+    return {chr(byte) if byte in printable else chr(next(others)): byte for byte in range(256)}
