@@ -107,7 +107,7 @@ class Tokenize:
             options = {"tokenizer": self._tokenizer.fingerprint, "separator": self._tokenizer.end_of_text_id}
             with TokenWriter(path, len(self._tokenizer), **options) as writer:  # type: ignore[arg-type]
                 for text, ids in self._encoded(texts):
-                    writer.add(ids, len(text.encode("utf-8")))
+                    writer.add(ids, len(text) if text.isascii() else len(text.encode("utf-8")))
                     writer.end_document()
                     lengths[max(1, len(ids)).bit_length() - 1] += 1
             receipt[part] = {"file": path.name, **writer.summary(), "lengths": lengths}

@@ -277,7 +277,8 @@ class Tokenizer:
 
 def _encode_fast(encoder: Any, texts: Sequence[str], threads: int | None) -> list[np.ndarray]:
     for text in texts:
-        text.encode("utf-8")  # tiktoken would replace lone surrogates
+        if not text.isascii():
+            text.encode("utf-8")  # tiktoken would replace lone surrogates
     encode = functools.partial(encoder.encode_to_numpy, disallowed_special=())
     count = min(threads or os.cpu_count() or 1, len(texts))
     if count <= 1 or sum(map(len, texts)) < _WORTH_THREADS:
