@@ -21,6 +21,7 @@ _CARD = re.compile(
 _CARD_LENGTHS = {"2": (16,), "3": (14, 15, 16), "4": (13, 16, 19), "5": (16,), "6": (16, 17, 18, 19)}
 _IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)")
 _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:|:(?=:)){2,7}(?::?[0-9A-Fa-f]{1,4})?(?![\w:]|\.\d)")
+_LIKE_A_VERSION = 32
 _PHONE = re.compile(
     r"(?<![\w+.-])(?:"
     r"\+\d{1,3}(?:[ .()/-]{0,2}\d){6,12}"  # with a country code
@@ -64,7 +65,9 @@ def _is_iban(found: str) -> bool:
 
 
 def _is_public_address(found: str) -> bool:
-    """Loopback, private and documentation addresses identify nobody."""
+    """Loopback, private and documentation addresses identify nobody; numbers such as 4.6.2.1 are versions."""
+    if "." in found and all(int(part) < _LIKE_A_VERSION for part in found.split(".")):
+        return False
     try:
         return ipaddress.ip_address(found).is_global
     except ValueError:

@@ -113,7 +113,13 @@ def _histogram(title: str, unit: str, values: dict[str, int]) -> str:
     if not values:
         return ""
     places = range(min(map(int, values)), max(map(int, values)) + 1)
-    return _bar_table(title, unit, [(f"{short(2**p)} to {short(2 ** (p + 1))}", values.get(str(p), 0)) for p in places])
+    return _bar_table(title, unit, [(f"{_power(p)} to {_power(p + 1)}", values.get(str(p), 0)) for p in places])
+
+
+def _power(exponent: int) -> str:
+    """Return a power of two as 512, 8K, 2M."""
+    step = min(3, exponent // 10)
+    return f"{2 ** (exponent - 10 * step)}{('', 'K', 'M', 'G')[step]}"
 
 
 def _bar(share: float) -> str:
