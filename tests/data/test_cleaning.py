@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmbuilder.data import Document, clean_document
-from llmbuilder.data.cleaning import TEXT_RULES, remove_page_furniture
+from llmbuilder.data.cleaning import TEXT_RULES, remove_page_furniture, remove_table_of_contents
 from llmbuilder.errors import ConfigError
 
 
@@ -56,3 +56,11 @@ def test_normalising_twice_changes_nothing_more(text: str) -> None:
     rules = ["remove_control_characters", "normalize_whitespace"]
     once = clean_document(Document(text), rules)[0].text
     assert clean_document(Document(once), rules)[0].text == once
+
+
+def test_lines_of_a_table_of_contents_are_removed() -> None:
+    lines = ["Contents", "1 Rivers ........ 3", "1.1 Of bridges . . . . . . . 12", "Preface.......... xii"]
+    prose = ["It was 1999...", "Wait ..... what?", "..........12", "The end. 5"]
+    kept, removed = remove_table_of_contents(["\n".join([*lines, *prose]), "." * 100_000])
+    assert removed == 3
+    assert kept[0].split("\n") == ["Contents", *prose]

@@ -190,6 +190,10 @@ class DataConfig(Section):
         default=None,
         description="Column of tables that has the text. Default: text, content or body, else the longest.",
     )
+    ocr: str | None = Field(
+        default="eng",
+        description="Languages of scanned pages ('eng+deu'), read where tesseract is installed; null leaves them.",
+    )
     file_seconds: float = Field(default=120.0, description="Time that reading one file may take.")
     file_memory_mb: int = Field(default=4096, description="Memory that reading one file may take.")
     file_mb: int = Field(default=1024, description="Largest file, archive member or line to read.")

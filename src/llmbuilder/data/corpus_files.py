@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from llmbuilder.data.batching import batched
 from llmbuilder.data.documents import Document
 from llmbuilder.data.prepared import PreparedCorpus, is_prepared
 from llmbuilder.errors import DataError, MissingDependencyError
@@ -102,19 +103,8 @@ def _write_parquet(documents: Iterable[Document], path: Path) -> None:
          "checksum": text}
     )  # fmt: skip
     with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
-        for batch in _batches(({"text": d.text, **d.metadata} for d in documents), 512):
+        for batch in batched(({"text": d.text, **d.metadata} for d in documents), 512):
             writer.write_table(pyarrow.Table.from_pylist(batch, schema))
-
-
-def _batches(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
-    batch: list[dict[str, Any]] = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def iter_pieces(path: Path) -> Iterator[tuple[str, bool]]:

@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from llmbuilder.data.batching import batched
 from llmbuilder.data.documents import Document
 from llmbuilder.data.near_duplicates import NearDuplicateSettings, find_near_duplicates
 from llmbuilder.errors import MissingDependencyError
@@ -58,18 +59,14 @@ def drop_near_duplicates(
     with tempfile.TemporaryDirectory(prefix="llmbuilder-near-duplicates-") as folder:
         spool = Path(folder) / "documents.parquet"
         with parquet.ParquetWriter(spool, schema, compression="zstd") as writer:
-            rows: list[dict[str, object]] = []
-            for document in documents:
-                rows.append({"number": len(sources), **vars(document)})
-                sources.append(document.source)
-                if len(rows) == _SPOOLED_TOGETHER:
-                    writer.write_table(pyarrow.Table.from_pylist(rows, schema))
-                    rows.clear()
-            writer.write_table(pyarrow.Table.from_pylist(rows, schema))
+            for batch in batched(documents, _SPOOLED_TOGETHER):
+                rows = [{"number": number, **vars(item)} for number, item in enumerate(batch, start=len(sources))]
+                sources += [item.source for item in batch]
+                writer.write_table(pyarrow.Table.from_pylist(rows, schema))
         frame = daft.read_parquet(str(spool)).select("number", "text")
         kept = find_near_duplicates(frame, settings, work_folder=folder).kept if sources else {}
         dropped += ({"source": sources[number], "of": sources[kept[number]]} for number in sorted(kept))
-        for batch in parquet.ParquetFile(spool).iter_batches(_SPOOLED_TOGETHER):
-            for row in batch.to_pylist():
+        for group in parquet.ParquetFile(spool).iter_batches(_SPOOLED_TOGETHER):
+            for row in group.to_pylist():
                 if row.pop("number") not in kept:
                     yield Document(**row)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,17 @@ from llmbuilder.data.file_types import MIME_TYPES, RICH_FORMATS, RICH_SUFFIXES, 
 from llmbuilder.data.web_pages import main_blocks
 from llmbuilder.errors import DataError
 
+_LEAST_ON_A_PAGE = 20  # characters
+_SCANNED_SHARE = 0.2  # of the pages; fewer are blank ones
+_HINT = " (scanned pages? They are read where tesseract is installed)"
 _TEXT_COLUMNS = ("text", "content", "body", "document", "article", "prompt")
 
 
-def extract_file(path: Path, *, text_column: str | None = None) -> list[Document]:
+def extract_file(path: Path, *, text_column: str | None = None, ocr: str | None = None) -> list[Document]:
     """Return the documents in a file: one, or one a row for CSV and JSON Lines.
 
-    `text_column` names the column with the text (default: text, content or body, else the longest).
+    `text_column` names the column with the text (default: text, content or body, else the longest). `ocr` names the
+    languages in which scanned pages of a PDF are read where tesseract is installed, such as "eng+deu".
     Raises DataError, naming the file and the reason, if nothing can be read from it.
     """
     if not path.is_file():
@@ -35,12 +40,12 @@ def extract_file(path: Path, *, text_column: str | None = None) -> list[Document
     elif kind == "html":
         documents = [_read_page(path)]
     elif kind in RICH_FORMATS:
-        documents = [_read_rich(path, kind)]
+        documents = [_read_rich(path, kind, ocr)]
     else:
         documents = [Document(read_text(path), str(path), kind)]
     documents = [document for document in documents if document.text.strip()]
     if not documents:
-        reason = "no text in it (scanned pages need OCR first)" if kind == "pdf" else "no text in it"
+        reason = "no text in it" + (_HINT if kind == "pdf" and (ocr is None or not _can_read_scans()) else "")
         raise DataError(f"{path}: {reason}")
     return documents
 
@@ -151,26 +156,49 @@ def _read_page(path: Path) -> Document:
     return Document(main_blocks(result.content, main), str(path), "html", " ".join((tree.title or "").split()) or None)
 
 
-def _read_rich(path: Path, kind: str) -> Document:
+def _can_read_scans() -> bool:
+    return shutil.which("tesseract") is not None
+
+
+def _read_rich(path: Path, kind: str, ocr: str | None) -> Document:
+    import kreuzberg
+
+    named = RICH_SUFFIXES.get(path.suffix.lower()) == kind
+    mime_type = None if named else MIME_TYPES.get(kind)
+    try:
+        result = kreuzberg.extract_file_sync(path, mime_type, config=_configuration())
+        scanned = _scanned_pages(result) if kind == "pdf" and ocr is not None and _can_read_scans() else []
+        if scanned:
+            result = kreuzberg.extract_file_sync(path, mime_type, config=_configuration(scanned, ocr))
+    except (kreuzberg.KreuzbergError, OSError, ValueError, RuntimeError) as error:
+        if "password" in str(error).lower():
+            raise DataError(f"{path}: it is encrypted: a copy without a password can be read") from error
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{path}: cannot be read as {kind}: {reason}") from error
+    # Pages that were read from pictures are only in the whole text.
+    pages = [page["content"] for page in result.pages or []] if kind == "pdf" and not scanned else None
+    text = "\n\n".join(pages) if pages else result.content
+    return Document(text, str(path), kind, result.metadata.get("title") or None, pages)
+
+
+def _configuration(scanned: list[int] | None = None, ocr: str | None = None) -> Any:
     import kreuzberg
 
     # Running headers and footers are kept here: removing them is a cleaning rule that can be switched and counted.
-    config = kreuzberg.ExtractionConfig(
+    return kreuzberg.ExtractionConfig(
         use_cache=False,
         enable_quality_processing=False,
         pages=kreuzberg.PageConfig(extract_pages=True),
         content_filter=kreuzberg.ContentFilterConfig(
             include_headers=True, include_footers=True, strip_repeating_text=False
         ),
+        ocr=kreuzberg.OcrConfig(backend="tesseract", language=ocr) if ocr else None,
+        force_ocr_pages=scanned,
     )
-    named = RICH_SUFFIXES.get(path.suffix.lower()) == kind
-    try:
-        result = kreuzberg.extract_file_sync(path, None if named else MIME_TYPES.get(kind), config=config)
-    except (kreuzberg.KreuzbergError, OSError, ValueError, RuntimeError) as error:
-        if "password" in str(error).lower():
-            raise DataError(f"{path}: it is encrypted: a copy without a password can be read") from error
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{path}: cannot be read as {kind}: {reason}") from error
-    pages = [page["content"] for page in result.pages or []] if kind == "pdf" else None
-    text = "\n\n".join(pages) if pages else result.content
-    return Document(text, str(path), kind, result.metadata.get("title") or None, pages)
+
+
+def _scanned_pages(result: Any) -> list[int]:
+    """Return the numbers of the pages without text, if they are so many that the file is a scanned one."""
+    pages = [page["content"] for page in result.pages or []]
+    without = [number for number, text in enumerate(pages, start=1) if len(text.strip()) < _LEAST_ON_A_PAGE]
+    return without if len(without) >= _SCANNED_SHARE * len(pages) else []

@@ -1,8 +1,8 @@
 """Reads documents in a process of its own, so that one that crashes, hangs or explodes costs only itself.
 
 Usage: python -m llmbuilder.data.extraction_worker MEMORY_BYTES
-Each line of standard input is a JSON object with `path` and `text_column`; each line of standard output the answer:
-`documents`, or `error`. It ends with its input.
+Each line of standard input is a JSON object with `path`, `text_column` and `ocr`; each line of standard output the
+answer: `documents`, or `error`. It ends with its input.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # a library that prints must not spoil the answers
         for line in sys.stdin:
             request = json.loads(line)
-            answers.write(json.dumps(_answer(Path(request["path"]), request["text_column"])) + "\n")
+            answers.write(json.dumps(_answer(Path(request.pop("path")), request)) + "\n")
             answers.flush()
 
 
-def _answer(path: Path, text_column: str | None) -> dict[str, object]:
+def _answer(path: Path, options: dict[str, str | None]) -> dict[str, object]:
     try:
-        return {"documents": [vars(document) for document in extract_file(path, text_column=text_column)]}
+        return {"documents": [vars(document) for document in extract_file(path, **options)]}
     except DataError as error:
         return {"error": str(error)}
     except MemoryError:

@@ -47,7 +47,7 @@ class _Worker:
         self._process: subprocess.Popen[str] | None = None
         self._timed_out = False
 
-    def read(self, path: Path, text_column: str | None) -> list[Document]:
+    def read(self, path: Path, options: dict[str, str | None]) -> list[Document]:
         """Return the documents in a file. Raises DataError if it cannot be read within the limits."""
         process = self._started()
         timer = threading.Timer(self._limits.seconds, self._give_up, [process])
@@ -55,7 +55,7 @@ class _Worker:
         try:
             assert process.stdin is not None
             assert process.stdout is not None
-            process.stdin.write(json.dumps({"path": str(path), "text_column": text_column}) + "\n")
+            process.stdin.write(json.dumps({"path": str(path), **options}) + "\n")
             process.stdin.flush()
             line = process.stdout.readline()
         except BrokenPipeError:
@@ -109,13 +109,19 @@ class _Worker:
 class ExtractionPool:
     """Reads files in order; formats that need a parser in `workers` processes (default: one for each CPU).
 
+    `text_column` and `ocr` are those of `extract_file`.
     A context manager; the processes start with the first file that needs one and live until it ends.
     """
 
     def __init__(
-        self, *, text_column: str | None = None, limits: ExtractionLimits | None = None, workers: int | None = None
+        self,
+        *,
+        text_column: str | None = None,
+        ocr: str | None = None,
+        limits: ExtractionLimits | None = None,
+        workers: int | None = None,
     ) -> None:
-        self._text_column = text_column
+        self._options = {"text_column": text_column, "ocr": ocr}
         self._limits = limits or ExtractionLimits()
         self._count = workers or os.cpu_count() or 1
         self._pool = [_Worker(self._limits) for _ in range(self._count)]
@@ -163,14 +169,14 @@ class ExtractionPool:
         if future is not None:
             return file, future.result()
         try:
-            return file, extract_file(file, text_column=self._text_column)
+            return file, extract_file(file, **self._options)
         except DataError as error:
             return file, error
 
     def _read(self, file: Path) -> Outcome:
         worker = self._idle.get()
         try:
-            return worker.read(file, self._text_column)
+            return worker.read(file, self._options)
         except DataError as error:
             return error
         finally:

@@ -58,6 +58,7 @@ class DataLoader:
     `document_filter` drops documents by their quality or language, `redact_kinds` lists the personal data to replace
     (see `redact`), `near_duplicates` drops documents much like another one of the same load. Files are read under
     `limits` of time, memory and size, by `workers` processes (default: one for each CPU) where a format needs a parser.
+    `ocr` names the languages of scanned pages, which are read where tesseract is installed; None leaves them.
     """
 
     def __init__(
@@ -72,7 +73,9 @@ class DataLoader:
         near_duplicates: NearDuplicateSettings | None = None,
         limits: ExtractionLimits | None = None,
         workers: int | None = None,
+        ocr: str | None = "eng",
     ) -> None:
+        self.ocr = ocr
         self.remove_duplicates = remove_duplicates
         self.text_column = text_column
         self.near_duplicates = near_duplicates
@@ -92,6 +95,7 @@ class DataLoader:
         loader = cls(
             remove_duplicates=data.remove_duplicates,
             text_column=data.text_column,
+            ocr=data.ocr,
             near_duplicates=NearDuplicateSettings.from_config(data),
             limits=ExtractionLimits.from_config(data),
             workers=workers,
@@ -101,7 +105,7 @@ class DataLoader:
 
     def load_file(self, path: str | Path) -> list[Document]:
         """Return the documents of one file. Raises DataError if it cannot be read."""
-        with ExtractionPool(text_column=self.text_column, limits=self.limits, workers=1) as pool:
+        with self._pool(1) as pool:
             ((_, outcome),) = pool.extract([Path(path)])
         if isinstance(outcome, DataError):
             raise outcome
@@ -132,8 +136,11 @@ class DataLoader:
         """Yield the documents of these files; an unreadable one is reported and passed over."""
         yield from self.process(self._extracted(files))
 
+    def _pool(self, workers: int | None) -> ExtractionPool:
+        return ExtractionPool(text_column=self.text_column, ocr=self.ocr, limits=self.limits, workers=workers)
+
     def _extracted(self, files: Iterable[Path]) -> Iterator[Document]:
-        with ExtractionPool(text_column=self.text_column, limits=self.limits, workers=self.workers) as pool:
+        with self._pool(self.workers) as pool:
             for file, outcome in pool.extract(files):
                 if isinstance(outcome, DataError):
                     reason = str(outcome).removeprefix(f"{file}: ")
