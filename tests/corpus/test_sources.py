@@ -129,7 +129,8 @@ def test_ten_thousand_pages_are_read_or_given_up_in_time(here: Path) -> None:
     Path("raw").mkdir()
     canvas = Canvas("raw/long.pdf")
     for page in range(10_000):
-        canvas.drawString(50, 700, f"Page {page} of ten thousand says next to nothing at all.")
+        for line, words in enumerate(paragraph(page, words=48).split(". ")):
+            canvas.drawString(50, 700 - 14 * line, f"{words.rstrip('.')}.")
         canvas.showPage()
     canvas.save()
     write_texts(Path("raw"), 2)
