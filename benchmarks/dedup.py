@@ -1,21 +1,28 @@
-"""Near-duplicates beside datasketch and rensa: python benchmarks/dedup.py [--documents 20000] [--runs 3]
+"""Near-duplicates beside datasketch, rensa and datatrove.
 
-Documents of about 2 KB, every fifth a copy of an earlier one with up to twelve words changed. All three hash word
-5-grams with 128 permutations and look for a similarity of 0.8; only we compare the candidates' n-grams and join chains.
-The peers are used as their documentation shows: one text after the other, asked for, then added. Beside the times stand
-the share of true pairs found (recall) and the share of dropped documents that have a true pair (precision).
+python benchmarks/dedup.py [--documents 20000] [--runs 5] [--datatrove-python PATH]
+
+Documents of about 2 KB, every fifth a copy of an earlier one with up to twelve words changed. All hash word 5-grams and
+look for a similarity of 0.8, the peers with 128 permutations (datatrove: its 14 bands of 8); we need 60, because we
+alone compare the candidates' n-grams. datasketch and rensa are used as their documentation shows: one text after the
+other, asked for, then added. datatrove runs its four stages on all cores, from and to files, in an environment of its
+own; its start is not counted. Beside the times stand the share of true pairs found (recall) and the share of dropped
+documents that have a true pair (precision).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import random
+import subprocess
+import tempfile
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 from harness import compare, print_header
-
-from llmbuilder.data import find_near_duplicates
-from llmbuilder.data.near_duplicates import NearDuplicateSettings
 
 THRESHOLD, PERMUTATIONS, NGRAM = 0.8, 128, 5
 
@@ -46,7 +53,10 @@ def ngrams(text: str) -> list[str]:
 
 
 def by_llmbuilder(texts: list[str]) -> set[int]:
-    settings = NearDuplicateSettings(THRESHOLD, NGRAM, PERMUTATIONS)
+    from llmbuilder.data import find_near_duplicates
+    from llmbuilder.data.near_duplicates import NearDuplicateSettings
+
+    settings = NearDuplicateSettings(THRESHOLD, NGRAM)
     groups: dict[int, list[int]] = {}
     for dropped, kept in find_near_duplicates(texts, settings).kept.items():
         groups.setdefault(kept, [kept]).append(dropped)
@@ -82,28 +92,95 @@ def by_rensa(texts: list[str]) -> set[int]:
     return dropped
 
 
+def write_parts(texts: list[str], folder: Path) -> None:
+    """Write the texts as one JSON Lines file for each core."""
+    parts = os.cpu_count() or 1
+    for part in range(parts):
+        with open(folder / f"{part}.jsonl", "w") as handle:
+            for number in range(part, len(texts), parts):
+                handle.write(json.dumps({"text": texts[number], "id": str(number)}) + "\n")
+
+
+def by_datatrove(python: str, folder: Path) -> tuple[float, set[int]]:
+    command = [python, __file__, "--as-datatrove", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    answer = json.loads(done.stdout.splitlines()[-1])
+    return answer["seconds"], set(answer["dropped"])
+
+
+def run_datatrove(source: Path) -> dict[str, object]:
+    from datatrove.executor import LocalPipelineExecutor
+    from datatrove.pipeline.dedup import (
+        MinhashDedupBuckets,
+        MinhashDedupCluster,
+        MinhashDedupFilter,
+        MinhashDedupSignature,
+    )
+    from datatrove.pipeline.dedup.minhash import MinhashConfig
+    from datatrove.pipeline.readers import JsonlReader
+    from datatrove.pipeline.writers import JsonlWriter
+
+    cores, config = os.cpu_count() or 1, MinhashConfig(n_grams=NGRAM)
+    with tempfile.TemporaryDirectory() as name:
+        reader = JsonlReader(str(source))
+        stages = [
+            ([reader, MinhashDedupSignature(f"{name}/signatures", config)], cores),
+            ([MinhashDedupBuckets(f"{name}/signatures", f"{name}/buckets", config=config)], config.num_buckets),
+            ([MinhashDedupCluster(f"{name}/buckets", f"{name}/removed", config)], 1),
+            ([reader, MinhashDedupFilter(f"{name}/removed"), JsonlWriter(f"{name}/kept", compression=None)], cores),
+        ]
+        begin = time.perf_counter()
+        for number, (stage, tasks) in enumerate(stages):
+            LocalPipelineExecutor(stage, tasks=tasks, workers=cores, logging_dir=f"{name}/logs/{number}").run()
+        seconds = time.perf_counter() - begin
+        kept = _identities(Path(name, "kept"))
+    return {"seconds": seconds, "dropped": sorted(_identities(source) - kept)}
+
+
+def _identities(folder: Path) -> set[int]:
+    return {int(json.loads(line)["id"]) for file in folder.glob("*.jsonl") for line in file.read_text().splitlines()}
+
+
 def quality(found: set[int], copies: dict[int, bool]) -> str:
     true = {number for number, similar in copies.items() if similar}
     return f"recall {len(found & true) / len(true):.4f}, precision {len(found & true) / max(1, len(found)):.4f}"
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--documents", type=int, default=20_000)
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--peers", nargs="*", default=["datasketch", "rensa"])
+    parser.add_argument("--datatrove-python")
+    parser.add_argument("--as-datatrove", type=Path)
     given = parser.parse_args()
+    if given.as_datatrove:
+        print(json.dumps(run_datatrove(given.as_datatrove)))
+        return
     texts, copies = make_documents(given.documents)
-    megabytes = sum(map(len, texts)) / 1e6
+    title = f"{given.documents:,} documents, {sum(map(len, texts)) / 1e6:.0f} MB"
     methods: dict[str, Callable[[list[str]], set[int]]] = {"datasketch": by_datasketch, "rensa": by_rensa}
-    print_header(f"python benchmarks/dedup.py --documents {given.documents}")
+    print_header(f"python benchmarks/dedup.py --documents {given.documents} --runs {given.runs}")
     found: dict[str, set[int]] = {}
 
     def run(name: str, method: Callable[[list[str]], set[int]]) -> Callable[[], None]:
         return lambda: found.__setitem__(name, method(texts))
 
+    ours = run("llmbuilder", by_llmbuilder)
     for name in given.peers:
-        compare(f"{given.documents:,} documents, {megabytes:.0f} MB", run("llmbuilder", by_llmbuilder),
-                run(name, methods[name]), runs=given.runs, peer_name=name)  # fmt: skip
+        compare(title, ours, run(name, methods[name]), runs=given.runs, peer_name=name)
+    if given.datatrove_python:
+        with tempfile.TemporaryDirectory() as folder:
+            write_parts(texts, Path(folder))
+
+            def datatrove() -> float:
+                seconds, found["datatrove"] = by_datatrove(given.datatrove_python, Path(folder))
+                return seconds
+
+            compare(title, ours, datatrove, runs=given.runs, peer_name="datatrove")
     for name, dropped in found.items():
         print(f"{name}: {quality(dropped, copies)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -12,14 +12,18 @@ from collections.abc import Callable
 def compare(
     title: str, ours: Callable[[], object], peer: Callable[[], object], *, runs: int = 5, peer_name: str = "peer"
 ) -> float:
-    """Print the median seconds of both and return the ratio peer/ours: above 1 means we are faster."""
-    ours(), peer()
+    """Print the median seconds of both and return the ratio peer/ours: above 1 means we are faster.
+
+    One that returns a float has measured itself, in seconds. With a single run there is no warm-up.
+    """
+    if runs > 1:
+        ours(), peer()
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(runs):
         for seconds, run in zip(times, (ours, peer), strict=True):
             begin = time.perf_counter()
-            run()
-            seconds.append(time.perf_counter() - begin)
+            measured = run()
+            seconds.append(measured if isinstance(measured, float) else time.perf_counter() - begin)
     a, b = (statistics.median(seconds) for seconds in times)
     print(f"| {title} | {a:.4f} s | {b:.4f} s ({peer_name}) | {b / a:.2f} |", flush=True)
     return b / a

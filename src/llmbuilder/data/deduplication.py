@@ -7,6 +7,7 @@ import tempfile
 import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from llmbuilder.data.batching import batched
 from llmbuilder.data.documents import Document
@@ -45,28 +46,41 @@ def drop_near_duplicates(
     The documents wait in a temporary file, not in memory, until all have been seen.
     """
     try:
-        import daft
         import pyarrow
         import pyarrow.parquet as parquet
     except ImportError:
-        raise MissingDependencyError("daft", "corpus", "finding near-duplicates") from None
+        raise MissingDependencyError("pyarrow", "corpus", "finding near-duplicates") from None
     text = pyarrow.large_string()
     schema = pyarrow.schema(
-        {"number": pyarrow.int64(), "text": text, "source": text, "format": text, "title": text,
-         "pages": pyarrow.large_list(text)}
-    )  # fmt: skip
+        {"text": text, "source": text, "format": text, "title": text, "pages": pyarrow.large_list(text)}
+    )
     sources: list[str] = []
     with tempfile.TemporaryDirectory(prefix="llmbuilder-near-duplicates-") as folder:
         spool = Path(folder) / "documents.parquet"
         with parquet.ParquetWriter(spool, schema, compression="zstd") as writer:
             for batch in batched(documents, _SPOOLED_TOGETHER):
-                rows = [{"number": number, **vars(item)} for number, item in enumerate(batch, start=len(sources))]
                 sources += [item.source for item in batch]
-                writer.write_table(pyarrow.Table.from_pylist(rows, schema))
-        frame = daft.read_parquet(str(spool)).select("number", "text")
-        kept = find_near_duplicates(frame, settings, work_folder=folder).kept if sources else {}
+                writer.write_table(pyarrow.Table.from_pylist([vars(item) for item in batch], schema))
+        kept = find_near_duplicates(_Texts(spool), settings, work_folder=folder).kept
         dropped += ({"source": sources[number], "of": sources[kept[number]]} for number in sorted(kept))
-        for group in parquet.ParquetFile(spool).iter_batches(_SPOOLED_TOGETHER):
-            for row in group.to_pylist():
-                if row.pop("number") not in kept:
-                    yield Document(**row)
+        for number, row in enumerate(_rows(spool)):
+            if number not in kept:
+                yield Document(**row)
+
+
+class _Texts:
+    """The texts of a file of documents, each time it is iterated."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __iter__(self) -> Iterator[str]:
+        return (row["text"] for row in _rows(self._path, ["text"]))
+
+
+def _rows(path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    import pyarrow.parquet as parquet
+
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(_SPOOLED_TOGETHER, columns=columns):
+            yield from batch.to_pylist()

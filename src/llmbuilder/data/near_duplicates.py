@@ -1,33 +1,28 @@
 """Near-duplicates: MinHash signatures, locality-sensitive hashing, verification, connected components.
 
-Texts become sets of word n-grams ("shingles") after lower-casing and removing ASCII punctuation. Signatures
-(Broder 1997) are cut into bands; texts that agree in a band are candidates (Indyk and Motwani 1998), and the
-candidates' true Jaccard similarity decides. What passes over texts is a Daft program, which streams on one machine and
-runs on a Ray cluster; what passes over numbers is NumPy on files of fixed-size records, so memory does not hold texts.
+Texts become sets of word n-grams (`shingles`). Signatures (Broder 1997) are cut into bands; texts that agree in a
+band are candidates (Indyk and Motwani 1998), and the true Jaccard similarity of candidates decides. Texts are passed
+over twice and never held; what is known of them are files of fixed-size records.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import tempfile
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from llmbuilder.config.schema import DataConfig
 from llmbuilder.data.components import Components
-from llmbuilder.errors import ConfigError, DataError, MissingDependencyError
-
-if TYPE_CHECKING:
-    import daft
+from llmbuilder.data.shingles import iter_minhash_bands, iter_shingle_hashes
+from llmbuilder.errors import ConfigError
 
 _RECALL = 0.99  # of pairs exactly at the threshold; above it more
 _NEIGHBOURS = 16  # of a bucket's members each is paired with, besides the first one
-_MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,7 @@ class NearDuplicateSettings:
 
     threshold: float = 0.8
     ngram: int = 5
-    permutations: int = 128
+    permutations: int = 64
     seed: int = 1
 
     def __post_init__(self) -> None:
@@ -70,38 +65,42 @@ class NearDuplicates:
 
 
 def choose_bands(threshold: float, permutations: int) -> tuple[int, int]:
-    """Return (bands, rows): of r rows and permutations // r bands the largest r that finds 99% at the threshold.
+    """Return (bands, rows): the most rows with which `permutations` suffice, and the fewest bands that do.
 
-    Two texts of similarity s become candidates with probability 1 - (1 - s^r)^b; more rows make fewer false ones.
-    Raises ConfigError if even single rows cannot reach that.
+    Two texts of similarity s become candidates with probability 1 - (1 - s^r)^b, which must be 99% at the threshold;
+    more rows make fewer false ones. Raises ConfigError if even single rows cannot reach that.
     """
-    for rows in range(permutations, 0, -1):
-        bands = permutations // rows
-        if 1 - (1 - threshold**rows) ** bands >= _RECALL:
-            return bands, rows
+    best = None
+    for rows in range(1, permutations + 1):
+        alike = threshold**rows
+        bands = 1 if alike == 1 else math.ceil(math.log(1 - _RECALL) / math.log1p(-alike))
+        if bands * rows > permutations:
+            break
+        best = bands, rows
+    if best is not None:
+        return best
     needed = math.ceil(math.log(1 - _RECALL) / math.log(1 - threshold))
     raise ConfigError(f"{permutations} permutations cannot find a similarity of {threshold}; use {needed} or more")
 
 
 def find_near_duplicates(
-    texts: Sequence[str] | daft.DataFrame,
+    texts: Iterable[str],
     settings: NearDuplicateSettings | None = None,
     *,
     work_folder: str | Path | None = None,
 ) -> NearDuplicates:
     """Group texts whose n-grams overlap by at least the threshold, directly or through others, and keep one of each.
 
-    `texts` are strings, or a Daft DataFrame with a string column `text` and an integer column `number` that
-    counts from 0. Of a group the longest text stays, of equally long ones the one with the lowest number.
+    `texts` is a sequence, or anything else that yields the same texts each time it is iterated: it is read twice.
+    Of a group the longest text stays, of equally long ones the first.
     `work_folder` holds temporary files: signatures (8 bytes a band and text) and the candidates' shingles.
     """
     settings = settings or NearDuplicateSettings()
-    frame = _as_frame(texts)
     with tempfile.TemporaryDirectory(prefix="near-duplicates-", dir=work_folder) as folder:
-        signatures = _write_signatures(frame, settings, Path(folder))
+        signatures = _write_signatures(texts, settings, Path(folder))
         return group_near_duplicates(
             signatures,
-            lambda candidates: _write_shingles(frame, candidates, settings, Path(folder)),
+            lambda candidates: _write_shingles(texts, candidates, signatures.count, settings, Path(folder)),
             settings.threshold,
         )
 
@@ -117,59 +116,11 @@ def group_near_duplicates(
     return NearDuplicates(kept, signatures.count, len(pairs), compared)
 
 
-def sign_texts(texts: Sequence[str], settings: NearDuplicateSettings) -> tuple[list[str], list[bytes]]:
-    """Return the normalised texts, whose n-grams `shingle_hashes` takes, and their bands' hashes, 8 bytes each."""
-    import pyarrow
-    from daft.expressions import ExpressionsProjection
-    from daft.recordbatch import MicroPartition
-
-    batch = MicroPartition.from_arrow(pyarrow.table({"text": pyarrow.array(texts, pyarrow.large_string())}))
-    plain = batch.eval_expression_list(ExpressionsProjection([_plain_text().alias("plain")]))
-    signed = plain.eval_expression_list(ExpressionsProjection([_signature(settings).alias("signature")]))
-    hashes = _band_hashes(
-        signed.get_column_by_name("signature"), *choose_bands(settings.threshold, settings.permutations)
-    )
-    return plain.get_column_by_name("plain").to_pylist(), hashes.to_pylist()
-
-
-def _as_frame(texts: Sequence[str] | daft.DataFrame) -> daft.DataFrame:
-    try:
-        import daft
-    except ImportError:
-        raise MissingDependencyError("daft", "corpus", "finding near-duplicates") from None
-    if isinstance(texts, daft.DataFrame):
-        return texts
-    import pyarrow
-
-    # A string column longer than 2 GB does not fit 32-bit offsets.
-    columns = {"number": pyarrow.array(range(len(texts)), pyarrow.int64())}
-    return daft.from_arrow(pyarrow.table({**columns, "text": pyarrow.array(texts, pyarrow.large_string())}))
-
-
-def _plain_text() -> daft.Expression:
-    from daft import col
-    from daft.functions import normalize
-
-    return normalize(col("text"), lowercase=True, remove_punct=True, white_space=True)
-
-
-def _signature(settings: NearDuplicateSettings) -> daft.Expression:
-    from daft import col
-    from daft.functions import minhash
-
-    return minhash(
-        col("plain"),
-        num_hashes=settings.permutations,
-        ngram_size=settings.ngram,
-        seed=settings.seed,
-        hash_function="xxhash",
-    )
-
-
-def _normalized(frame: daft.DataFrame) -> daft.DataFrame:
-    from daft import col
-
-    return frame.select(col("number"), _plain_text().alias("plain"), col("text").length().alias("length"))
+def iter_signatures(texts: Iterable[str], settings: NearDuplicateSettings) -> Iterator[bytes]:
+    """Yield the hashes of the bands of each text's signature, 8 bytes each."""
+    bands, rows = choose_bands(settings.threshold, settings.permutations)
+    for signed in iter_minhash_bands(texts, settings.ngram, bands, rows, settings.seed):
+        yield from map(np.ndarray.tobytes, signed)
 
 
 @dataclass(frozen=True)
@@ -184,52 +135,29 @@ class Signatures:
         return len(self.lengths)
 
 
-def _write_signatures(frame: daft.DataFrame, settings: NearDuplicateSettings, folder: Path) -> Signatures:
-    import daft
+def _write_signatures(texts: Iterable[str], settings: NearDuplicateSettings, folder: Path) -> Signatures:
+    lengths: list[int] = []
 
-    bands, rows = choose_bands(settings.threshold, settings.permutations)
+    def measured() -> Iterator[str]:
+        for text in texts:
+            lengths.append(len(text))
+            yield text
 
-    @daft.func.batch(return_dtype=daft.DataType.binary(), use_process=False)
-    def band_hashes(signatures: daft.Series) -> Any:
-        return _band_hashes(signatures, bands, rows)
-
-    result = _normalized(frame).select("number", "length", band_hashes(_signature(settings)).alias("bands"))
     with open(folder / "bands", "wb") as handle:
-        numbers, lengths = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-        for batch in result.to_arrow_iter():
-            numbers.append(batch.column("number").to_numpy(zero_copy_only=False).astype(np.int64))
-            lengths.append(batch.column("length").to_numpy(zero_copy_only=False).astype(np.int64))
-            handle.writelines(batch.column("bands").to_pylist())
-    order = np.argsort(np.concatenate(numbers), kind="stable")
-    if len(order) and not np.array_equal(np.sort(np.concatenate(numbers)), np.arange(len(order))):
-        raise DataError("the texts' numbers must be 0, 1, 2, ... each once")
-    return read_signatures(folder / "bands", np.concatenate(lengths)[order], bands, order)
+        handle.writelines(iter_signatures(measured(), settings))
+    bands = choose_bands(settings.threshold, settings.permutations)[0]
+    return read_signatures(folder / "bands", np.array(lengths, np.int64), bands)
 
 
-def read_signatures(path: Path, lengths: np.ndarray, bands: int, order: np.ndarray | None = None) -> Signatures:
-    """Return the signatures in a file of band hashes, text after text (`order` gives their places), by band."""
+def read_signatures(path: Path, lengths: np.ndarray, bands: int) -> Signatures:
+    """Return the signatures in a file of band hashes, text after text, by band."""
     count = len(lengths)
     by_text = np.memmap(path, np.uint64, "r", shape=(count, bands)) if count else np.zeros((0, bands))
     by_band = np.lib.format.open_memmap(path.with_suffix(".npy"), "w+", np.uint64, (bands, count))
     for begin in range(0, count, 1 << 18):
-        part = slice(begin, begin + (1 << 18)) if order is None else order[begin : begin + (1 << 18)]
-        chosen = by_text[part]
-        by_band[:, begin : begin + len(chosen)] = chosen.T
+        part = by_text[begin : begin + (1 << 18)]
+        by_band[:, begin : begin + len(part)] = part.T
     return Signatures(by_band, lengths)
-
-
-def _band_hashes(signatures: daft.Series, bands: int, rows: int) -> Any:
-    """Return one byte string a text: a 64-bit hash of each band of its signature."""
-    import pyarrow
-
-    array = signatures.to_arrow()
-    values = array.flatten().to_numpy().reshape(len(array), array.type.list_size)[:, : bands * rows].astype(np.uint64)
-    mixed = np.zeros((len(array), bands), np.uint64)
-    with np.errstate(over="ignore"):
-        for row in range(rows):
-            mixed = (mixed ^ values[:, row::rows][:, :bands]) * _MIX
-            mixed ^= mixed >> np.uint64(29)
-    return pyarrow.array([row.tobytes() for row in mixed], pyarrow.large_binary())
 
 
 def _candidate_pairs(signatures: Signatures) -> np.ndarray:
@@ -278,51 +206,16 @@ class Shingles:
 
 
 def _write_shingles(
-    frame: daft.DataFrame, candidates: np.ndarray, settings: NearDuplicateSettings, folder: Path
+    texts: Iterable[str], candidates: np.ndarray, count: int, settings: NearDuplicateSettings, folder: Path
 ) -> Shingles:
-    import daft
-    from daft import col
-
-    if not len(candidates):
-        return Shingles(candidates, np.zeros(0, np.int64), np.zeros(0, np.uint64))
-
-    @daft.func.batch(return_dtype=daft.DataType.bool(), use_process=False)
-    def is_candidate(numbers: daft.Series) -> Any:
-        import pyarrow
-
-        return pyarrow.array(np.isin(numbers.to_arrow().to_numpy(zero_copy_only=False), candidates, kind="sort"))
-
-    @daft.func.batch(return_dtype=daft.DataType.binary(), use_process=False)
-    def hash_shingles(texts: daft.Series) -> Any:
-        import pyarrow
-
-        hashed = (shingle_hashes(text, settings.ngram).tobytes() for text in texts.to_pylist())
-        return pyarrow.array(hashed, pyarrow.large_binary())
-
-    chosen = _normalized(frame.where(is_candidate(col("number"))))
-    result = chosen.select("number", hash_shingles(col("plain")).alias("shingles"))
-    numbers: list[int] = []
+    is_candidate = np.zeros(count, bool)
+    is_candidate[candidates] = True
     sizes: list[int] = []
     with open(folder / "shingles", "wb") as handle:
-        for batch in result.to_arrow_iter():
-            numbers += batch.column("number").to_pylist()
-            for shingles in batch.column("shingles").to_pylist():
-                sizes.append(len(shingles) // 8)
-                handle.write(shingles)
-    return Shingles.open(np.array(numbers), np.array(sizes), folder / "shingles")
-
-
-def shingle_hashes(plain: str, ngram: int) -> np.ndarray:
-    """Return the sorted 64-bit hashes of a normalised text's word n-grams; a shorter text is one n-gram."""
-    words = plain.encode("utf-8", "surrogatepass").split()
-    codes = np.fromiter(map(zlib.crc32, words), np.uint64, len(words))
-    length = min(ngram, max(1, len(words)))
-    mixed = np.zeros(max(0, len(codes) - length + 1), np.uint64)
-    with np.errstate(over="ignore"):
-        for offset in range(length):
-            mixed = (mixed ^ codes[offset : offset + len(mixed)]) * _MIX
-            mixed ^= mixed >> np.uint64(29)
-    return np.unique(mixed)
+        for hashes in iter_shingle_hashes(itertools.compress(texts, is_candidate), settings.ngram):
+            sizes.append(len(hashes))
+            handle.write(hashes.data)
+    return Shingles.open(candidates, np.array(sizes, np.int64), folder / "shingles")
 
 
 def jaccard(one: np.ndarray, other: np.ndarray) -> float:
