@@ -16,11 +16,13 @@ from typing import Any
 
 from llmbuilder.data.documents import Document
 from llmbuilder.data.file_types import MIME_TYPES, RICH_FORMATS, RICH_SUFFIXES, TABLE_SUFFIXES, detect_format
+from llmbuilder.data.markdown import plain_blocks
 from llmbuilder.data.web_pages import main_blocks
 from llmbuilder.errors import DataError
 
 _LEAST_ON_A_PAGE = 20  # characters
 _SCANNED_SHARE = 0.2  # of the pages; fewer are blank ones
+_WITHOUT_MARKUP = ("pdf", "email")  # lines are what they have; everything else becomes Markdown, tables included
 _HINT = " (scanned pages? They are read where tesseract is installed)"
 _TEXT_COLUMNS = ("text", "content", "body", "document", "article", "prompt")
 
@@ -165,11 +167,12 @@ def _read_rich(path: Path, kind: str, ocr: str | None) -> Document:
 
     named = RICH_SUFFIXES.get(path.suffix.lower()) == kind
     mime_type = None if named else MIME_TYPES.get(kind)
+    has_markup = kind not in _WITHOUT_MARKUP
     try:
-        result = kreuzberg.extract_file_sync(path, mime_type, config=_configuration())
+        result = kreuzberg.extract_file_sync(path, mime_type, config=_configuration(markdown=has_markup))
         scanned = _scanned_pages(result) if kind == "pdf" and ocr is not None and _can_read_scans() else []
         if scanned:
-            result = kreuzberg.extract_file_sync(path, mime_type, config=_configuration(scanned, ocr))
+            result = kreuzberg.extract_file_sync(path, mime_type, config=_configuration(scanned=scanned, ocr=ocr))
     except (kreuzberg.KreuzbergError, OSError, ValueError, RuntimeError) as error:
         if "password" in str(error).lower():
             raise DataError(f"{path}: it is encrypted: a copy without a password can be read") from error
@@ -177,17 +180,18 @@ def _read_rich(path: Path, kind: str, ocr: str | None) -> Document:
         raise DataError(f"{path}: cannot be read as {kind}: {reason}") from error
     # Pages that were read from pictures are only in the whole text.
     pages = [page["content"] for page in result.pages or []] if kind == "pdf" and not scanned else None
-    text = "\n\n".join(pages) if pages else result.content
+    text = "\n\n".join(pages or (plain_blocks(result.content) if has_markup else [result.content]))
     return Document(text, str(path), kind, result.metadata.get("title") or None, pages)
 
 
-def _configuration(scanned: list[int] | None = None, ocr: str | None = None) -> Any:
+def _configuration(*, markdown: bool = False, scanned: list[int] | None = None, ocr: str | None = None) -> Any:
     import kreuzberg
 
     # Running headers and footers are kept here: removing them is a cleaning rule that can be switched and counted.
     return kreuzberg.ExtractionConfig(
         use_cache=False,
         enable_quality_processing=False,
+        output_format="markdown" if markdown else "plain",
         pages=kreuzberg.PageConfig(extract_pages=True),
         content_filter=kreuzberg.ContentFilterConfig(
             include_headers=True, include_footers=True, strip_repeating_text=False
