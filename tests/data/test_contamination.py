@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from llmbuilder.data import Document
-from llmbuilder.data.contamination import ContaminationCheck
+from llmbuilder.data.contamination import ContaminationCheck, describe_hits
 from llmbuilder.errors import DataError
 
 QUESTION = "A train leaves the station at nine and travels sixty miles an hour for two hours; how far does it go?"
@@ -22,10 +22,13 @@ def test_a_copied_question_is_found_whatever_its_case_and_punctuation(tmp_path: 
     copied = "Exercises.\n" + QUESTION.upper().replace(";", " -") + "\nSolutions follow."
     (hit,) = check.find(Document(copied, "exercises.txt"))
     assert (hit.source, hit.evaluation) == ("exercises.txt", f"{file}#1")
-    assert hit.ngrams == len(QUESTION.split()) - 13 + 1
+    assert hit.count == len(QUESTION.split()) - 13 + 1
     assert hit.example == "a train leaves the station at nine and travels sixty miles an hour"
+    assert describe_hits([hit, hit]) == (
+        f"shares 13-grams with {file}#1: {hit.count}, such as '{hit.example}'; and with {file}#1"
+    )
     (short,) = check.find(Document(f"Quiz: {SHORT} Valletta.", "quiz.txt"))
-    assert (short.evaluation, short.ngrams) == (f"{file}#2", 1)
+    assert (short.evaluation, short.count) == (f"{file}#2", 1)
 
 
 def test_twelve_common_words_are_no_hit() -> None:

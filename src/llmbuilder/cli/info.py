@@ -14,6 +14,9 @@ def info(as_json: bool = Json) -> None:
     extras = {
         "verify": "xllamacpp",
         "parquet": "pyarrow",
+        "corpus": "daft",
+        "semantic": "model2vec",
+        "ray": "ray",
         "wandb": "wandb",
         "tensorboard": "tensorboard",
         "trackio": "trackio",

@@ -211,6 +211,11 @@ class DataConfig(Section):
     filter_without: list[str] = Field(default_factory=list, description="Rules of the preset to leave out.")
     languages: list[str] = Field(default_factory=list, description="Languages to keep (ISO 639). Default: all.")
     min_language_score: float = Field(default=0.65, description="How certain the language must be, 0 to 1.")
+    classifier: str | None = Field(
+        default=None, description="Quality model: a fastText file, or a function of a text to import (module:name)."
+    )
+    classifier_label: str | None = Field(default=None, description="Label of the fastText model that means quality.")
+    min_score: float = Field(default=0.5, description="Documents that the classifier scores lower are dropped.")
     evaluation_files: list[str] = Field(
         default_factory=list, description="Evaluation texts: documents that share 13-grams with them are dropped."
     )
@@ -221,7 +226,7 @@ class DataConfig(Section):
         "'auto' is 0.8 for `data prepare` and off for everything else.",
     )
     near_duplicate_ngram: int = Field(default=5, description="Words of an n-gram when near-duplicates are sought.")
-    near_duplicate_permutations: int = Field(default=128, description="Hashes of a MinHash signature.")
+    near_duplicate_permutations: int = Field(default=64, description="Hashes of a MinHash signature at most.")
     semantic_duplicates: float | None = Field(
         default=None,
         description="`data prepare` drops documents whose embeddings are this much alike (cosine), such as 0.95.",

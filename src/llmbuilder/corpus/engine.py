@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+import socket
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import daft
@@ -41,17 +42,16 @@ class Engine:
         if not units:
             return
         workers = min(self.workers, len(units))
+        folder = os.getcwd()  # what names are relative to, also in processes that a cluster started elsewhere
 
         @daft.cls(max_concurrency=workers, use_process=True)
         class Worker:
             def __init__(self) -> None:
-                from llmbuilder.corpus.tasks import TASKS
-
-                self.task = TASKS[task](settings)
+                self.answer = _answering(task, settings, folder)
 
             @daft.method.batch(return_dtype=daft.DataType.string(), batch_size=1)
             def run(self, units: Any) -> list[str]:
-                return [_answer(self.task, unit) for unit in units.to_pylist()]
+                return [self.answer(unit) for unit in units.to_pylist()]
 
         frame = daft.from_pydict({"unit": [json.dumps(unit) for unit in units]})
         if self.name == "ray":
@@ -66,11 +66,24 @@ class Engine:
                     yield result
 
 
-def _answer(task: Any, unit: str) -> str:
+def _answering(name: str, settings: dict[str, Any], folder: str) -> Callable[[str], str]:
+    """Return a function from a unit to the result of a task, both as JSON; what goes wrong is a result, too."""
+    from llmbuilder.corpus.tasks import TASKS
+
     try:
-        return json.dumps(task.run(json.loads(unit)))
+        os.chdir(folder)
+        task = TASKS[name](settings)
     except (LLMBuilderError, OSError) as error:
-        return json.dumps({"error": str(error)})
+        failed = json.dumps({"error": f"{error} (on {socket.gethostname()})"})
+        return lambda unit: failed
+
+    def answer(unit: str) -> str:
+        try:
+            return json.dumps(task.run(json.loads(unit)))
+        except (LLMBuilderError, OSError) as error:
+            return json.dumps({"error": str(error)})
+
+    return answer
 
 
 def _choose_runner(name: str, address: str | None) -> None:

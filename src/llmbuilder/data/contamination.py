@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,12 +18,20 @@ _WORD = re.compile(r"\w+")
 
 @dataclass(frozen=True)
 class ContaminationHit:
-    """A document that shares `ngrams` n-grams with an evaluation text, and the first of them."""
+    """A document that shares `count` n-grams of `ngram` words with an evaluation text, and the first of them."""
 
     source: str
     evaluation: str
-    ngrams: int
+    count: int
+    ngram: int
     example: str
+
+
+def describe_hits(hits: Sequence[ContaminationHit]) -> str:
+    """Return one line that names the evaluation texts a document shares n-grams with; what varies is after a colon."""
+    first = hits[0]
+    others = f"; and with {', '.join(hit.evaluation for hit in hits[1:])}" if len(hits) > 1 else ""
+    return f"shares {first.ngram}-grams with {first.evaluation}: {first.count}, such as {first.example!r}{others}"
 
 
 class ContaminationCheck:
@@ -63,7 +71,7 @@ class ContaminationCheck:
                 if number is not None:
                     shared.setdefault(number, []).append(gram)
         return [
-            ContaminationHit(document.source, self._sources[number], len(grams), " ".join(grams[0]))
+            ContaminationHit(document.source, self._sources[number], len(grams), len(grams[0]), " ".join(grams[0]))
             for number, grams in sorted(shared.items())
         ]
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from llmbuilder.config.schema import DataConfig
+from llmbuilder.data.classifiers import load_classifier
 from llmbuilder.data.documents import Document
 from llmbuilder.data.languages import detect_language
 from llmbuilder.data.quality import TextQuality
@@ -154,7 +155,7 @@ class DocumentFilter:
     @classmethod
     def from_config(cls, data: DataConfig) -> DocumentFilter | None:
         """Return the filter that a configuration describes, None if it drops nothing."""
-        if data.filter == "none" and not data.filter_limits and not data.languages:
+        if data.filter == "none" and not (data.filter_limits or data.languages or data.classifier):
             return None
         return cls(
             data.filter,
@@ -162,6 +163,8 @@ class DocumentFilter:
             without=data.filter_without,
             languages=data.languages,
             min_language_score=data.min_language_score,
+            classifier=load_classifier(data.classifier, data.classifier_label) if data.classifier else None,
+            min_score=data.min_score,
         )
 
     def judge(self, document: Document) -> Verdict:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from llmbuilder.config.schema import DataConfig
 from llmbuilder.data.cleaning import RULES, check_rules, clean_document
-from llmbuilder.data.contamination import ContaminationCheck
+from llmbuilder.data.contamination import ContaminationCheck, describe_hits
 from llmbuilder.data.documents import Document
 from llmbuilder.data.filtering import DocumentFilter, Verdict
 from llmbuilder.data.redaction import KINDS, check_kinds, redact
@@ -73,6 +73,5 @@ class Refiner:
             return Refined(document, cleaning, redacted, "filter", verdict.reason, verdict)
         hits = self._contamination.find(document) if self._contamination is not None else []
         if hits:
-            reason = f"shares {self._contamination.ngram}-grams with {hits[0].evaluation}"  # type: ignore[union-attr]
-            return Refined(document, cleaning, redacted, "contamination", reason, verdict)
+            return Refined(document, cleaning, redacted, "contamination", describe_hits(hits), verdict)
         return Refined(document, cleaning, redacted, verdict=verdict)
