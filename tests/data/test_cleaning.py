@@ -51,6 +51,15 @@ def test_furniture_needs_repetition() -> None:
     assert single == ["\n".join(body)]
 
 
+def test_pages_of_one_line_are_no_furniture() -> None:
+    pages = [f"Slide {n} shows lighthouse number {n}" for n in range(6)]
+    assert remove_page_furniture(pages) == (pages, 0)
+    headed = [f"Collected slides\n{page}\nfor the society" for page in pages]
+    cleaned, removed = remove_page_furniture([*headed, "Collected slides", "7"])
+    assert removed == 6 + 6 + 2
+    assert cleaned == [*pages, "", ""]
+
+
 @given(st.text())
 def test_normalising_twice_changes_nothing_more(text: str) -> None:
     rules = ["remove_control_characters", "normalize_whitespace"]

@@ -43,7 +43,8 @@ def test_code_and_markdown_may_begin_with_a_tag(tmp_path: Path) -> None:
     [
         ("photo.pdf", b"\x89PNG\r\n\x1a\n" + bytes(100), "it is a PNG picture, not a document"),
         ("page.html", b"\x1f\x8b\x08" + bytes(100), "it is gzip-compressed, not a document"),
-        ("data.xyz", b"some text", "unsupported format '.xyz'"),
+        ("data.xyz", b"some text\0and bytes", "unsupported format '.xyz'"),
+        ("drawing.svg", b"<svg>text</svg>", "unsupported format '.svg'"),
         ("broken.docx", b"PK\x03\x04" + bytes(100), "cannot be read as docx"),
     ],
 )
@@ -51,6 +52,13 @@ def test_what_is_no_document_is_named(tmp_path: Path, name: str, content: bytes,
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=reason):
         DataLoader().load_file(tmp_path / name)
+
+
+def test_text_is_read_whatever_its_name(tmp_path: Path) -> None:
+    content = "The lighthouse of the café\u00a0– " * 400
+    for name in ("README.Debian", "letter.final", "chapter.1"):
+        (tmp_path / name).write_text(content)
+        assert DataLoader().load_file(tmp_path / name)[0].format == "text"
 
 
 def test_an_archive_is_named(tmp_path: Path) -> None:

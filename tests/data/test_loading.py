@@ -63,7 +63,7 @@ def test_one_bad_file_is_reported_and_passed_over(tmp_path: Path, caplog: pytest
     (tmp_path / "bad.pdf").write_bytes(b"%PDF-1.4 this is no PDF")
     (tmp_path / "binary.txt").write_bytes(bytes(range(256)) * 20)
     (tmp_path / "empty.txt").write_text("  \n")
-    (tmp_path / "picture.xyz").write_text("?")
+    (tmp_path / "picture.xyz").write_bytes(b"\0\1")
     loader = DataLoader()
     assert [d.text for d in loader.load_directory(tmp_path)] == ["good text"]
     reasons = {Path(item["source"]).name: item["reason"] for item in loader.report.skipped}

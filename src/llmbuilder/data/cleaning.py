@@ -67,13 +67,14 @@ def remove_page_furniture(pages: list[str]) -> tuple[list[str], int]:
     """Remove running headers, footers and page numbers from the edges of pages.
 
     A line at a page's edge is a running one when, digits aside, it stands at the same edge of at least three
-    pages and of more than half of them.
+    pages and of more than half of them; pages of a single line do not count, for that is all they say.
     """
     lines = [[line for line in page.replace("\r\n", "\n").split("\n") if line.strip()] for page in pages]
     # On a page of a few lines only the outermost can be furniture.
     depths = [min(_EDGE_LINES, max(1, len(page) // 3)) for page in lines]
-    running_at_top = _running_lines(page[:depth] for page, depth in zip(lines, depths, strict=True))
-    running_at_bottom = _running_lines(page[-depth:] for page, depth in zip(lines, depths, strict=True))
+    full = [(page, depth) for page, depth in zip(lines, depths, strict=True) if len(page) > 1]
+    running_at_top = _running_lines(page[:depth] for page, depth in full)
+    running_at_bottom = _running_lines(page[-depth:] for page, depth in full)
     cleaned, removed = [], 0
     for page, depth in zip(pages, depths, strict=True):
         kept = page.replace("\r\n", "\n").split("\n")

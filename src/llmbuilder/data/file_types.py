@@ -47,6 +47,12 @@ _NOT_TEXT = {
     b"\x28\xb5\x2f\xfd": "zstd-compressed", b"7z\xbc\xaf": "a 7z archive", b"Rar!": "a RAR archive",
     b"\x7fELF": "a program", b"SQLite format 3": "an SQLite database",
 }  # fmt: skip
+# Text by its bytes, but written by programs for programs.
+_FOR_PROGRAMS = frozenset((
+    ".svg", ".css", ".json", ".xml", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".conf", ".lock", ".map", ".ps", ".eps",
+    ".xpm", ".po", ".pot", ".sql", ".dtd", ".xsd", ".xsl", ".desktop", ".service", ".pem", ".crt", ".asc", ".sig",
+    ".diff", ".patch",
+))  # fmt: skip
 _HEAD = 4096
 
 
@@ -65,10 +71,12 @@ def detect_format(path: Path) -> str:
     for magic, what in _NOT_TEXT.items():
         if head.startswith(magic):
             raise DataError(f"{path}: it is {what}, not a document")
-    try:
-        return SUPPORTED_SUFFIXES[path.suffix.lower()]
-    except KeyError:
-        raise DataError(f"{path}: unsupported format {path.suffix.lower()!r}") from None
+    suffix = path.suffix.lower()
+    if suffix in SUPPORTED_SUFFIXES:
+        return SUPPORTED_SUFFIXES[suffix]
+    if suffix not in _FOR_PROGRAMS and _is_text(head):  # README.Debian, letter.final
+        return "text"
+    raise DataError(f"{path}: unsupported format {suffix!r}")
 
 
 def _head(path: Path) -> bytes:
@@ -77,6 +85,17 @@ def _head(path: Path) -> bytes:
             return handle.read(_HEAD)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether a file that begins so is UTF-8 text, but for a character that the end of `head` may cut."""
+    try:
+        text = head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if len(head) < _HEAD or error.start < len(head) - 3:
+            return False
+        text = head[: error.start].decode("utf-8")
+    return bool(text) and all(character >= " " or character in "\t\n\r\f" for character in text)
 
 
 def _by_magic(path: Path, head: bytes) -> str | None:
