@@ -26,6 +26,23 @@ def test_every_format_gives_its_text_and_metadata(tmp_path: Path) -> None:
     assert documents["jsonl"].title == "row"
 
 
+def test_tables_and_headings_of_office_documents_are_markdown(tmp_path: Path) -> None:
+    import docx
+
+    document = docx.Document()
+    document.add_heading("Harbours", level=2)
+    table = document.add_table(rows=2, cols=2)
+    for row, values in enumerate([("Name", "Ships"), ("Old_port", "12")]):
+        for column, value in enumerate(values):
+            table.cell(row, column).text = value
+    document.add_paragraph("What else is * or _ stays so.")
+    document.save(str(tmp_path / "table.docx"))
+    (loaded,) = DataLoader().load_file(tmp_path / "table.docx")
+    assert loaded.text == (
+        "## Harbours\n\n| Name | Ships |\n| --- | --- |\n| Old_port | 12 |\n\nWhat else is * or _ stays so."
+    )
+
+
 def test_paged_documents_lose_furniture_and_broken_words(tmp_path: Path) -> None:
     write_pdf(tmp_path / "report.pdf")
     raw = DataLoader(clean_text=False).load_file(tmp_path / "report.pdf")[0].text
