@@ -1,9 +1,9 @@
 """Choosing a model for a corpus, a machine and a time.
 
 For each shape of a ladder, the time buys a number of training tokens at the speed this machine has; the shape with
-the lowest predicted loss wins. Speeds are first estimated from one measured model, then the promising shapes are
-measured themselves. The prediction has the form of Hoffmann et al. 2022, with repeated tokens discounted as in
-Muennighoff et al. 2023 and constants fitted to this package's own runs (docs/explanation/recipe.md).
+the lowest predicted loss wins, the largest of those that tie. Speeds are first estimated from one measured model, then
+the promising shapes are measured themselves. The prediction has the form of Hoffmann et al. 2022, with repeated tokens
+discounted as in Muennighoff et al. 2023 and constants fitted to this package's own runs (docs/explanation/recipe.md).
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ LADDER = (
     (2, 3, 96, 128),
     (2, 4, 128, 128),
     (3, 4, 128, 128),
+    (4, 4, 128, 128),
     (3, 6, 192, 128),
     (4, 6, 192, 128),
     (4, 4, 256, 256),
@@ -51,15 +52,17 @@ LADDER = (
     (16, 16, 1024, 1024),
     (24, 16, 1536, 2048),
 )
-_FLOOR = 0.457  # nats per byte that no size and no amount of text removes
-_PARAMETERS, _PARAMETERS_POWER = 31.1, 0.4255
-_BYTES, _BYTES_POWER = 116.0, 0.344
-_REPETITION_DECAY = 5.25  # after some five repetitions more add little
-_CONTEXT_GAIN = 0.0238  # nats per byte for each doubling of the context, from 128 tokens to 1024
+_FLOOR = 0.489  # nats per byte that no size and no amount of text removes
+_PARAMETERS, _PARAMETERS_POWER = 158.6, 0.5886
+_BYTES, _BYTES_POWER = 143.5, 0.3585
+_REPETITION_DECAY = 4.41  # after some five repetitions more add little
+_CONTEXT_GAIN = 0.053  # nats per byte for each doubling of the context from 128 tokens on
+_LONGEST_CONTEXT = 512  # tokens; what longer ones gain was not measured
 _MOST_PASSES = 100  # over a small corpus more only memorise
 _LEAST_STEPS = 4  # of a measurement
 _PROMISING = 1.06  # of the best prediction
-_MOST_MEASURED = 4  # shapes
+_MOST_MEASURED = 5  # shapes
+_TIE = 1.0075  # predictions are no better than that, and where they tie, the larger model was the better one
 _WARMUP_SHARE, _MOST_WARMUP = 0.02, 100
 
 
@@ -151,10 +154,10 @@ def choose_plan(
     rough = [_candidate(shape, tokens, seconds, estimated_speed(flops), bytes_per_token) for shape in shapes]
     least = min(candidate.bits for candidate in rough)
     promising = sorted((c for c in rough if c.bits <= _PROMISING * least), key=lambda c: c.bits)
-    best = min(
-        (_candidate(c.shape, tokens, seconds, speed, bytes_per_token) for c in promising[:_MOST_MEASURED]),
-        key=lambda candidate: candidate.bits,
-    )
+    measured = [_candidate(c.shape, tokens, seconds, speed, bytes_per_token) for c in promising[:_MOST_MEASURED]]
+    least = min(candidate.bits for candidate in measured)
+    tied = (candidate for candidate in measured if candidate.bits <= _TIE * least)
+    best = max(tied, key=lambda candidate: count_parameters(candidate.shape))
     planned = config.copy_of()
     planned.model = best.shape
     training = planned.training
@@ -224,5 +227,5 @@ def predicted_nats_per_byte(parameters: int, seen: float, unique: float, context
     different = min(seen, unique)
     repetitions = seen / different - 1
     worth = different * (1 + _REPETITION_DECAY * (1 - math.exp(-repetitions / _REPETITION_DECAY)))
-    gain = _CONTEXT_GAIN * math.log2(min(context, 1024) / 128)
+    gain = _CONTEXT_GAIN * math.log2(min(context, _LONGEST_CONTEXT) / 128)
     return _FLOOR + _PARAMETERS / parameters**_PARAMETERS_POWER + _BYTES / worth**_BYTES_POWER - gain

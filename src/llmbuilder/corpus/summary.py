@@ -13,7 +13,7 @@ from llmbuilder.corpus.decisions import Decisions
 from llmbuilder.corpus.tokens import PARTS, merged
 from llmbuilder.tokenizer import Tokenizer
 
-FORMAT = 1
+FORMAT = 2  # of what every stage writes; another one is worked on anew
 
 
 def describe_corpus(
