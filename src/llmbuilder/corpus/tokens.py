@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from llmbuilder.corpus.store import Row, read_rows
+from llmbuilder.data.batching import batched_texts
 from llmbuilder.data.shards import TokenWriter
 from llmbuilder.data.splitting import choose_split, cut_position
 from llmbuilder.files import write_json
@@ -135,15 +136,7 @@ class Tokenize:
         return whole + (lot(row["checksum"], "mixture", self._seed) < weight - whole)
 
     def _encoded(self, texts: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
-        batch: list[str] = []
-        waiting = 0
-        for text in texts:
-            batch.append(text)
-            waiting += len(text)
-            if waiting >= _BATCH_CHARACTERS:
-                yield from zip(batch, self._tokenizer.encode_arrays(batch, threads=1), strict=True)
-                batch, waiting = [], 0
-        if batch:
+        for batch in batched_texts(texts, _BATCH_CHARACTERS):
             yield from zip(batch, self._tokenizer.encode_arrays(batch, threads=1), strict=True)
 
 

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from llmbuilder.data.batching import batched_texts
+
 METHOD = "words-1"
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
@@ -28,7 +30,7 @@ _FIRST_BYTES = np.array([(1 << 8 * count) - 1 for count in range(9)], np.uint64)
 
 def iter_shingle_hashes(texts: Iterable[str], ngram: int) -> Iterator[np.ndarray]:
     """Yield for each text the sorted hashes of its word n-grams, each once; a shorter text is one n-gram."""
-    for chunk in _chunks(texts):
+    for chunk in batched_texts(texts, _TOGETHER):
         hashes, begins, ends = _hash_shingles(chunk, ngram)
         for begin, end in zip(begins.tolist(), ends.tolist(), strict=True):
             own = hashes[begin:end]
@@ -45,20 +47,7 @@ def iter_minhash_bands(texts: Iterable[str], ngram: int, bands: int, rows: int, 
     """
     raw = np.random.PCG64(seed).random_raw(bands * rows) >> np.uint64(32)
     factors = raw.astype(np.uint32) | np.uint32(1)
-    return (_fold(_signatures(chunk, ngram, factors), bands, rows) for chunk in _chunks(texts))
-
-
-def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
-    chunk: list[str] = []
-    size = 0
-    for text in texts:
-        chunk.append(text)
-        size += len(text)
-        if size >= _TOGETHER:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
+    return (_fold(_signatures(chunk, ngram, factors), bands, rows) for chunk in batched_texts(texts, _TOGETHER))
 
 
 def _signatures(texts: Sequence[str], ngram: int, factors: np.ndarray) -> np.ndarray:
