@@ -210,6 +210,7 @@ def test_the_number_of_workers_changes_no_byte(raw: Path, workers: int) -> None:
 STAGES = ("reading", "cleaning", "finding", "comparing", "counting", "writing", "training", "tokenizing")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="kills processes")
 def test_a_killed_run_continues_to_the_same_bytes(raw: Path) -> None:
     _kill_in_every_stage(raw, "--engine", "local")
