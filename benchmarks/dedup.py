@@ -54,7 +54,7 @@ def ngrams(text: str) -> list[str]:
 
 def by_llmbuilder(texts: list[str]) -> set[int]:
     from llmbuilder.data import find_near_duplicates
-    from llmbuilder.data.near_duplicates import NearDuplicateSettings
+    from llmbuilder.duplicates.near import NearDuplicateSettings
 
     settings = NearDuplicateSettings(THRESHOLD, NGRAM)
     groups: dict[int, list[int]] = {}

@@ -24,7 +24,7 @@ from pathlib import Path
 from harness import compare, print_header
 
 from llmbuilder.data import DataLoader, default_corpus
-from llmbuilder.data.isolation import ExtractionPool
+from llmbuilder.documents.reader_pool import ExtractionPool
 
 HEADER, FOOTER = "Collected Topics of the Interpreter", "Second revised edition"
 FRAME = ["Accept all cookies", "Sign up for our newsletter", "Related articles", "All rights reserved by Example Press"]

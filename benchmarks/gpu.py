@@ -23,8 +23,8 @@ import llmbuilder as lb
 from llmbuilder.acceleration import measure_acceleration
 from llmbuilder.data import TextDataset
 from llmbuilder.machine import resolve_device, resolve_precision
-from llmbuilder.training.paths import RunPaths
-from llmbuilder.training.trainer import Trainer
+from llmbuilder.training.loop.trainer import Trainer
+from llmbuilder.training.storage.paths import RunPaths
 
 SHAPE = {"model.num_layers": 12, "model.num_heads": 12, "model.embedding_dim": 768, "model.max_seq_length": 1024}
 

@@ -31,9 +31,9 @@ def _clean_process(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("LLMBUILDER_"):
             monkeypatch.delenv(name)
-    from llmbuilder import machine
+    from llmbuilder import notices
 
-    machine._warned.clear()
+    notices._told.clear()
 
 
 @pytest.fixture(scope="session")

@@ -17,10 +17,10 @@ _NAMES = {
     "export_gguf": "llmbuilder.export",
     "generate_text": "llmbuilder.inference",
     "load_config": "llmbuilder.config",
-    "load_model": "llmbuilder.model",
+    "load_model": "llmbuilder.formats.model_file",
     "migrate_project": "llmbuilder.migration",
     "prepare_corpus": "llmbuilder.corpus",
-    "save_model": "llmbuilder.model",
+    "save_model": "llmbuilder.formats.model_file",
     "train_model": "llmbuilder.training",
 }
 _MODULES = (
@@ -44,9 +44,10 @@ if TYPE_CHECKING:
     from llmbuilder.corpus import prepare_corpus
     from llmbuilder.evaluation import evaluate_model
     from llmbuilder.export import export_gguf
+    from llmbuilder.formats.model_file import load_model, save_model
     from llmbuilder.inference import generate_text
     from llmbuilder.migration import migrate_project
-    from llmbuilder.model import build_model, load_model, save_model
+    from llmbuilder.model import build_model
     from llmbuilder.training import train_model
 
 

@@ -99,6 +99,14 @@ def measure_acceleration(device: torch.device, precision: torch.dtype) -> Accele
     )
 
 
+def apply_threads(num_threads: int | None) -> None:
+    """Limit PyTorch to `num_threads` threads; None leaves its own choice."""
+    import torch
+
+    if num_threads is not None:
+        torch.set_num_threads(num_threads)
+
+
 def choose_threads(work: Callable[[], object], most: int | None = None) -> int:
     """Return the number of threads with which `work` is fastest, halving from `most` while that helps.
 

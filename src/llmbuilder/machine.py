@@ -1,30 +1,20 @@
 """What the machine at hand offers: devices, memory, fast number formats.
 
-Nothing here changes a setting except `apply_threads`; callers decide, this module only knows.
+Nothing here changes a setting: callers decide, this module only knows.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
 import sys
 from typing import TYPE_CHECKING, Any
 
 from llmbuilder.errors import ConfigError
+from llmbuilder.notices import warn_once
 
 if TYPE_CHECKING:
     import torch
-
-logger = logging.getLogger("llmbuilder")
-_warned: set[str] = set()
-
-
-def warn_once(message: str) -> None:
-    """Log a warning the first time this exact text comes up in the process."""
-    if message not in _warned:
-        _warned.add(message)
-        logger.warning(message)
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -146,11 +136,3 @@ def used_memory_bytes(device: torch.device) -> int:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
-
-
-def apply_threads(num_threads: int | None) -> None:
-    """Limit PyTorch to `num_threads` threads; None leaves its own choice."""
-    import torch
-
-    if num_threads is not None:
-        torch.set_num_threads(num_threads)

@@ -17,7 +17,7 @@ from llmbuilder.config import Config
 from llmbuilder.errors import ConfigError
 from llmbuilder.export.verification import ask_llamacpp
 from llmbuilder.tokenizer import choose_vocab_size
-from tests.data.documents import write_all
+from tests.documents.samples import write_all
 
 
 def test_a_folder_with_every_format(tmp_path: Path, prose: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from llmbuilder.config import Config
-from tests.data.documents import write_all
+from tests.documents.samples import write_all
 from tests.references import NanoGPT
 
 

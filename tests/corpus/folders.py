@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as parquet
 
-from llmbuilder.data.prepared import PreparedCorpus
+from llmbuilder.corpus.prepared import PreparedCorpus
 
 WORDS = ["river", "stone", "morning", "garden", "letter", "window", "harbour", "winter", "candle", "mountain", "silver", "people", "answer", "question", "yellow", "market", "bridge", "forest", "island", "evening", "captain", "village", "history", "machine", "number", "paper", "summer"]  # fmt: skip
 

@@ -17,13 +17,13 @@ import pytest
 
 from llmbuilder.config import Config
 from llmbuilder.corpus import prepare_corpus
-from llmbuilder.corpus.sources import Source, cut_units
 from llmbuilder.data import TextDataset
+from llmbuilder.documents.sources import Source, cut_units
 from llmbuilder.errors import ConfigError, DataError
 from llmbuilder.tokenizer import Tokenizer
 from tests.cli.test_cli import run
 from tests.corpus.folders import checksums, paragraph, reasons_of, rows_of, write_texts
-from tests.data.documents import write_all
+from tests.documents.samples import write_all
 
 HERE = Path(__file__).parent
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from llmbuilder.corpus.files import iter_documents, iter_pieces, manifest_path
 from llmbuilder.data import DataLoader, Document, DocumentFilter, NearDuplicateSettings, write_corpus
-from llmbuilder.data.corpus_files import iter_documents, iter_pieces, manifest_path
 from llmbuilder.errors import DataError
-from tests.data.documents import write_all, write_pdf
+from tests.documents.samples import write_all, write_pdf
 
 
 def test_every_format_gives_its_text_and_metadata(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.documents import write_all
+from tests.documents.samples import write_all
 from tests.migration.legacy_project import write_legacy_project
 from tests.tokenizer.test_tokenizer import gpt2_files
 

@@ -19,9 +19,9 @@ from llmbuilder.errors import ConfigError
 from llmbuilder.files import read_json_lines
 from llmbuilder.model import build_model, load_model
 from llmbuilder.training import train_model
-from llmbuilder.training.batches import StepBatches
-from llmbuilder.training.checkpoints import list_checkpoints, read_checkpoint
-from llmbuilder.training.distributed import Processes
+from llmbuilder.training.loop.batches import StepBatches
+from llmbuilder.training.processes.distributed import Processes
+from llmbuilder.training.storage.checkpoints import list_checkpoints, read_checkpoint
 
 STEPS = 12
 SETTINGS = {

@@ -15,10 +15,10 @@ from llmbuilder.data import TextDataset
 from llmbuilder.files import read_json_lines
 from llmbuilder.model import build_model, load_model
 from llmbuilder.training import Callback, train_model
-from llmbuilder.training.checkpoints import CheckpointStore, TrainingState, list_checkpoints, read_checkpoint
-from llmbuilder.training.muon import Muon
-from llmbuilder.training.optimizers import Optimizers
-from llmbuilder.training.progress import TrainingProgress
+from llmbuilder.training.display.progress import TrainingProgress
+from llmbuilder.training.loop.muon import Muon
+from llmbuilder.training.loop.optimizers import Optimizers
+from llmbuilder.training.storage.checkpoints import CheckpointStore, TrainingState, list_checkpoints, read_checkpoint
 
 
 def train(config: Config, prose: str, run: Path, *callbacks: Callback) -> list[dict]:

@@ -20,8 +20,8 @@ from llmbuilder.files import read_json_lines
 from llmbuilder.locking import locked_folder
 from llmbuilder.model import build_model, load_model
 from llmbuilder.training import resume_training, train_model
-from llmbuilder.training.anomalies import LossWatch
-from llmbuilder.training.checkpoints import list_checkpoints, read_checkpoint
+from llmbuilder.training.loop.anomalies import LossWatch
+from llmbuilder.training.storage.checkpoints import list_checkpoints, read_checkpoint
 
 STEPS = 150
 
@@ -160,7 +160,7 @@ class BadBatch:
     """Makes the loss of one batch, by its number, what it should not be."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int, factor: float) -> None:
-        from llmbuilder.training.trainer import Trainer
+        from llmbuilder.training.loop.trainer import Trainer
 
         honest = Trainer._loss
 

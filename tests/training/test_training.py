@@ -22,10 +22,10 @@ from llmbuilder.files import read_json_lines
 from llmbuilder.model import build_model, load_model, read_metadata
 from llmbuilder.tokenizer import Tokenizer
 from llmbuilder.training import Callback, resume_training, train_model
-from llmbuilder.training.checkpoints import list_checkpoints
-from llmbuilder.training.muon import orthogonalize
-from llmbuilder.training.optimizers import Optimizers
-from llmbuilder.training.schedules import learning_rate_factor
+from llmbuilder.training.loop.muon import orthogonalize
+from llmbuilder.training.loop.optimizers import Optimizers
+from llmbuilder.training.loop.schedules import learning_rate_factor
+from llmbuilder.training.storage.checkpoints import list_checkpoints
 
 
 def dataset_for(config: Config, prose: str, **options: object) -> TextDataset:

@@ -1,6 +1,7 @@
 """The whole way from documents to a model: `build`."""
 
-from llmbuilder.building.pipeline import BuildResult, build, plan_build
+from llmbuilder.building.building import build, plan_build
 from llmbuilder.building.plan import Plan, choose_plan, parse_duration
+from llmbuilder.building.result import BuildResult
 
 __all__ = ["BuildResult", "Plan", "build", "choose_plan", "parse_duration", "plan_build"]

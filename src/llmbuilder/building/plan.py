@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
-from llmbuilder.acceleration import measure_acceleration
+from llmbuilder.acceleration import apply_threads, measure_acceleration
 from llmbuilder.config.presets import PRESETS
 from llmbuilder.config.recipe import (
     RECOMMENDED,
@@ -29,9 +29,9 @@ from llmbuilder.config.recipe import (
 from llmbuilder.config.schema import Config, ModelConfig
 from llmbuilder.config.sizes import count_flops_per_token, count_parameters, estimate_training_memory
 from llmbuilder.errors import ConfigError
-from llmbuilder.machine import apply_threads, memory_bytes, resolve_device, resolve_precision
+from llmbuilder.machine import memory_bytes, resolve_device, resolve_precision
 from llmbuilder.model import build_model
-from llmbuilder.training.optimizers import Optimizers
+from llmbuilder.training.loop.optimizers import Optimizers
 
 Speed = Callable[[ModelConfig, int], float]  # model, sequences a step -> tokens per second
 

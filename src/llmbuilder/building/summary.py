@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from llmbuilder.building.result import BuildResult
 from llmbuilder.files import write_json, write_text
-from llmbuilder.training.progress import duration
-
-if TYPE_CHECKING:
-    from llmbuilder.building.pipeline import BuildResult
+from llmbuilder.training.display.progress import duration
 
 _LISTED = 50
 

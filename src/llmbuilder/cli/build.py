@@ -34,7 +34,7 @@ def build(
     from llmbuilder.building import parse_duration
     from llmbuilder.config import load_config
     from llmbuilder.errors import ConfigError
-    from llmbuilder.training.progress import TrainingProgress
+    from llmbuilder.training.display.progress import TrainingProgress
 
     if data is not None:
         if documents:
@@ -84,7 +84,7 @@ def _show_plan(
 
 def _show(result: object) -> None:
     from llmbuilder.building import BuildResult
-    from llmbuilder.training.progress import duration
+    from llmbuilder.training.display.progress import duration
 
     assert isinstance(result, BuildResult)
     for number, sample in enumerate(result.samples, start=1):

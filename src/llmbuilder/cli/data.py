@@ -54,7 +54,7 @@ def load(
     An earlier corpus of that name is kept under a numbered name unless --overwrite is given.
     """
     from llmbuilder.data import DataLoader, DocumentFilter, write_corpus
-    from llmbuilder.data.redaction import KINDS
+    from llmbuilder.refining.redaction import KINDS
 
     loader = DataLoader(
         clean,
@@ -144,8 +144,8 @@ def deduplicate(
     as_json: bool = Json,
 ) -> None:
     """Drop repeated documents from a corpus."""
+    from llmbuilder.corpus.files import iter_documents
     from llmbuilder.data import DataLoader, write_corpus
-    from llmbuilder.data.corpus_files import iter_documents
 
     loader = DataLoader(clean_text=False, near_duplicates=_settings(near_duplicates))
     manifest = write_corpus(loader.process(iter_documents(input_)), output, loader.report, overwrite=overwrite)
@@ -179,7 +179,7 @@ def inspect(
     as_json: bool = Json,
 ) -> None:
     """Count a corpus's documents, characters, lines and words."""
-    from llmbuilder.data.corpus_files import iter_pieces
+    from llmbuilder.corpus.files import iter_pieces
     from llmbuilder.tokenizer import Tokenizer
 
     loaded = Tokenizer.from_pretrained(tokenizer) if tokenizer else None

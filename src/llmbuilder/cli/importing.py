@@ -21,7 +21,7 @@ def convert(
     """Open a model and save it as a model file of this package."""
     from llmbuilder.errors import CheckpointError
     from llmbuilder.files import require_absent
-    from llmbuilder.model import load_model, save_model
+    from llmbuilder.formats.model_file import load_model, save_model
     from llmbuilder.tokenizer import Tokenizer
 
     require_absent(output, overwrite=overwrite, error=CheckpointError)

@@ -44,7 +44,7 @@ def info(
     as_json: bool = Json,
 ) -> None:
     """Describe a model: shape, size, tokenizer, how it was trained."""
-    from llmbuilder.model import load_model
+    from llmbuilder.formats.model_file import load_model
     from llmbuilder.tokenizer import Tokenizer
 
     loaded = load_model(model, "cpu")

@@ -74,7 +74,7 @@ def inspect(
     as_json: bool = Json,
 ) -> None:
     """Show a tokenizer's facts and how it splits a text, or compare several on a text or a corpus."""
-    from llmbuilder.data.extraction import read_text
+    from llmbuilder.documents.extraction import read_text
     from llmbuilder.tokenizer import Tokenizer
 
     loaded = [Tokenizer.from_pretrained(name) for name in tokenizers]
@@ -109,7 +109,7 @@ def _facts(tokenizer: Tokenizer, sample: str | None) -> dict[str, object]:
 
 
 def _compare(tokenizers: dict[str, Tokenizer], sample: str | None, corpus: Path | None, as_json: bool) -> None:
-    from llmbuilder.data.corpus_files import iter_grouped_texts
+    from llmbuilder.corpus.files import iter_grouped_texts
     from llmbuilder.errors import TokenizerError
     from llmbuilder.tokenizer import compare_tokenizers
 

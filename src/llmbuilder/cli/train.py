@@ -81,7 +81,7 @@ def _in_processes(count: int) -> None:
     """Hand this very command to `count` processes and end with their exit code, unless it runs in one of them."""
     if count == 1 or "WORLD_SIZE" in os.environ:
         return
-    from llmbuilder.training.distributed import launch
+    from llmbuilder.training.processes.distributed import launch
 
     arguments = sys.argv[1:]
     at = next(index for index, word in enumerate(arguments) if word.startswith("--nproc"))
@@ -90,7 +90,7 @@ def _in_processes(count: int) -> None:
 
 
 def _display(*, plain: bool, quiet: bool) -> list[Any]:
-    from llmbuilder.training.progress import TrainingProgress
+    from llmbuilder.training.display.progress import TrainingProgress
 
     return [] if quiet else [TrainingProgress(plain=plain)]
 

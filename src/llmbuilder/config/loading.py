@@ -15,10 +15,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from llmbuilder.config.legacy import is_legacy, migrate_dictionary, migrate_python_file
 from llmbuilder.config.presets import PRESETS
 from llmbuilder.config.schema import Config, Section
 from llmbuilder.errors import ConfigError, suggestion
+from llmbuilder.formats.nanogpt.configuration import is_legacy, migrate_dictionary, migrate_python_file
 
 logger = logging.getLogger("llmbuilder")
 ENVIRONMENT_PREFIX = "LLMBUILDER_"

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from llmbuilder.errors import MissingDependencyError
 
-_NAMES = {"CorpusReport": "pipeline", "prepare_corpus": "pipeline"}
+_NAMES = {"CorpusReport": "preparing", "prepare_corpus": "preparing"}
 __all__ = sorted(_NAMES)
 
 if TYPE_CHECKING:
-    from llmbuilder.corpus.pipeline import CorpusReport, prepare_corpus
+    from llmbuilder.corpus.preparing import CorpusReport, prepare_corpus
 
 
 def __getattr__(name: str) -> Any:

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as parquet
 
-from llmbuilder.data.near_duplicates import (
+from llmbuilder.duplicates.near import (
     NearDuplicateSettings,
     Shingles,
     choose_bands,
     group_near_duplicates,
     read_signatures,
 )
-from llmbuilder.data.semantic_duplicates import find_semantic_duplicates
+from llmbuilder.duplicates.semantic import find_semantic_duplicates
 from llmbuilder.files import atomic_file
 
 Run = Callable[[str, list[dict[str, Any]]], None]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbuilder.config.schema import DataConfig
-from llmbuilder.corpus.summary import FORMAT
+from llmbuilder.corpus.description import FORMAT
 from llmbuilder.files import file_checksum
 
 EXTRACTION = ("text_column", "ocr", "file_seconds", "file_memory_mb", "file_mb")

@@ -22,21 +22,21 @@ import numpy as np
 import pyarrow
 
 from llmbuilder.config.schema import DataConfig
-from llmbuilder.corpus.containers import ContainerLimits
-from llmbuilder.corpus.reading import SourceReader
-from llmbuilder.corpus.sources import Source
 from llmbuilder.corpus.store import Part, Row, Store, part_sizes, read_rows, read_slice
-from llmbuilder.corpus.tokens import Tokenize
-from llmbuilder.data.deduplication import normalized_digest
-from llmbuilder.data.documents import Document
-from llmbuilder.data.isolation import ExtractionLimits, ExtractionPool
-from llmbuilder.data.languages import detect_language
-from llmbuilder.data.near_duplicates import NearDuplicateSettings, iter_signatures
-from llmbuilder.data.quality import TextQuality
-from llmbuilder.data.refining import Refined, Refiner
-from llmbuilder.data.semantic_duplicates import TextEmbedder
-from llmbuilder.data.shingles import iter_shingle_hashes
+from llmbuilder.corpus.tokenize_task import Tokenize
+from llmbuilder.documents.containers import ContainerLimits
+from llmbuilder.documents.document import Document
+from llmbuilder.documents.reader_pool import ExtractionLimits, ExtractionPool
+from llmbuilder.documents.reading import SourceReader
+from llmbuilder.documents.sources import Source
+from llmbuilder.duplicates.exact import normalized_digest
+from llmbuilder.duplicates.near import NearDuplicateSettings, iter_signatures
+from llmbuilder.duplicates.semantic import TextEmbedder
+from llmbuilder.duplicates.shingles import iter_shingle_hashes
 from llmbuilder.files import atomic_file, file_checksum, write_json
+from llmbuilder.refining.languages import detect_language
+from llmbuilder.refining.quality import TextQuality
+from llmbuilder.refining.refiner import Refined, Refiner
 
 _TEXT, _NUMBER, _SHARE = pyarrow.large_string(), pyarrow.int64(), pyarrow.float64()
 QUALITY = ("words", "mean_word_length", "alphabetic_word_share", "punctuated_line_share",

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmbuilder.config.schema import Config
-from llmbuilder.data.corpus_files import iter_pieces
-from llmbuilder.data.documents import Document
+from llmbuilder.corpus.files import iter_pieces
+from llmbuilder.corpus.prepared import PreparedCorpus, is_prepared
 from llmbuilder.data.loader import DataLoader
-from llmbuilder.data.prepared import PreparedCorpus, is_prepared
-from llmbuilder.data.shards import OpenedTokens, TokenFileInfo, TokenWriter, open_tokens
-from llmbuilder.data.splitting import split_documents
+from llmbuilder.documents.document import Document
 from llmbuilder.errors import DataError, TokenizerError
 from llmbuilder.tokenizer import Tokenizer, train_tokenizer
+from llmbuilder.tokens.shards import OpenedTokens, TokenFileInfo, TokenWriter, open_tokens
+from llmbuilder.tokens.splitting import split_documents
 
 if TYPE_CHECKING:
     import torch

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from llmbuilder.config.schema import DataConfig
-from llmbuilder.data.cleaning import RULES
-from llmbuilder.data.deduplication import ExactDeduplicator, drop_near_duplicates
-from llmbuilder.data.documents import Document
-from llmbuilder.data.file_types import SUPPORTED_SUFFIXES
-from llmbuilder.data.filtering import DocumentFilter
-from llmbuilder.data.isolation import ExtractionLimits, ExtractionPool
-from llmbuilder.data.near_duplicates import NearDuplicateSettings
-from llmbuilder.data.refining import Refined, Refiner
+from llmbuilder.documents.document import Document
+from llmbuilder.documents.file_types import SUPPORTED_SUFFIXES
+from llmbuilder.documents.reader_pool import ExtractionLimits, ExtractionPool
+from llmbuilder.duplicates.exact import ExactDeduplicator, drop_near_duplicates
+from llmbuilder.duplicates.near import NearDuplicateSettings
 from llmbuilder.errors import DataError
+from llmbuilder.refining.cleaning import RULES
+from llmbuilder.refining.filtering import DocumentFilter
+from llmbuilder.refining.refiner import Refined, Refiner
 
 logger = logging.getLogger("llmbuilder")
 

@@ -17,9 +17,10 @@ import torch
 
 from llmbuilder.config.schema import GenerationConfig
 from llmbuilder.errors import DataError, ExportError, MissingDependencyError
+from llmbuilder.formats.model_file import load_model
 from llmbuilder.inference import Generator
 from llmbuilder.machine import cpu_count
-from llmbuilder.model import LanguageModel, load_model
+from llmbuilder.model import LanguageModel
 from llmbuilder.tokenizer import Tokenizer
 
 GREEDY_TOKENS = 64

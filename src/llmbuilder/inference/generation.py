@@ -19,9 +19,10 @@ from llmbuilder.config.loading import build_config
 from llmbuilder.config.schema import Config, GenerationConfig, section_of
 from llmbuilder.config.validation import check_rules
 from llmbuilder.errors import GenerationError, TokenizerError
+from llmbuilder.formats.model_file import load_model
 from llmbuilder.inference.sampling import next_tokens
-from llmbuilder.machine import warn_once
-from llmbuilder.model import KeyValueCache, LanguageModel, load_model
+from llmbuilder.model import KeyValueCache, LanguageModel
+from llmbuilder.notices import warn_once
 from llmbuilder.tokenizer import Tokenizer
 
 _REPLACEMENT = "\ufffd"  # what decoding shows for a character whose bytes are not all there yet

@@ -7,7 +7,7 @@ import shlex
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from llmbuilder.config.legacy import CONVERTED_KEYS, FLAT_KEYS
+from llmbuilder.formats.nanogpt.configuration import CONVERTED_KEYS, FLAT_KEYS
 
 _CALL = re.compile(
     r"(?:python[\d.]*|torchrun(?:\s+--\S+)*)\s+(?P<script>(?:[\w./-]*/)?"

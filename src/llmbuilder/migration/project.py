@@ -12,21 +12,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llmbuilder.config.legacy import MigratedConfig, is_legacy, migrate_dictionary, migrate_python_file
 from llmbuilder.config.loading import build_config, merge, read_mapping
 from llmbuilder.config.schema import Config
 from llmbuilder.errors import CheckpointError, ConfigError, LLMBuilderError, MigrationError, TokenizerError
 from llmbuilder.files import require_absent, write_json, write_text
+from llmbuilder.formats.model_file import load_model, read_torch_file, save_model
+from llmbuilder.formats.nanogpt.checkpoint import (
+    LegacyCheckpoint,
+    convert_checkpoint,
+    is_legacy_checkpoint,
+    training_settings,
+)
+from llmbuilder.formats.nanogpt.configuration import MigratedConfig, is_legacy, migrate_dictionary, migrate_python_file
+from llmbuilder.formats.nanogpt.formula import compare_with_legacy
+from llmbuilder.migration.account import MigrationReport
 from llmbuilder.migration.commands import find_commands
-from llmbuilder.migration.formula import compare_with_legacy
-from llmbuilder.migration.report import MigrationReport
-from llmbuilder.model import load_model, save_model
-from llmbuilder.model.legacy import LegacyCheckpoint, convert_checkpoint, is_legacy_checkpoint, training_settings
-from llmbuilder.model.saving import read_torch_file
 from llmbuilder.tokenizer import Tokenizer
-from llmbuilder.training.checkpoints import TrainingState, write_checkpoint
-from llmbuilder.training.optimizers import Optimizers
-from llmbuilder.training.paths import RunPaths
+from llmbuilder.training.loop.optimizers import Optimizers
+from llmbuilder.training.storage.checkpoints import TrainingState, write_checkpoint
+from llmbuilder.training.storage.paths import RunPaths
 
 logger = logging.getLogger("llmbuilder")
 LARGEST_ACCEPTED_DIFFERENCE = 1e-3

@@ -20,8 +20,8 @@ from tokenizers import Regex, decoders, models, pre_tokenizers
 
 from llmbuilder.errors import TokenizerError
 from llmbuilder.files import write_json, write_text
+from llmbuilder.formats.nanogpt.characters import read_nanogpt_characters
 from llmbuilder.tokenizer.fast import fast_encoder
-from llmbuilder.tokenizer.legacy import read_nanogpt_characters
 from llmbuilder.tokenizer.pretokenizing import gguf_name
 
 if TYPE_CHECKING:

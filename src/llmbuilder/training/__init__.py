@@ -1,6 +1,6 @@
 """Training: `train_model`, resuming, callbacks."""
 
-from llmbuilder.training.callbacks import Callback
+from llmbuilder.training.display.callbacks import Callback
 from llmbuilder.training.results import TrainingResults
 from llmbuilder.training.running import resume_training, train_model
 

@@ -18,19 +18,20 @@ from llmbuilder.config.validation import check_rules
 from llmbuilder.data.dataset import TextDataset
 from llmbuilder.errors import ConfigError, DataError, TokenizerError, TrainingError
 from llmbuilder.files import read_json_lines, set_aside
+from llmbuilder.formats.model_file import load_model
 from llmbuilder.locking import locked_folder
 from llmbuilder.machine import describe_machine, memory_bytes
-from llmbuilder.model import LanguageModel, build_model, load_model
+from llmbuilder.model import LanguageModel, build_model
 from llmbuilder.tokenizer import Tokenizer
-from llmbuilder.training.callbacks import Callback
-from llmbuilder.training.checkpoints import TrainingState, list_checkpoints, read_newest_checkpoint
-from llmbuilder.training.distributed import Processes, is_restarted, joined_processes, process_device
-from llmbuilder.training.metrics import MetricsFile, RunReport
-from llmbuilder.training.paths import RunPaths
-from llmbuilder.training.progress import TrainingProgress
+from llmbuilder.training.display.callbacks import Callback
+from llmbuilder.training.display.progress import TrainingProgress
+from llmbuilder.training.display.run_files import MetricsFile, RunReport
+from llmbuilder.training.display.sinks import open_sinks
+from llmbuilder.training.loop.trainer import Trainer
+from llmbuilder.training.processes.distributed import Processes, is_restarted, joined_processes, process_device
 from llmbuilder.training.results import TrainingResults
-from llmbuilder.training.sinks import open_sinks
-from llmbuilder.training.trainer import Trainer
+from llmbuilder.training.storage.checkpoints import TrainingState, list_checkpoints, read_newest_checkpoint
+from llmbuilder.training.storage.paths import RunPaths
 
 logger = logging.getLogger("llmbuilder")
 _SAME_MACHINE = ("torch", "platform", "processors", "device", "gpus")

@@ -1,0 +1,216 @@
+"""`build`: documents in; a run directory with a trained, evaluated, exported model and a readable summary out."""
+
+from __future__ import annotations
+
+import logging
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from llmbuilder.building.corpus_text import BuildText, read_text
+from llmbuilder.building.plan import Plan, choose_plan, measured_speed
+from llmbuilder.building.result import BuildResult
+from llmbuilder.building.summary import write_summary
+from llmbuilder.config import load_config
+from llmbuilder.config.loading import explicit_settings
+from llmbuilder.config.schema import Config
+from llmbuilder.config.sizes import count_parameters
+from llmbuilder.config.validation import fix_config, validate_config
+from llmbuilder.data import TextDataset
+from llmbuilder.data.loader import LoadReport
+from llmbuilder.export import GGUFExport, GGUFVerification, export_gguf, verify_gguf
+from llmbuilder.export.verification import llamacpp_is_installed
+from llmbuilder.files import require_absent
+from llmbuilder.formats.model_file import load_model
+from llmbuilder.inference import generate_text
+from llmbuilder.machine import describe_machine
+from llmbuilder.model import build_model
+from llmbuilder.tokenizer import Tokenizer, choose_vocab_size
+from llmbuilder.training import Callback, TrainingResults, train_model
+
+logger = logging.getLogger("llmbuilder")
+DEFAULT_SECONDS = 150.0
+_SMALL_CORPUS = 100_000  # characters
+_EXPORT_RESERVE = 5.0  # seconds left for samples, export and its check, and one more for every
+_PARAMETERS_A_SECOND = 10_000_000
+_LEAST_TRAINING = 10.0
+_EVALUATIONS, _CHECKPOINTS, _LOG_LINES = 10, 5, 200  # in the course of a planned run
+
+
+def build(
+    documents: str | Path | Sequence[str | Path] | None,
+    output: str | Path,
+    *,
+    preset: str | None = None,
+    config: Config | None = None,
+    time_budget: float | None = None,
+    overrides: Iterable[str] = (),
+    quantization: str = "f16",
+    overwrite: bool = False,
+    announce: Callable[[str], None] = lambda message: None,
+    callbacks: Sequence[Callback] | None = None,
+) -> BuildResult:
+    """Read documents, clean and deduplicate them, train a tokenizer and a model, evaluate, sample and export.
+
+    `documents` is a folder, a file or several of them; None takes the running interpreter's own documentation.
+    Without a preset or config the model is chosen for the corpus, the machine and `time_budget`, the seconds for
+    the whole build (default 150). `overrides` are "section.key=value" settings that always win.
+
+    Raises CheckpointError or DataError if `output` holds something, DataError if there is nothing to read.
+    """
+    begin = time.perf_counter()
+    folder = Path(output)
+    require_absent(folder, overwrite=overwrite)
+    given = list(overrides)
+    planned = config.copy_of() if config is not None else load_config(preset=preset, overrides=given)
+    choose = preset is None and config is None
+
+    announce("Reading documents")
+    text = read_text(documents, folder, planned)
+    report = text.report
+    announce(text.summary())
+    if report.characters < _SMALL_CORPUS:
+        logger.warning(
+            f"{report.characters:,} characters are very little to learn language from: expect a model that repeats "
+            f"them; {_SMALL_CORPUS:,} or more make a start"
+        )
+
+    seconds = time_budget if time_budget is not None else DEFAULT_SECONDS if choose else None
+    if choose:
+        _choose_vocabulary(planned, report, given)
+    tokenizer = _get_tokenizer(text, planned, announce)
+    if choose:
+        planned, plan = _plan(planned, text, tokenizer, given, begin, seconds or DEFAULT_SECONDS)
+        announce(f"Plan: {plan.summary()}")
+    else:
+        plan = None
+        planned.model.vocab_size = max(planned.model.vocab_size, len(tokenizer))
+    if seconds is not None:
+        reserve = _EXPORT_RESERVE + count_parameters(planned.model) / _PARAMETERS_A_SECOND
+        left = seconds - (time.perf_counter() - begin) - reserve
+        planned.training.time_budget_seconds = max(_LEAST_TRAINING, left)
+    if not validate_config(planned)[0]:
+        planned = fix_config(planned)  # says what it changes
+
+    dataset = TextDataset.from_config(text.path, planned, tokenizer)
+    model = build_model(planned)
+    planned.training.output_dir = None
+    results = train_model(model, dataset, planned, folder, callbacks, overwrite=overwrite)
+
+    announce("Writing samples" if results.interrupted else "Evaluating, sampling, exporting")
+    trained = load_model(folder / "model.pt", planned.system.device)
+    samples = _samples(trained, text, planned)
+    exported, verification = _export(trained, folder, tokenizer, quantization, text)
+    result = BuildResult(
+        output=str(folder),
+        model_path=str(folder / "model.pt"),
+        gguf_path=exported.path if exported else None,
+        documents=report.to_dict(),
+        plan=plan.summary() if plan else None,
+        training=results,
+        bits_per_byte=_bits_per_byte(results, dataset),
+        samples=samples,
+        export=exported,
+        verification=verification,
+        seconds=time.perf_counter() - begin,
+        machine=describe_machine(),
+    )
+    write_summary(folder, result)
+    return result
+
+
+def plan_build(
+    documents: str | Path | Sequence[str | Path] | None,
+    *,
+    time_budget: float = DEFAULT_SECONDS,
+    overrides: Iterable[str] = (),
+    announce: Callable[[str], None] = lambda message: None,
+) -> Plan:
+    """Return what `build` would train, and the loss to expect, from the documents and a short measurement.
+
+    Nothing is left on the disk. Raises DataError if there is nothing to read.
+    """
+    begin = time.perf_counter()
+    given = list(overrides)
+    planned = load_config(overrides=given)
+    with tempfile.TemporaryDirectory(prefix="llmbuilder-plan-") as folder:
+        announce("Reading documents")
+        text = read_text(documents, Path(folder) / "run", planned)
+        announce(text.summary())
+        _choose_vocabulary(planned, text.report, given)
+        tokenizer = _get_tokenizer(text, planned, announce)
+        return _plan(planned, text, tokenizer, given, begin, time_budget)[1]
+
+
+def _choose_vocabulary(config: Config, report: LoadReport, given: list[str]) -> None:
+    config.model.vocab_size = choose_vocab_size(report.characters)
+    _apply(config, explicit_settings(given))
+
+
+def _get_tokenizer(text: BuildText, config: Config, announce: Callable[[str], None]) -> Tokenizer:
+    if config.tokenizer.path is not None:
+        return Tokenizer.from_pretrained(config.tokenizer.path)
+    if text.tokenizer is not None:
+        return Tokenizer.from_pretrained(text.tokenizer)
+    size = config.tokenizer.vocab_size or config.model.vocab_size
+    announce(f"Training a {config.tokenizer.algorithm} tokenizer of {size:,} tokens")
+    return TextDataset(text.path, block_size=1).learn_tokenizer(vocab_size=size, **config.tokenizer.training_options)
+
+
+def _plan(
+    config: Config, text: BuildText, tokenizer: Tokenizer, given: list[str], begin: float, seconds: float
+) -> tuple[Config, Plan]:
+    """Choose the shape and the recipe; settings the user gave override both."""
+    sample = text.beginning(200_000)
+    size = len(sample.encode("utf-8"))
+    bytes_per_token = size / max(1, len(tokenizer.encode(sample)))
+    tokens = int(text.bytes / bytes_per_token * config.data.train_split)
+    speed = measured_speed(config)
+    training_seconds = max(_LEAST_TRAINING, seconds - (time.perf_counter() - begin) - _EXPORT_RESERVE)
+    plan = choose_plan(config, tokens, len(tokenizer), training_seconds, speed, bytes_per_token)
+    every = max(1, plan.steps // _EVALUATIONS)
+    plan.config.training.eval_every = every
+    plan.config.training.save_every = max(1, plan.steps // _CHECKPOINTS)
+    plan.config.training.log_every = max(1, plan.steps // _LOG_LINES)
+    _apply(plan.config, explicit_settings(given))
+    return plan.config, plan
+
+
+def _apply(config: Config, settings: Mapping[str, Mapping[str, Any]]) -> None:
+    """Set what the user asked for; its names and types were checked when the configuration was loaded."""
+    for section, values in settings.items():
+        for key, value in values.items():
+            setattr(getattr(config, section), key, value)
+
+
+def _samples(model: Any, text: BuildText, config: Config) -> list[str]:
+    """Continue the beginnings of a few documents of the corpus."""
+    beginning = text.beginning(1 << 20)
+    starts = [part.strip() for part in beginning.split("\n\n") if len(part.split()) >= 8]
+    chosen = starts[:: max(1, len(starts) // 3)][:3] or [beginning[:40]]
+    prompts = [" ".join(start.split()[:4]) for start in chosen]
+    settings = config.generation.model_copy(update={"max_new_tokens": 80, "num_samples": 1})
+    return generate_text(model, prompt=prompts, config=settings, seed=config.system.seed)
+
+
+def _export(
+    model: Any, folder: Path, tokenizer: Tokenizer, quantization: str, text: BuildText
+) -> tuple[GGUFExport | None, GGUFVerification | None]:
+    if not tokenizer.has_gguf_form:
+        return None, None
+    exported = export_gguf(model, folder / "model.gguf", quantization, name=folder.name, overwrite=True)
+    if not llamacpp_is_installed():
+        return exported, None
+    start = text.beginning(4000)
+    texts = [part for part in (start[:400], start[400:800], start[2000:2400]) if part.strip()]
+    return exported, verify_gguf(folder / "model.gguf", model, texts, greedy_tokens=32)
+
+
+def _bits_per_byte(results: TrainingResults, dataset: TextDataset) -> float | None:
+    if results.best_validation_loss is None or dataset.validation is None:
+        return None
+    info = dataset.validation.info
+    return results.best_validation_loss * info.tokens / info.bytes_of_text / math.log(2)

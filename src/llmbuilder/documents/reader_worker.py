@@ -1,0 +1,51 @@
+"""Reads documents in a process of its own, so that one that crashes, hangs or explodes costs only itself.
+
+Usage: python -m llmbuilder.documents.reader_worker MEMORY_BYTES
+Each line of standard input is a JSON object with `path`, `text_column` and `ocr`; each line of standard output the
+answer: `documents`, or `error`. It ends with its input.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from llmbuilder.documents.extraction import extract_file
+from llmbuilder.errors import DataError
+
+
+def main() -> None:
+    """Answer requests until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    _limit_memory(int(sys.argv[1]))
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # a library that prints must not spoil the answers
+        for line in sys.stdin:
+            request = json.loads(line)
+            answers.write(json.dumps(_answer(Path(request.pop("path")), request)) + "\n")
+            answers.flush()
+
+
+def _answer(path: Path, options: dict[str, str | None]) -> dict[str, object]:
+    try:
+        return {"documents": [vars(document) for document in extract_file(path, **options)]}
+    except DataError as error:
+        return {"error": str(error)}
+    except MemoryError:
+        return {"error": f"{path}: it needs more memory than a document may take"}
+
+
+def _limit_memory(most: int) -> None:
+    with suppress(ImportError, ValueError, OSError):  # not every system has such limits
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+if __name__ == "__main__":
+    main()

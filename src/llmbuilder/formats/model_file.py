@@ -1,0 +1,317 @@
+"""Model files.
+
+`model.pt` holds tensors and plain values only (it opens with `weights_only=True`): configuration, weights,
+tokenizer, metadata, and a checksum over the weights. `.safetensors` holds the same; a folder is a Hugging Face
+checkpoint. `load_model` opens all three, run directories, and legacy checkpoints.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import logging
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ValidationError
+from torch import Tensor
+
+from llmbuilder import __version__
+from llmbuilder.config.schema import Config, ModelConfig
+from llmbuilder.errors import CheckpointError, ConfigError
+from llmbuilder.files import atomic_path, set_aside, write_json
+from llmbuilder.formats.huggingface import from_huggingface, to_huggingface
+from llmbuilder.formats.nanogpt.checkpoint import convert_checkpoint, is_legacy_checkpoint
+from llmbuilder.machine import resolve_device
+from llmbuilder.model.base import LanguageModel
+from llmbuilder.model.building import FAMILIES
+
+logger = logging.getLogger("llmbuilder")
+FORMAT = "llmbuilder-model"
+FORMAT_VERSION = 1
+
+
+def save_model(
+    model: LanguageModel,
+    path: str | Path,
+    metadata: Mapping[str, Any] | None = None,
+    *,
+    tokenizer: Any = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a self-contained model file, or a Hugging Face folder for a path without .pt or .safetensors.
+
+    `metadata` may hold a Config, training results and plain values. The tokenizer the model was trained with
+    goes along (or `tokenizer`, when given). The file is complete or not there; an earlier one is kept under a
+    numbered name unless `overwrite` is set.
+    Raises CheckpointError for metadata that has no plain form, LLMBuilderError if the disk is full.
+    """
+    path = Path(path)
+    tokenizer_json = tokenizer.to_json() if tokenizer is not None else model.tokenizer_json
+    described = {**model.metadata, **plain_values(dict(metadata or {}))}
+    writer = {".pt": _write_pt, ".safetensors": _write_safetensors}.get(path.suffix)
+    if writer is None:
+        if not overwrite:
+            set_aside(path)
+        _write_folder(model, path, tokenizer_json)
+        return path
+    content = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "llmbuilder": __version__,
+        "model_config": model.config.model_dump(mode="json"),
+        "tokenizer": tokenizer_json,
+        "metadata": described,
+    }
+    weights = {name: tensor.detach().to("cpu").contiguous() for name, tensor in model.weights().items()}
+    content["checksum"] = weights_checksum(weights)
+    with atomic_path(path) as temporary:
+        writer(content, weights, temporary)
+        if not overwrite:
+            set_aside(path)
+    return path
+
+
+def _write_pt(content: dict[str, Any], weights: dict[str, Tensor], path: Path) -> None:
+    write_torch_file({**content, "weights": weights}, path)
+
+
+def write_torch_file(content: Any, path: Path) -> None:
+    """Write a PyTorch file; a full disk is an OSError, as for every other file."""
+    try:
+        torch.save(content, path)
+    except RuntimeError as error:  # PyTorch's zip writer reports a full disk this way
+        raise OSError(28, f"no space left, or the write failed ({str(error).splitlines()[0]})") from error
+
+
+def _write_safetensors(content: dict[str, Any], weights: dict[str, Tensor], path: Path) -> None:
+    from safetensors.torch import save_file
+
+    save_file(weights, path, metadata={"format": "pt", FORMAT: json.dumps(content)})
+
+
+def _write_folder(model: LanguageModel, folder: Path, tokenizer_json: str | None) -> None:
+    from safetensors.torch import save_file
+
+    from llmbuilder.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.from_json(tokenizer_json) if tokenizer_json else None
+    values, weights = to_huggingface(model, tokenizer.end_of_text_id if tokenizer else None)
+    with atomic_path(folder / "model.safetensors") as temporary:
+        save_file({name: t.detach().cpu() for name, t in weights.items()}, temporary, metadata={"format": "pt"})
+    write_json(folder / "config.json", values)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder)
+
+
+def weights_checksum(weights: Mapping[str, Tensor]) -> str:
+    """Return a SHA-256 over names, shapes and bytes of the weights, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name]
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data if tensor.numel() else b"")
+    return digest.hexdigest()
+
+
+def plain_values(value: Any) -> Any:
+    """Return `value` as JSON-like plain data. Raises CheckpointError for objects without such a form."""
+    if value is None or isinstance(value, bool):
+        return value
+    for plain in (str, int, float):  # subclasses, such as PyTorch's version string, become the plain type
+        if isinstance(value, plain):
+            return plain(value)
+    if isinstance(value, Config):
+        return value.to_dict()
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain_values({item.name: getattr(value, item.name) for item in dataclasses.fields(value)})
+    if isinstance(value, Mapping):
+        return {str(key): plain_values(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain_values(item) for item in value]
+    if isinstance(value, Tensor | np.ndarray | np.generic):
+        return plain_values(value.tolist())
+    if isinstance(value, Path | datetime.date):
+        return str(value)
+    raise CheckpointError(f"metadata cannot hold a {type(value).__name__}: use numbers, text, lists and dictionaries")
+
+
+def load_model(
+    path: str | Path, device: str | torch.device | None = None, *, config: ModelConfig | None = None
+) -> LanguageModel:
+    """Open a model file, Hugging Face folder, run directory or legacy checkpoint, ready for inference.
+
+    `device` defaults to the best present one; `config` is only needed for a legacy checkpoint that does not
+    say its shape. The checksum is verified.
+    Raises CheckpointError, naming the file and the reason, for files that are missing, cut short, foreign,
+    newer than this version, or that would have to run code to be opened.
+    """
+    path = Path(path)
+    if path.is_dir():
+        model = _load_folder(path)
+    elif path.suffix == ".safetensors":
+        model = _from_content(*_read_safetensors(path), path)
+    else:
+        model = _load_pt(path, config)
+    if model.tokenizer_json is None:
+        model.tokenizer_json = _neighbouring_tokenizer(path, model.config.vocab_size)
+    target = resolve_device(str(device) if device is not None else "auto")
+    return model.to(target).eval()
+
+
+def _neighbouring_tokenizer(path: Path, vocab_size: int) -> str | None:
+    """Return the tokenizer in the folder `tokenizer/` beside a model that holds none, if the model can use it."""
+    from llmbuilder.tokenizer import Tokenizer
+
+    folder = path.parent / "tokenizer"
+    if not (folder / "tokenizer.json").is_file():
+        return None
+    tokenizer = Tokenizer.from_pretrained(folder)
+    if len(tokenizer) > vocab_size:
+        return None
+    logger.warning(f"{path} holds no tokenizer: using the one beside it, {folder}")
+    return tokenizer.to_json()
+
+
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """Return a model file's metadata (training configuration, metrics, provenance) without building the model."""
+    path = Path(path)
+    if path.is_dir():
+        path = path / "model.pt"
+    content = _read_safetensors(path)[0] if path.suffix == ".safetensors" else read_torch_file(path)
+    return dict(content.get("metadata") or {}) if content.get("format") == FORMAT else {}
+
+
+def _load_folder(folder: Path) -> LanguageModel:
+    if (folder / "model.pt").is_file():
+        return _load_pt(folder / "model.pt", None)
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"{folder} holds no model: there is neither model.pt nor config.json in it")
+    from llmbuilder.tokenizer import Tokenizer
+
+    values = json.loads((folder / "config.json").read_text("utf-8"))
+    try:
+        config, weights = from_huggingface(values, _read_folder_weights(folder))
+    except (CheckpointError, KeyError) as error:
+        raise CheckpointError(f"{folder} cannot be opened: {error}") from error
+    tokenizer = Tokenizer.from_pretrained(folder).to_json() if (folder / "tokenizer.json").is_file() else None
+    return _assemble(config, weights, tokenizer, {}, folder)
+
+
+def _read_folder_weights(folder: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    index = folder / "model.safetensors.index.json"
+    names = ["model.safetensors"]
+    if index.is_file():
+        names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+    weights: dict[str, Tensor] = {}
+    for name in names:
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{name} is missing (weights must be in safetensors files)")
+        try:
+            weights.update(load_file(folder / name))
+        except SafetensorError as error:
+            raise CheckpointError(f"{name} is damaged: {error}") from error
+    return {name: tensor.float() for name, tensor in weights.items()}
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise CheckpointError(f"no such model file: {path}")
+    try:
+        with safe_open(path, framework="pt") as handle:
+            content = json.loads((handle.metadata() or {}).get(FORMAT, "{}"))
+            return content, {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - not a dict
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path} is no complete safetensors file: {error}") from error
+
+
+def read_torch_file(path: Path) -> Any:
+    """Load a PyTorch file that holds tensors and plain values only. Raises CheckpointError for anything else."""
+    if not path.is_file():
+        raise CheckpointError(f"no such model file: {path}")
+    if _begins_with(path, b"GGUF"):
+        raise CheckpointError(
+            f"{path} is a GGUF file, which llama.cpp and Ollama run; this command needs the model it was exported "
+            "from (model.pt, or a Hugging Face folder)"
+        )
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} is refused: opening it would have to load Python objects, which can run any code "
+            f"({_unpickling_reason(error)}). If you made it yourself, save it again from your own program with plain "
+            "values only: torch.save({'model': model.state_dict(), 'config': dict(...)}, 'model.pt')"
+        ) from None
+    except Exception as error:  # noqa: BLE001 - bytes that are no model can make the parser raise anything
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} is cut short or no model file: {reason}") from None
+
+
+def _begins_with(path: Path, magic: bytes) -> bool:
+    with open(path, "rb") as handle:
+        return handle.read(len(magic)) == magic
+
+
+def _unpickling_reason(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if "GLOBAL" in line or "Unsupported" in line]
+    return (lines[0] if lines else str(error).splitlines()[0])[:160]
+
+
+def _load_pt(path: Path, config: ModelConfig | None) -> LanguageModel:
+    content = read_torch_file(path)
+    if isinstance(content, Mapping) and content.get("format") == FORMAT:
+        return _from_content(dict(content), dict(content.get("weights") or {}), path)
+    if is_legacy_checkpoint(content):
+        try:
+            legacy = convert_checkpoint(content, config)
+        except (CheckpointError, ValidationError) as error:
+            raise CheckpointError(f"{path}: {error}") from error
+        origin = {"origin": legacy.origin, "step": legacy.step, "best_validation_loss": legacy.best_validation_loss}
+        return _assemble(legacy.config, legacy.weights, None, {"legacy": origin}, path)
+    keys = ", ".join(map(str, list(content)[:8])) if isinstance(content, Mapping) else type(content).__name__
+    raise CheckpointError(f"{path} is no model of this package, of nanoGPT or of the older scripts (it holds {keys})")
+
+
+def _from_content(content: dict[str, Any], weights: dict[str, Tensor], path: Path) -> LanguageModel:
+    if content.get("format") != FORMAT:
+        raise CheckpointError(f"{path} was not written by save_model: it does not say how its weights are used")
+    version = content.get("format_version", 0)
+    if version > FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has format version {version}, made by LLMBuilder {content.get('llmbuilder')}; this is "
+            f"{__version__}, which reads up to version {FORMAT_VERSION}: upgrade with pip install -U llmbuilder"
+        )
+    if weights_checksum(weights) != content.get("checksum"):
+        raise CheckpointError(f"{path} is damaged: the checksum of its weights does not match")
+    try:
+        config = ModelConfig.model_validate(content["model_config"])
+    except (ValidationError, KeyError) as error:
+        raise CheckpointError(f"{path} is damaged: its configuration cannot be read ({error})") from error
+    return _assemble(config, weights, content.get("tokenizer"), dict(content.get("metadata") or {}), path)
+
+
+def _assemble(
+    config: ModelConfig, weights: dict[str, Tensor], tokenizer: str | None, metadata: dict[str, Any], path: Path
+) -> LanguageModel:
+    try:
+        with torch.device("meta"):
+            model = FAMILIES[config.model_type](config)
+        model.load_weights(weights)
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    model.tokenizer_json = tokenizer
+    model.metadata = metadata
+    return model

@@ -1,0 +1,1 @@
+"""nanoGPT's files and those of the older LLMBuilder scripts, read without running anything in them."""

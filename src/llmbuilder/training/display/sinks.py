@@ -1,0 +1,87 @@
+"""Other places that metrics go to when asked: TensorBoard, trackio, Weights & Biases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmbuilder.config.schema import Config
+from llmbuilder.errors import MissingDependencyError
+from llmbuilder.training.display.callbacks import Callback
+from llmbuilder.training.results import TrainingResults
+from llmbuilder.training.storage.paths import RunPaths
+
+
+def open_sinks(config: Config, paths: RunPaths) -> list[Callback]:
+    """Return the sinks that `config.tracking` asks for. Raises MissingDependencyError if a library is not there."""
+    tracking = config.tracking
+    sinks: list[Callback] = []
+    if tracking.tensorboard:
+        sinks.append(TensorBoardSink(paths))
+    if tracking.trackio:
+        sinks.append(TrackioSink(config, paths))
+    if tracking.wandb:
+        sinks.append(WandbSink(config))
+    return sinks
+
+
+def _numbers(metrics: dict[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if name != "step" and isinstance(value, int | float)}
+
+
+class TensorBoardSink(Callback):
+    """Writes event files into the run directory: tensorboard --logdir RUN."""
+
+    def __init__(self, paths: RunPaths) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise MissingDependencyError("tensorboard", "tensorboard", "tracking.tensorboard") from None
+        self._writer = SummaryWriter(str(paths.folder / "tensorboard"))
+
+    def on_log(self, metrics: dict[str, Any]) -> None:
+        for name, value in _numbers(metrics).items():
+            self._writer.add_scalar(name, value, metrics["step"])
+        if "sample" in metrics:
+            self._writer.add_text("sample", metrics["sample"], metrics["step"])
+
+    def on_end(self, results: TrainingResults) -> None:
+        self._writer.close()
+
+
+class TrackioSink(Callback):
+    """Sends metrics to trackio, which keeps them on this machine unless told otherwise."""
+
+    def __init__(self, config: Config, paths: RunPaths) -> None:
+        try:
+            import trackio
+        except ImportError:
+            raise MissingDependencyError("trackio", "trackio", "tracking.trackio") from None
+        self._trackio = trackio
+        name = paths.folder.resolve().name
+        trackio.init(project=config.tracking.trackio_project, name=name, config=config.to_dict(), resume="allow")
+
+    def on_log(self, metrics: dict[str, Any]) -> None:
+        if numbers := _numbers(metrics):
+            self._trackio.log(numbers, step=metrics["step"])
+
+    def on_end(self, results: TrainingResults) -> None:
+        self._trackio.finish()
+
+
+class WandbSink(Callback):
+    """Sends metrics to Weights & Biases."""
+
+    def __init__(self, config: Config) -> None:
+        try:
+            import wandb
+        except ImportError:
+            raise MissingDependencyError("wandb", "wandb", "tracking.wandb") from None
+        tracking = config.tracking
+        self._run = wandb.init(project=tracking.wandb_project, name=tracking.wandb_run_name, config=config.to_dict())
+
+    def on_log(self, metrics: dict[str, Any]) -> None:
+        if numbers := _numbers(metrics):
+            self._run.log(numbers, step=metrics["step"])
+
+    def on_end(self, results: TrainingResults) -> None:
+        self._run.finish()

@@ -1,0 +1,85 @@
+"""The batches of each step, fetched when needed or ahead of time."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from torch import Tensor
+
+from llmbuilder.config.schema import TrainingConfig
+from llmbuilder.data.dataset import TokenWindows
+from llmbuilder.errors import ConfigError
+from llmbuilder.training.processes.distributed import Processes
+
+StepBatch = list[tuple[Tensor, Tensor]]  # (inputs, targets) of each accumulated forward pass
+
+
+class StepBatches:
+    """What each step trains on: a function of its number alone.
+
+    `batch_size` times `gradient_accumulation_steps` sequences make a step, whatever the number of processes; each
+    of several takes its part of them, in forward passes of at most `batch_size`.
+    """
+
+    def __init__(
+        self, windows: TokenWindows, config: TrainingConfig, processes: Processes | None = None, *, pinned: bool = False
+    ) -> None:
+        self.windows = windows
+        self.sequences_per_step = config.batch_size * config.gradient_accumulation_steps
+        processes = processes or Processes()
+        if self.sequences_per_step % processes.count:
+            raise ConfigError(
+                f"{processes.count} processes cannot share the {self.sequences_per_step} sequences of a step evenly: "
+                "choose training.batch_size or gradient_accumulation_steps so that their product is a multiple of "
+                f"{processes.count}"
+            )
+        own = self.sequences_per_step // processes.count
+        self._first = processes.rank * own
+        self._parts = next(
+            parts for parts in range(1, own + 1) if own % parts == 0 and own // parts <= config.batch_size
+        )
+        self._size = own // self._parts
+        self._ahead = 2 * config.dataloader_num_workers
+        self._pinned = pinned
+
+    def fetch(self, step: int) -> StepBatch:
+        """Return this process's batches of a step."""
+        first = step * self.sequences_per_step + self._first
+        batches = [
+            self.windows.gather(self.windows.starts_at(first + part * self._size, self._size))
+            for part in range(self._parts)
+        ]
+        return [(inputs.pin_memory(), targets.pin_memory()) for inputs, targets in batches] if self._pinned else batches
+
+    def starts(self, step: int) -> list[int]:
+        """Return where the windows of a step, those of all processes, begin in the token file."""
+        return self.windows.starts_at(step * self.sequences_per_step, self.sequences_per_step).tolist()
+
+    @contextlib.contextmanager
+    def stream(self, first_step: int) -> Iterator[Iterator[StepBatch]]:
+        """Yield an endless iterator of steps' batches; with workers, a thread keeps some steps ready."""
+        if not self._ahead:
+            yield map(self.fetch, itertools.count(first_step))
+            return
+        with ThreadPoolExecutor(max_workers=1) as pool:  # one thread keeps the order
+            yield self._fetch_ahead(pool, first_step)
+
+    def _fetch_ahead(self, pool: ThreadPoolExecutor, first_step: int) -> Iterator[StepBatch]:
+        waiting: deque[Future[StepBatch]] = deque()
+        for step in itertools.count(first_step):
+            waiting.append(pool.submit(self.fetch, step))
+            if len(waiting) > self._ahead:
+                yield waiting.popleft().result()
+
+
+def dealt(batches: Iterator[Any], processes: Processes) -> Iterator[tuple[int, Any]]:
+    """Deal batches to the processes in turn, as (1, batch); in the last round some get one that does not count."""
+    while first := next(batches, None):
+        hand = [first, *(batch for _, batch in zip(range(processes.count - 1), batches, strict=False))]
+        counts = processes.rank < len(hand)
+        yield int(counts), hand[processes.rank] if counts else first

@@ -1,0 +1,155 @@
+"""Training state on disk: `checkpoints/step-00000500.pt`, newest few kept.
+
+A checkpoint holds everything a run needs to go on as if it had not stopped: weights, optimizer state, random
+states, the step and the shift of the data (from which the data position follows), the configuration, and a checksum
+over all tensors. It is copied at once and written by a thread, so that training waits for the copy only.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from llmbuilder import __version__
+from llmbuilder.errors import CheckpointError
+from llmbuilder.files import atomic_path, remove_path
+from llmbuilder.formats.model_file import read_torch_file, weights_checksum, write_torch_file
+from llmbuilder.training.storage.sharded_checkpoints import FORMAT_VERSION, is_sharded, read_sharded_state
+
+logger = logging.getLogger("llmbuilder")
+FORMAT = "llmbuilder-checkpoint"
+_NAME = re.compile(r"step-(\d+)(\.pt)?$")
+
+
+@dataclass
+class TrainingState:
+    """The state of a run after `step` steps. A sharded one names its folder and leaves the tensors there."""
+
+    step: int
+    weights: dict[str, Tensor]
+    optimizers: list[dict[str, Any]]
+    random: list[dict[str, Tensor]] = field(default_factory=list)  # of each process
+    best_validation_loss: float | None = None
+    scaler: dict[str, Any] = field(default_factory=dict)
+    tokenizer: str | None = None  # fingerprint
+    data_shift: int = 0  # batches left out so far, after loss spikes
+    recent_losses: list[float] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)
+    sharded: str | None = None
+
+
+class CheckpointStore:
+    """Writes a run's checkpoints, one at a time, in the background, and keeps the newest `keep`."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self._folder = folder
+        self._keep = keep
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._writing: Future[Path] | None = None
+
+    def write(self, state: TrainingState) -> float:
+        """Copy `state`, begin to write it, and return for how many seconds the caller was held up."""
+        begin = time.perf_counter()
+        self.finish()
+        self._writing = self._thread.submit(write_checkpoint, self._folder, _copied(state), self._keep)
+        return time.perf_counter() - begin
+
+    def finished(self) -> Path | None:
+        """Return the checkpoint that was completed since the last call, if any. Raises what writing it raised."""
+        return self.finish() if self._writing is not None and self._writing.done() else None
+
+    def finish(self) -> Path | None:
+        """Wait until nothing is being written; return and raise as `finished`."""
+        writing, self._writing = self._writing, None
+        return writing.result() if writing is not None else None
+
+    def close(self) -> None:
+        """Let the thread end after what it is writing."""
+        self._thread.shutdown()
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, TrainingState):
+        return TrainingState(**{name: _copied(item) for name, item in vars(value).items()})
+    if isinstance(value, dict):
+        return {name: _copied(item) for name, item in value.items()}
+    return [_copied(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Return where the checkpoint of a step belongs."""
+    return folder / f"step-{step:08d}.pt"
+
+
+def write_checkpoint(folder: Path, state: TrainingState, keep: int) -> Path:
+    """Write a checkpoint, then remove all but the newest `keep`."""
+    path = checkpoint_path(folder, state.step)
+    content = {"format": FORMAT, "format_version": FORMAT_VERSION, "llmbuilder": __version__, **vars(state)}
+    content["torch"] = str(torch.__version__)
+    content["checksum"] = weights_checksum(dict(_tensors("", vars(state))))
+    with atomic_path(path) as temporary:
+        write_torch_file(content, temporary)
+    remove_old_checkpoints(folder, keep)
+    return path
+
+
+def _tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
+    """Yield every tensor inside nested values, under the path that leads to it."""
+    if isinstance(value, Tensor):
+        yield name, value.detach().cpu()
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _tensors(f"{name}/{key}", item)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _tensors(f"{name}/{index}", item)
+
+
+def remove_old_checkpoints(folder: Path, keep: int) -> None:
+    """Remove all but the newest `keep` checkpoints."""
+    for old in list_checkpoints(folder)[:-keep]:
+        remove_path(old)
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Return a run's checkpoints, oldest first."""
+    found = [(int(match[1]), path) for path in folder.glob("step-*") if (match := _NAME.match(path.name))]
+    return [path for _, path in sorted(found)]
+
+
+def read_checkpoint(path: Path) -> TrainingState:
+    """Read one checkpoint. Raises CheckpointError if it is damaged, foreign or newer than this version."""
+    if is_sharded(path):
+        content = read_sharded_state(path)
+    else:
+        content = read_torch_file(path)
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise CheckpointError(f"{path} is no training checkpoint")
+    if content["format_version"] > FORMAT_VERSION:
+        raise CheckpointError(f"{path} was made by a newer LLMBuilder ({content.get('llmbuilder')}): upgrade to resume")
+    values = {name: content[name] for name in TrainingState.__dataclass_fields__ if name in content}
+    if "checksum" in content and weights_checksum(dict(_tensors("", values))) != content["checksum"]:
+        raise CheckpointError(f"{path} is damaged: its checksum does not match")
+    return TrainingState(**values)
+
+
+def read_newest_checkpoint(folder: Path) -> TrainingState:
+    """Read the newest checkpoint that is whole, naming damaged ones. Raises CheckpointError if there is none."""
+    paths = list_checkpoints(folder)
+    for path in reversed(paths):
+        try:
+            return read_checkpoint(path)
+        except CheckpointError as error:
+            logger.warning(f"{error}; trying the one before")
+    raise CheckpointError(f"there is no usable checkpoint in {folder}" + (f" ({len(paths)} damaged)" if paths else ""))

@@ -1,0 +1,87 @@
+"""Hashes of word n-grams: the sets they stand for, and MinHash signatures that estimate similarity."""
+
+from __future__ import annotations
+
+import random
+import string
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmbuilder.duplicates.shingles import iter_minhash_bands, iter_shingle_hashes
+
+
+def shingle_hashes(texts: list[str], ngram: int) -> list[np.ndarray]:
+    return list(iter_shingle_hashes(texts, ngram))
+
+
+def minhash_bands(texts: list[str], ngram: int, bands: int, rows: int) -> np.ndarray:
+    return np.concatenate(list(iter_minhash_bands(texts, ngram, bands, rows)))
+
+
+PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def ngrams_of(text: str, ngram: int) -> set[tuple[str, ...]]:
+    """The definition, written out."""
+    words = text.lower().translate(PUNCTUATION).split(" ")
+    words = [word for word in words if word]
+    length = min(ngram, len(words))
+    return {tuple(words[start : start + length]) for start in range(len(words) - length + 1)} if words else set()
+
+
+@given(st.lists(st.text(alphabet="abcé .,", max_size=60), max_size=8), st.integers(1, 6))
+def test_hashes_stand_for_the_sets_of_ngrams(texts: list[str], ngram: int) -> None:
+    sets = [ngrams_of(text, ngram) for text in texts]
+    hashes = [set(found.tolist()) for found in shingle_hashes(texts, ngram)]
+    assert list(map(len, hashes)) == list(map(len, sets))
+    for one, other in zip(sets, hashes, strict=True):
+        for second, third in zip(sets, hashes, strict=True):
+            assert len(one & second) == len(other & third)
+
+
+def test_blanks_case_and_punctuation_do_not_count() -> None:
+    plain, changed = shingle_hashes(["one two three four five six", "ONE,  two\n\nthree\tfour -- five: six!"], 5)
+    assert len(plain) == 2
+    assert np.array_equal(plain, changed)
+    glued, apart = shingle_hashes(["ab c", "a bc"], 1)
+    assert not set(glued.tolist()) & set(apart.tolist())
+
+
+@pytest.mark.parametrize("length", [8, 9, 128, 129, 1_500_000])
+def test_words_of_any_length(length: int) -> None:
+    letters = random.Random(length)
+    word = "".join(letters.choices(string.ascii_lowercase, k=length))
+    other = word[:-1] + ("a" if word[-1] != "a" else "b")
+    first, second, third = shingle_hashes([f"the {word} ends", f"so the {word} ends", f"the {other} ends"], 3)
+    assert set(first.tolist()) < set(second.tolist())
+    assert not set(first.tolist()) & set(third.tolist())
+
+
+def test_what_else_is_hashed_changes_nothing() -> None:
+    chance = random.Random(1)
+    texts = [" ".join(f"w{chance.randrange(500)}" for _ in range(chance.randrange(400))) for _ in range(900)]
+    together = shingle_hashes(texts, 5)
+    bands = minhash_bands(texts, 5, 4, 3)
+    for number in range(0, 900, 30):
+        assert np.array_equal(together[number], shingle_hashes([texts[number]], 5)[0])
+        assert np.array_equal(bands[number], minhash_bands([texts[number]], 5, 4, 3)[0])
+    assert shingle_hashes([], 5) == []
+    assert list(iter_minhash_bands([], 5, 4, 3)) == []
+    assert np.array_equal(*minhash_bands(["", "?!"], 5, 4, 3))
+
+
+@pytest.mark.parametrize("changed", [2, 10, 40])
+def test_signatures_agree_as_often_as_texts_are_alike(changed: int) -> None:
+    chance = random.Random(changed)
+    words = [f"w{chance.randrange(10_000)}" for _ in range(300)]
+    other = list(words)
+    for place in chance.sample(range(300), changed):
+        other[place] = "changed"
+    texts = [" ".join(words), " ".join(other)]
+    one, two = (ngrams_of(text, 5) for text in texts)
+    first, second = minhash_bands(texts, 5, 2000, 1)
+    agree = float((first == second).mean())
+    assert agree == pytest.approx(len(one & two) / len(one | two), abs=0.04)  # four standard deviations
