@@ -17,8 +17,9 @@ import pytest
 
 from llmbuilder.config import Config
 from llmbuilder.corpus import prepare_corpus
+from llmbuilder.corpus.units import cut_units
 from llmbuilder.data import TextDataset
-from llmbuilder.documents.sources import Source, cut_units
+from llmbuilder.documents.sources import Source
 from llmbuilder.errors import ConfigError, DataError
 from llmbuilder.tokenizer import Tokenizer
 from tests.cli.test_cli import run
@@ -160,7 +161,7 @@ def test_a_second_run_does_nothing_and_changes_nothing(raw: Path) -> None:
 def test_added_sources_alone_are_read_and_removed_ones_disappear(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from llmbuilder.corpus import tasks
+    from llmbuilder.documents.reading import DocumentReader
 
     tokenizer = prepare_corpus(raw, "corpus", small()).path / "tokenizer"
     (raw / "new-1.txt").write_text(paragraph("new 1"))
@@ -169,8 +170,8 @@ def test_added_sources_alone_are_read_and_removed_ones_disappear(
     (raw / "text-010.txt").unlink()
     read: list[str] = []
     monkeypatch.setattr("llmbuilder.corpus.engine.Engine.run", _in_this_process)
-    rows = tasks.SourceReader.rows
-    monkeypatch.setattr(tasks.SourceReader, "rows", lambda self, source: read.append(source.name) or rows(self, source))
+    whole = DocumentReader.read
+    monkeypatch.setattr(DocumentReader, "read", lambda self, source: read.append(source.name) or whole(self, source))
     prepare_corpus(raw, "corpus", small())
     assert sorted(read) == ["raw/new-1.txt", "raw/sub/new-2.txt"]
     sources = [row["source"] for row in rows_of(Path("corpus"))]
@@ -188,7 +189,8 @@ def test_added_sources_alone_are_read_and_removed_ones_disappear(
 
 
 def _in_this_process(self: object, task: str, settings: dict[str, object], units: list[dict[str, object]]):  # type: ignore[no-untyped-def]
-    from llmbuilder.corpus.tasks import TASKS, Extract
+    from llmbuilder.corpus.tasks import TASKS
+    from llmbuilder.corpus.tasks.extract import Extract
 
     worker = TASKS[task](settings)
     try:

@@ -12,8 +12,7 @@ from llmbuilder.refining.cleaning import RULES, check_rules, clean_document
 from llmbuilder.refining.contamination import ContaminationCheck, describe_hits
 from llmbuilder.refining.filtering import DocumentFilter, Verdict
 from llmbuilder.refining.redaction import KINDS, check_kinds, redact
-
-NOTHING_LEFT = "nothing left after cleaning"
+from llmbuilder.stages import NOTHING_LEFT
 
 
 @dataclass(frozen=True)

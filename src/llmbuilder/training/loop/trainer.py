@@ -20,12 +20,13 @@ from torch import Tensor
 
 from llmbuilder.acceleration import Acceleration, apply_threads, choose_threads, measure_acceleration
 from llmbuilder.config.schema import Config
-from llmbuilder.data.dataset import TextDataset, TokenWindows
+from llmbuilder.data.dataset import TextDataset
 from llmbuilder.errors import TrainingError
 from llmbuilder.formats.model_file import save_model
 from llmbuilder.machine import describe_machine, resolve_precision
 from llmbuilder.model import LanguageModel
 from llmbuilder.notices import warn_once
+from llmbuilder.tokens.windows import TokenWindows
 from llmbuilder.training.display.callbacks import Callback, RunPlan
 from llmbuilder.training.loop.anomalies import LossWatch
 from llmbuilder.training.loop.batches import StepBatch, StepBatches, dealt
