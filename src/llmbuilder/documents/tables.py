@@ -31,13 +31,14 @@ _LONGEST_NOTE = 200  # characters
 def read_csv(path: Path, name: str, text_column: str | None = None) -> Iterator[Outcome]:
     """Yield the rows of a table separated by commas, semicolons, tabs or bars. Raises DataError if it is none."""
     text = read_text(path)
+    # Quotes inside quoted fields are doubled (RFC 4180), whatever a look at the beginning makes of them.
     try:
-        dialect: Any = csv.Sniffer().sniff(text[:20000], delimiters=",;\t|")
+        delimiter = csv.Sniffer().sniff(text[:20000], delimiters=",;\t|").delimiter
     except csv.Error:
-        dialect = csv.excel_tab if path.suffix.lower() == ".tsv" else csv.excel
+        delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     csv.field_size_limit(1 << 30)
     try:
-        rows = csv.DictReader(io.StringIO(text, newline=""), dialect=dialect)
+        rows = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
         named = ((f"{name}#{number}", row) for number, row in enumerate(rows, start=1))
         yield from _documents(named, name, "csv", text_column)
     except csv.Error as error:

@@ -35,6 +35,7 @@ class WriteDocuments:
         """Write the unit's files and its receipt, which holds all counts."""
         decided = {row: (stage, reason, of) for row, stage, reason, of in unit["drops"]}
         report = LoadReport()
+        report.counts["lines removed"] = 0
 
         def kept() -> Iterator[Row]:
             for number, row in enumerate(iter_parquet_rows(unit["input"])):
