@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -105,6 +106,17 @@ def test_imports_point_one_way() -> None:
         if room_of(imported) > room_of(module) and (module, imported) not in LOOKED_UP_LATER
     ]
     assert not wrong
+
+
+def test_the_map_in_the_documentation_is_this_order() -> None:
+    page = (ROOT.parents[1] / "docs" / "explanation" / "design.md").read_text("utf-8")
+    table = page[page.index("| room |") : page.index("`config` and `tokenizer` read")]
+    rooms = [
+        name
+        for line in table.splitlines()[2:]
+        for name in re.findall(r"`(\w+)`", line.split("|")[1:2][0] if line else "")
+    ]
+    assert rooms == [room for room in ROOMS if "." not in room and room != "__main__"]
 
 
 def test_no_files_import_each_other() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llmbuilder.corpus.files import iter_documents, iter_pieces, manifest_path
+from llmbuilder.corpus.corpus_files import iter_documents, iter_pieces, manifest_path
 from llmbuilder.data import DataLoader, Document, DocumentFilter, NearDuplicateSettings, write_corpus
 from llmbuilder.errors import DataError
 from tests.documents.samples import write_all, write_pdf

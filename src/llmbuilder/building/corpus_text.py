@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmbuilder.config.schema import Config
-from llmbuilder.corpus.files import iter_pieces
+from llmbuilder.corpus.corpus_files import iter_pieces
 from llmbuilder.corpus.load_report import LoadReport
 from llmbuilder.corpus.prepared import PreparedCorpus, is_prepared
 from llmbuilder.data import DataLoader, Document, default_corpus, write_corpus

@@ -138,7 +138,7 @@ def deduplicate(
     as_json: bool = Json,
 ) -> None:
     """Drop repeated documents from a corpus."""
-    from llmbuilder.corpus.files import iter_documents
+    from llmbuilder.corpus.corpus_files import iter_documents
     from llmbuilder.data import DataLoader, write_corpus
 
     loader = DataLoader(clean_text=False, near_duplicates=_settings(near_duplicates))
@@ -173,7 +173,7 @@ def inspect(
     as_json: bool = Json,
 ) -> None:
     """Count a corpus's documents, characters, lines and words."""
-    from llmbuilder.corpus.files import iter_pieces
+    from llmbuilder.corpus.corpus_files import iter_pieces
     from llmbuilder.tokenizer import Tokenizer
 
     loaded = Tokenizer.from_pretrained(tokenizer) if tokenizer else None

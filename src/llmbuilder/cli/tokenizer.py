@@ -109,7 +109,7 @@ def _facts(tokenizer: Tokenizer, sample: str | None) -> dict[str, object]:
 
 
 def _compare(tokenizers: dict[str, Tokenizer], sample: str | None, corpus: Path | None, as_json: bool) -> None:
-    from llmbuilder.corpus.files import iter_grouped_texts
+    from llmbuilder.corpus.corpus_files import iter_grouped_texts
     from llmbuilder.errors import TokenizerError
     from llmbuilder.tokenizer import compare_tokenizers
 

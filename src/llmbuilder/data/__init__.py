@@ -22,12 +22,12 @@ _NAMES = {
     "detect_language": "refining.languages",
     "find_near_duplicates": "duplicates.near",
     "redact": "refining.redaction",
-    "write_corpus": "corpus.files",
+    "write_corpus": "corpus.corpus_files",
 }
 __all__ = sorted(_NAMES)
 
 if TYPE_CHECKING:
-    from llmbuilder.corpus.files import write_corpus
+    from llmbuilder.corpus.corpus_files import write_corpus
     from llmbuilder.corpus.load_report import LoadReport
     from llmbuilder.data.dataset import TextDataset
     from llmbuilder.data.loader import DataLoader

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmbuilder.config.schema import Config
-from llmbuilder.corpus.files import iter_pieces
+from llmbuilder.corpus.corpus_files import iter_pieces
 from llmbuilder.corpus.prepared import PreparedCorpus, is_prepared
 from llmbuilder.data.loader import DataLoader
 from llmbuilder.documents.document import Document
