@@ -16,7 +16,7 @@ from llmbuilder.documents.reader_pool import ExtractionLimits, ExtractionPool
 from llmbuilder.duplicates.exact import ExactDeduplicator, drop_near_duplicates
 from llmbuilder.duplicates.near import NearDuplicateSettings
 from llmbuilder.errors import DataError
-from llmbuilder.refining.cleaning import RULES
+from llmbuilder.refining.cleaning import CLEANING_RULES
 from llmbuilder.refining.filtering import DocumentFilter
 from llmbuilder.refining.refiner import Refined, Refiner
 
@@ -67,7 +67,7 @@ class DataLoader:
         remove_duplicates: bool = True,
         *,
         text_column: str | None = None,
-        cleaning_rules: Collection[str] = RULES,
+        cleaning_rules: Collection[str] = CLEANING_RULES,
         document_filter: DocumentFilter | None = None,
         redact_kinds: Collection[str] = (),
         near_duplicates: NearDuplicateSettings | None = None,

@@ -14,9 +14,9 @@ from llmbuilder.config.loading import load_config
 from llmbuilder.config.recipe import resolve_recipe
 from llmbuilder.config.schema import Config, TrainingConfig, section_of, whole_config
 from llmbuilder.config.sizes import estimate_training_memory
-from llmbuilder.config.validation import check_rules
+from llmbuilder.config.validation import require_valid
 from llmbuilder.data.dataset import TextDataset
-from llmbuilder.errors import ConfigError, DataError, TokenizerError, TrainingError
+from llmbuilder.errors import DataError, TokenizerError, TrainingError
 from llmbuilder.files import read_json_lines, set_aside
 from llmbuilder.formats.model_file import load_model
 from llmbuilder.locking import locked_folder
@@ -215,9 +215,7 @@ def _resolved_config(model: LanguageModel, config: Config | TrainingConfig | Non
     whole = (source or Config()).copy_of()
     whole.training = section_of(config, TrainingConfig).model_copy()
     whole.model = model.config.model_copy()
-    problems = [p for p in check_rules(whole) if p.path.startswith("training.") and not p.path.endswith("warmup_steps")]
-    if problems:
-        raise ConfigError("cannot train with these settings: " + "; ".join(map(str, problems)))
+    require_valid(whole, ["training"], "train with these settings", unchecked=["training.warmup_steps"])
     return whole
 
 
