@@ -24,8 +24,9 @@ from llmbuilder.machine import describe_machine, memory_bytes
 from llmbuilder.model import LanguageModel, build_model
 from llmbuilder.tokenizer import Tokenizer
 from llmbuilder.training.display.callbacks import Callback
+from llmbuilder.training.display.metrics_file import MetricsFile
 from llmbuilder.training.display.progress import TrainingProgress
-from llmbuilder.training.display.run_files import MetricsFile, RunReport
+from llmbuilder.training.display.run_report import RunReport
 from llmbuilder.training.display.sinks import open_sinks
 from llmbuilder.training.loop.trainer import Trainer
 from llmbuilder.training.processes.distributed import Processes, is_restarted, joined_processes, process_device
