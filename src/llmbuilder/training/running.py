@@ -189,15 +189,19 @@ def _run(
         model, dataset, config, paths, watchers, processes=processes, is_sharded=is_sharded, acceleration=acceleration
     )
     if state is not None:
-        trainer.history = [line for line in read_json_lines(paths.metrics) if line["step"] <= state.step]
+        trainer.state.history = [line for line in read_json_lines(paths.metrics) if line["step"] <= state.step]
     described = {**(record or _describe_run(dataset, paths)), **_describe_machine(trainer)}
     processes.on_main(lambda: paths.write_record(described))
-    if trainer.settings.warmup_steps >= trainer.max_steps and not trainer.settings.eval_only:
-        logger.warning(
-            f"training.warmup_steps ({trainer.settings.warmup_steps}) covers the whole run of {trainer.max_steps} "
-            "steps: the learning rate never reaches its peak"
-        )
+    _warn_about_warmup(config.training, trainer.state.max_steps)
     return trainer.run(state)
+
+
+def _warn_about_warmup(training: TrainingConfig, steps: int) -> None:
+    if training.warmup_steps >= steps and not training.eval_only:
+        logger.warning(
+            f"training.warmup_steps ({training.warmup_steps}) covers the whole run of {steps} steps: "
+            "the learning rate never reaches its peak"
+        )
 
 
 def _warn_about_memory(config: Config, memory: int, processes: int, *, is_sharded: bool) -> None:
@@ -301,7 +305,7 @@ def _describe_machine(trainer: Trainer) -> dict[str, Any]:
         "machine": describe_machine(),
         "processes": trainer.processes.count,
         "acceleration": trainer.acceleration.to_dict(),
-        "parameters": trainer.model.num_parameters(),
+        "parameters": trainer.learner.model.num_parameters(),
     }
 
 
@@ -310,5 +314,5 @@ def _watchers(
 ) -> list[Callback]:
     if not processes.is_main:
         return []
-    sinks = [MetricsFile(paths.metrics), *open_sinks(config, paths), RunReport(paths.folder)]
+    sinks = [MetricsFile(paths.metrics), *open_sinks(config, paths.folder), RunReport(paths.folder)]
     return [*sinks, *([TrainingProgress()] if callbacks is None else callbacks)]
