@@ -293,6 +293,23 @@ def test_other_inputs_need_overwrite(raw: Path) -> None:
         prepare_corpus(raw, "notes", small())
 
 
+def test_settings_that_cannot_be_are_refused_all_at_once(raw: Path) -> None:
+    config = small(train_split=-3, stride=0)
+    config.tokenizer.min_frequency = 0
+    config.system.num_threads = 0
+    with pytest.raises(ConfigError, match="cannot prepare a corpus with these settings") as refusal:
+        prepare_corpus(raw, "corpus", config)
+    for path in ("data.train_split (-3", "data.stride (0)", "tokenizer.min_frequency (0)", "system.num_threads (0)"):
+        assert path in str(refusal.value)
+    assert not Path("corpus").exists()
+
+
+def test_a_vocabulary_larger_than_the_default_model_is_no_mistake(raw: Path) -> None:
+    config = small()
+    config.tokenizer.vocab_size = config.model.vocab_size + 1
+    assert prepare_corpus(raw, "corpus", config).tokens
+
+
 def test_wrong_settings_are_refused_before_anything_is_read(raw: Path) -> None:
     with pytest.raises(DataError, match="no such file or folder: nowhere"):
         prepare_corpus("nowhere", "corpus", small())

@@ -161,10 +161,10 @@ def test_torchrun_starts_again_from_the_last_checkpoint(tokens: Path, alone: dic
     script = tmp_path / "dies_once.py"
     script.write_text(
         "import os, signal, sys\n"
-        "from llmbuilder.training import trainer\n"
+        "from llmbuilder.training.loop import trainer\n"
         "step = trainer.Trainer.one_step\n"
         "def dying(self, *arguments):\n"
-        f"    if self.step == 6 and self.processes.rank == 1 and not os.path.exists({str(marker)!r}):\n"
+        f"    if self.state.step == 6 and self.processes.rank == 1 and not os.path.exists({str(marker)!r}):\n"
         f"        open({str(marker)!r}, 'w').close()\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return step(self, *arguments)\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbuilder.config.schema import Config, DataConfig
-from llmbuilder.config.validation import check_rules
+from llmbuilder.config.validation import require_valid
 from llmbuilder.corpus.decisions import Decisions, DuplicateSettings, decide, repeated_lines
 from llmbuilder.corpus.description import describe_corpus
 from llmbuilder.corpus.document_files import DocumentFile, split_files
@@ -83,7 +83,7 @@ def prepare_corpus(
     not set; ConfigError for settings that cannot be.
     """
     config = config or Config()
-    check_rules(config)
+    _require_valid(config)
     given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     begin = time.perf_counter()
     runner = Engine(engine, workers=workers, address=ray_address)
@@ -101,6 +101,13 @@ def prepare_corpus(
         work = _Work(folder, config, semantic, runner, progress)
         description = work.prepare(sources, names, tokenizer)
     return CorpusReport(folder, description, time.perf_counter() - begin, work.units, work.units_worked_on)
+
+
+def _require_valid(config: Config) -> None:
+    """Raise ConfigError for settings that cannot be; a corpus has no model that its vocabulary would have to fit."""
+    checked = config.copy_of()
+    checked.model.vocab_size = max(checked.model.vocab_size, checked.tokenizer.vocab_size or 0)
+    require_valid(checked, ["data", "tokenizer", "system"], "prepare a corpus with these settings")
 
 
 def _check_output(folder: Path, names: list[str], overwrite: bool) -> None:

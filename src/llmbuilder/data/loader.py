@@ -17,7 +17,7 @@ from llmbuilder.duplicates.exact import SeenTexts
 from llmbuilder.duplicates.near import NearDuplicateSettings
 from llmbuilder.duplicates.spool import drop_near_duplicates
 from llmbuilder.errors import DataError
-from llmbuilder.refining.cleaning import RULES
+from llmbuilder.refining.cleaning import CLEANING_RULES
 from llmbuilder.refining.filtering import DocumentFilter
 from llmbuilder.refining.refiner import Refined, Refiner
 from llmbuilder.stages import REPEATS
@@ -43,7 +43,7 @@ class DataLoader:
         remove_duplicates: bool = True,
         *,
         text_column: str | None = None,
-        cleaning_rules: Collection[str] = RULES,
+        cleaning_rules: Collection[str] = CLEANING_RULES,
         document_filter: DocumentFilter | None = None,
         redact_kinds: Collection[str] = (),
         near_duplicates: NearDuplicateSettings | None = None,
