@@ -5,16 +5,15 @@ Environment variables are named LLMBUILDER_SECTION__KEY, for example LLMBUILDER_
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
+from llmbuilder.config.parsing import parse_value, read_mapping
 from llmbuilder.config.presets import PRESETS
 from llmbuilder.config.schema import Config, Section
 from llmbuilder.errors import ConfigError, suggestion
@@ -80,27 +79,6 @@ def build_config(values: Mapping[str, Any], source: str) -> Config:
         ) from None
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
-    """Parse a JSON or YAML file into a dictionary. Raises ConfigError with line and column for malformed files."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"no such configuration file: {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from None
-    try:
-        values = json.loads(text) if path.suffix.lower() == ".json" else yaml.safe_load(text)
-    except json.JSONDecodeError as error:
-        raise ConfigError(
-            f"{path} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}"
-        ) from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} must hold a mapping of sections, not {type(values).__name__}")
-    return values
-
-
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Return `base` with `over` laid on top, section by section."""
     merged = dict(base)
@@ -126,14 +104,7 @@ def _split(assignment: str) -> tuple[str, Any]:
     name, separator, value = assignment.partition("=")
     if not separator:
         raise ConfigError(f"{assignment!r} is no setting; write section.key=value, such as training.batch_size=8")
-    return name.strip(), _parse_value(value)
-
-
-def _parse_value(text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
+    return name.strip(), parse_value(value)
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -141,7 +112,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     for name, text in environment.items():
         section, separator, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
         if name.startswith(ENVIRONMENT_PREFIX) and separator:
-            values.setdefault(section, {})[key] = _parse_value(text)
+            values.setdefault(section, {})[key] = parse_value(text)
     return values
 
 

@@ -104,9 +104,8 @@ def resolve_recipe(config: Config, dataset_tokens: int, memory: int, *, is_shard
         training.optimizer = choose_optimizer(is_sharded)
         chosen["optimizer"] = training.optimizer
     if is_auto(training.learning_rate):
-        fields = type(training).model_fields
         for name, rate in choose_rates(config.model, training.optimizer).items():
-            if getattr(training, name) in ("auto", fields[name].get_default()):
+            if getattr(training, name) in ("auto", None):
                 chosen[name] = rate
                 setattr(training, name, rate)
     if is_auto(training.batch_size):

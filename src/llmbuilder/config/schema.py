@@ -1,42 +1,44 @@
 """The configuration: one `Config` of documented sections.
 
-Loading checks types and names only. Rules that span fields live in `validation`, because a broken legacy
+Loading checks types and names only. Ranges, and rules that span fields, are `validation`'s, because a broken legacy
 configuration has to load before it can be examined and fixed.
-A section that belongs to a `Config` remembers it (`whole_config`), so that a function given `config.training`
-still honours `config.system`.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from llmbuilder.config.ranges import (
+    Amount,
+    Certainty,
+    Count,
+    NotNegative,
+    Number,
+    Part,
+    Positive,
+    Range,
+    Rate,
+    Seed,
+    Share,
+)
+from llmbuilder.config.section import Section, set_whole, whole_of
 from llmbuilder.files import write_text
 
 if TYPE_CHECKING:  # a run begins by putting numbers in the place of "auto": code that computes sees numbers only
-    AutoInt = int
-    AutoFloat = float
+    AutoCount = int
+    AutoRate = float
 else:
-    AutoInt = int | Literal["auto"]
-    AutoFloat = float | Literal["auto"]
+    AutoCount = Count | Literal["auto"]
+    AutoRate = Rate | Literal["auto"]
 
 
 def is_auto(value: object) -> bool:
     """Whether a setting is left to be chosen."""
     return value == "auto"
-
-
-class Section(BaseModel):
-    """A group of settings; unknown names are refused, assignment is checked for type."""
-
-    # A slot, not a pydantic field or private attribute: the way back to the whole must not take part in
-    # equality, copies or dumps.
-    __slots__ = ("_whole",)
-
-    model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
 
 
 class ModelConfig(Section):
@@ -46,69 +48,73 @@ class ModelConfig(Section):
         default="gpt",
         description="Family: 'gpt' is GPT-2's architecture, 'llama' is RMSNorm, rotary positions and SwiGLU.",
     )
-    vocab_size: int = Field(default=16000, description="Number of token ids the model knows.")
-    num_layers: int = Field(default=12, description="Number of transformer layers.")
-    num_heads: int = Field(default=12, description="Number of attention heads.")
-    embedding_dim: int = Field(default=768, description="Width of the model.")
-    max_seq_length: int = Field(default=1024, description="Longest context, in tokens.")
-    dropout: float = Field(default=0.1, description="Dropout probability during training, 0 to 1.")
+    vocab_size: Count = Field(default=16000, description="Number of token ids the model knows.")
+    num_layers: Count = Field(default=12, description="Number of transformer layers.")
+    num_heads: Count = Field(default=12, description="Number of attention heads.")
+    embedding_dim: Count = Field(default=768, description="Width of the model.")
+    max_seq_length: Count = Field(default=1024, description="Longest context, in tokens.")
+    dropout: Part = Field(default=0.1, description="Dropout probability during training, 0 to 1.")
     bias: bool = Field(default=True, description="Bias terms in linear layers and LayerNorm ('gpt' only).")
     activation: Literal["gelu_tanh", "gelu"] = Field(
         default="gelu_tanh",
         description="'gpt' only. 'gelu_tanh' is GPT-2's and exports exactly; 'gelu' is nanoGPT's exact form.",
     )
-    intermediate_size: int | None = Field(
+    intermediate_size: Count | None = Field(
         default=None,
         description="Width inside the MLP. Default: 4x the width for 'gpt', 8/3x rounded up to 32 for 'llama'.",
     )
-    num_key_value_heads: int | None = Field(
+    num_key_value_heads: Count | None = Field(
         default=None, description="'llama' only: key/value heads shared by groups of query heads. Default: num_heads."
     )
-    head_dim: int | None = Field(
+    head_dim: Count | None = Field(
         default=None, description="'llama' only: width of a head. Default: embedding_dim/num_heads."
     )
     qk_norm: bool = Field(
         default=False, description="'llama' only: RMSNorm on queries and keys (Qwen3's architecture)."
     )
-    rope_theta: float = Field(default=10000.0, description="'llama' only: base of the rotary position frequencies.")
-    norm_eps: float = Field(default=1e-5, description="Epsilon of the normalisation layers.")
+    rope_theta: Annotated[float, Range(above=1)] = Field(
+        default=10000.0, description="'llama' only: base of the rotary position frequencies."
+    )
+    norm_eps: Annotated[float, Range(above=0, below=0.1)] = Field(
+        default=1e-5, description="Epsilon of the normalisation layers."
+    )
     tie_embeddings: bool = Field(default=True, description="Use the token embedding as the output projection too.")
 
 
 class TrainingConfig(Section):
     """How a model is trained."""
 
-    batch_size: AutoInt = Field(
+    batch_size: AutoCount = Field(
         default=16, description="Sequences per forward pass; 'auto' follows from the number of training tokens."
     )
-    gradient_accumulation_steps: int = Field(
+    gradient_accumulation_steps: Count = Field(
         default=1, description="Forward passes per optimizer step; several processes share batch_size times this."
     )
-    learning_rate: AutoFloat = Field(
+    learning_rate: AutoRate = Field(
         default=3e-4, description="Peak learning rate of AdamW; 'auto' chooses every rate from the model's width."
     )
-    embedding_learning_rate: float | None = Field(
+    embedding_learning_rate: Part | None = Field(
         default=None, description="AdamW's peak rate for the token embedding. Default: learning_rate."
     )
-    head_learning_rate: float | None = Field(
+    head_learning_rate: Part | None = Field(
         default=None, description="AdamW's peak rate for an untied output projection. Default: learning_rate."
     )
-    vector_learning_rate: float | None = Field(
+    vector_learning_rate: Part | None = Field(
         default=None, description="AdamW's peak rate for norms and biases. Default: learning_rate."
     )
-    min_learning_rate: float | None = Field(
+    min_learning_rate: Part | None = Field(
         default=None, description="Learning rate at the end of the decay. Default: a tenth of learning_rate."
     )
     lr_schedule: Literal["cosine", "linear", "constant"] = Field(
         default="cosine", description="Shape after the warm-up; 'linear' stays flat for half the run, then falls."
     )
-    lr_decay_steps: int | None = Field(
+    lr_decay_steps: Count | None = Field(
         default=None, description="Step at which the decay ends. Default: the last step."
     )
-    warmup_steps: int = Field(default=1000, description="Steps of linear warm-up.")
-    num_epochs: int = Field(default=10, description="Passes over the data; ignored when max_steps is set.")
-    max_steps: int | None = Field(default=None, description="Optimizer steps; takes precedence over num_epochs.")
-    time_budget_seconds: float | None = Field(
+    warmup_steps: Amount = Field(default=1000, description="Steps of linear warm-up.")
+    num_epochs: Count = Field(default=10, description="Passes over the data; ignored when max_steps is set.")
+    max_steps: Count | None = Field(default=None, description="Optimizer steps; takes precedence over num_epochs.")
+    time_budget_seconds: Positive | None = Field(
         default=None, description="Wall-clock limit: the number of steps is chosen from measured speed to fit it."
     )
     optimizer: Literal["auto", "adamw", "muon"] = Field(
@@ -116,42 +122,44 @@ class TrainingConfig(Section):
         description="'muon' updates hidden matrices with Muon and everything else with AdamW; 'auto' takes it "
         "unless the model is sharded.",
     )
-    muon_learning_rate: float = Field(default=0.02, description="Peak learning rate of Muon.")
-    weight_decay: float = Field(default=0.01, description="Decoupled weight decay, on matrices only.")
-    beta1: float = Field(default=0.9, description="AdamW's first-moment decay.")
-    beta2: float = Field(default=0.95, description="AdamW's second-moment decay.")
-    max_grad_norm: float = Field(default=1.0, description="Gradients are clipped to this norm; 0 turns clipping off.")
+    muon_learning_rate: Part | None = Field(
+        default=None, description="Peak learning rate of Muon. Default: 0.02, or chosen with learning_rate 'auto'."
+    )
+    weight_decay: NotNegative = Field(default=0.01, description="Decoupled weight decay, on matrices only.")
+    beta1: Part = Field(default=0.9, description="AdamW's first-moment decay.")
+    beta2: Part = Field(default=0.95, description="AdamW's second-moment decay.")
+    max_grad_norm: NotNegative = Field(default=1.0, description="Clip gradients to this norm; 0 turns clipping off.")
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(
         default="auto",
         description="Number format of matrix products; falls back to float32 where a format is not fast.",
     )
-    eval_every: int = Field(default=500, description="Steps between evaluations on the validation part; 0 for never.")
-    eval_batches: int | None = Field(
+    eval_every: Amount = Field(default=500, description="Steps between evaluations; 0 for never.")
+    eval_batches: Count | None = Field(
         default=None, description="Batches per evaluation. Default: the whole validation part."
     )
-    sample_every: int | None = Field(
+    sample_every: Amount | None = Field(
         default=None, description="Steps between samples of text in the log; 0 for none. Default: at each evaluation."
     )
     eval_only: bool = Field(default=False, description="Evaluate once and stop.")
-    save_every: int = Field(default=1000, description="Steps between checkpoints; 0 for the end only.")
+    save_every: Amount = Field(default=1000, description="Steps between checkpoints; 0 for the end only.")
     save_best_only: bool = Field(
         default=False,
         description="Write a checkpoint only when validation improved (nanoGPT's always_save_checkpoint=False).",
     )
-    keep_checkpoints: int = Field(default=2, description="Newest checkpoints kept; the best model is kept besides.")
-    log_every: int = Field(default=100, description="Steps between lines in metrics.jsonl.")
+    keep_checkpoints: Count = Field(default=2, description="Newest checkpoints kept; the best model is kept besides.")
+    log_every: Count = Field(default=100, description="Steps between lines in metrics.jsonl.")
     loss_spike_policy: Literal["stop", "skip", "rewind"] = Field(
         default="stop",
         description="What to do about a loss that is not finite or far above the recent ones: stop with a report, "
         "skip the batch, or go back to the last checkpoint and leave out the batches since.",
     )
-    loss_spike_threshold: float = Field(
+    loss_spike_threshold: NotNegative = Field(
         default=10.0, description="Standard deviations above the recent mean that make a spike; 0 for never."
     )
     gradient_checkpointing: bool = Field(
         default=False, description="Recompute each layer in the backward pass: much less memory, a third more time."
     )
-    dataloader_num_workers: int = Field(
+    dataloader_num_workers: Amount = Field(
         default=1, description="Threads that fetch batches ahead of the training step; 0 fetches in between."
     )
     init_from: str = Field(
@@ -165,10 +173,10 @@ class SystemConfig(Section):
     """The machine and the run's reproducibility."""
 
     device: str = Field(default="auto", description="auto, cpu, cuda, cuda:N, mps or xpu; an absent device falls back.")
-    seed: int = Field(default=42, description="Seed of initialisation, shuffling, dropout and sampling.")
+    seed: Seed = Field(default=42, description="Seed of initialisation, shuffling, dropout and sampling.")
     deterministic: bool = Field(default=False, description="Insist on deterministic kernels, at some cost in speed.")
     compile: bool = Field(default=False, description="Compile the model with torch.compile.")
-    num_threads: int | None = Field(default=None, description="CPU threads. Default: PyTorch's choice.")
+    num_threads: Count | None = Field(default=None, description="CPU threads. Default: PyTorch's choice.")
     distributed_backend: Literal["auto", "nccl", "gloo"] = Field(
         default="auto", description="Communication library of multi-process runs (nanoGPT's backend)."
     )
@@ -177,7 +185,7 @@ class SystemConfig(Section):
         description="'ddp' keeps the whole model in every process, 'fsdp' cuts it over them; 'auto' cuts it when it "
         "would not fit.",
     )
-    distributed_timeout_seconds: float = Field(
+    distributed_timeout_seconds: Positive = Field(
         default=600.0, description="How long a process waits for the others before it gives up."
     )
 
@@ -194,9 +202,9 @@ class DataConfig(Section):
         default="eng",
         description="Languages of scanned pages ('eng+deu'), read where tesseract is installed; null leaves them.",
     )
-    file_seconds: float = Field(default=120.0, description="Time that reading one file may take.")
-    file_memory_mb: int = Field(default=4096, description="Memory that reading one file may take.")
-    file_mb: int = Field(default=1024, description="Largest file, archive member or line to read.")
+    file_seconds: Positive = Field(default=120.0, description="Time that reading one file may take.")
+    file_memory_mb: Count = Field(default=4096, description="Memory that reading one file may take.")
+    file_mb: Count = Field(default=1024, description="Largest file, archive member or line to read.")
     clean_text: bool = Field(default=True, description="Apply the cleaning rules when documents are read.")
     cleaning_rules: list[str] | None = Field(default=None, description="The cleaning rules to apply. Default: all.")
     redact: list[str] = Field(
@@ -205,43 +213,43 @@ class DataConfig(Section):
     filter: Literal["none", "notes", "books", "code", "web"] = Field(
         default="none", description="Preset of limits that documents must keep."
     )
-    filter_limits: dict[str, tuple[float | None, float | None]] = Field(
+    filter_limits: dict[str, tuple[Number | None, Number | None]] = Field(
         default_factory=dict, description="Limits (least, most) of quality signals besides the preset's."
     )
     filter_without: list[str] = Field(default_factory=list, description="Rules of the preset to leave out.")
     languages: list[str] = Field(default_factory=list, description="Languages to keep (ISO 639). Default: all.")
-    min_language_score: float = Field(default=0.65, description="How certain the language must be, 0 to 1.")
+    min_language_score: Certainty = Field(default=0.65, description="How certain the language must be, 0 to 1.")
     classifier: str | None = Field(
         default=None, description="Quality model: a fastText file, or a function of a text to import (module:name)."
     )
     classifier_label: str | None = Field(default=None, description="Label of the fastText model that means quality.")
-    min_score: float = Field(default=0.5, description="Documents that the classifier scores lower are dropped.")
+    min_score: Number = Field(default=0.5, description="Documents that the classifier scores lower are dropped.")
     evaluation_files: list[str] = Field(
         default_factory=list, description="Evaluation texts: documents that share 13-grams with them are dropped."
     )
     remove_duplicates: bool = Field(default=True, description="Drop documents whose normalised text was seen before.")
-    near_duplicates: float | Literal["auto"] | None = Field(
+    near_duplicates: Annotated[float, Range(least=0.1, most=1)] | Literal["auto"] | None = Field(
         default="auto",
         description="Drop documents whose word n-grams overlap by this much (Jaccard similarity) with another's. "
         "'auto' is 0.8 for `data prepare` and off for everything else.",
     )
-    near_duplicate_ngram: int = Field(default=5, description="Words of an n-gram when near-duplicates are sought.")
-    near_duplicate_permutations: int = Field(default=64, description="Hashes of a MinHash signature at most.")
-    semantic_duplicates: float | None = Field(
+    near_duplicate_ngram: Count = Field(default=5, description="Words of an n-gram when near-duplicates are sought.")
+    near_duplicate_permutations: Count = Field(default=64, description="Hashes of a MinHash signature at most.")
+    semantic_duplicates: Share | None = Field(
         default=None,
         description="`data prepare` drops documents whose embeddings are this much alike (cosine), such as 0.95.",
     )
     semantic_model: str | None = Field(default=None, description="Folder of the model2vec model that embeds documents.")
-    repeated_lines: int | None = Field(
+    repeated_lines: Annotated[int, Range(least=2)] | None = Field(
         default=None, description="`data prepare` removes lines that are in this many documents or more. Default: none."
     )
-    mixture: dict[str, float] = Field(
+    mixture: dict[str, NotNegative] = Field(
         default_factory=dict,
         description="`data prepare`: how often the documents of an INPUT are in the tokens (1.5: half of them twice).",
     )
     tokenize: bool = Field(default=True, description="`data prepare` writes token shards, too.")
-    train_split: float = Field(default=0.9, description="Share of the documents used for training; the rest validates.")
-    stride: int | None = Field(
+    train_split: Share = Field(default=0.9, description="Share of the documents used for training; the rest validates.")
+    stride: Count | None = Field(
         default=None, description="Tokens between the starts of windows. Default: the window's length."
     )
 
@@ -253,8 +261,8 @@ class TokenizerConfig(Section):
     algorithm: Literal["bpe", "unigram", "wordpiece", "char"] = Field(
         default="bpe", description="Kind of tokenizer to train; 'bpe' is byte-level."
     )
-    vocab_size: int | None = Field(default=None, description="Tokens to learn. Default: the model's vocab_size.")
-    min_frequency: int = Field(default=2, description="Occurrences a pair needs before it becomes a token.")
+    vocab_size: Count | None = Field(default=None, description="Tokens to learn. Default: the model's vocab_size.")
+    min_frequency: Count = Field(default=2, description="Occurrences a pair needs before it becomes a token.")
     pretokenizer: Literal["gpt2", "llama3", "qwen2"] = Field(
         default="gpt2",
         description="How 'bpe' cuts words: digits in runs ('gpt2'), up to three ('llama3') or one by one ('qwen2').",
@@ -272,23 +280,24 @@ class TokenizerConfig(Section):
 class GenerationConfig(Section):
     """How text is sampled from a model."""
 
-    max_new_tokens: int = Field(default=100, description="Tokens to generate at most.")
+    max_new_tokens: Count = Field(default=100, description="Tokens to generate at most.")
     do_sample: bool = Field(default=True, description="Sample; false always takes the most likely token.")
-    temperature: float = Field(
-        default=0.8, description="Divides the logits before sampling; lower is more predictable."
+    temperature: Positive = Field(
+        default=0.8,
+        description="Divides the logits before sampling; lower is more predictable (do_sample=false is greedy).",
     )
-    top_k: int | None = Field(default=50, description="Sample among the k most likely tokens only.")
-    top_p: float | None = Field(
+    top_k: Count | None = Field(default=50, description="Sample among the k most likely tokens only.")
+    top_p: Share | None = Field(
         default=None, description="Sample among the likeliest tokens that together reach this mass."
     )
-    min_p: float | None = Field(
+    min_p: Share | None = Field(
         default=None, description="Drop tokens less likely than this share of the likeliest one."
     )
-    repetition_penalty: float = Field(default=1.0, description="Above 1 makes tokens already in the text less likely.")
-    num_samples: int = Field(default=1, description="Continuations per prompt.")
+    repetition_penalty: Positive = Field(default=1.0, description="Above 1 makes tokens of the text less likely.")
+    num_samples: Count = Field(default=1, description="Continuations per prompt.")
     stop: list[str] = Field(default_factory=list, description="Generation ends before any of these strings.")
     stop_at_eos: bool = Field(default=True, description="Generation ends at the end-of-text token.")
-    seed: int | None = Field(default=None, description="Seed of the sampling; None draws a new one each time.")
+    seed: Seed | None = Field(default=None, description="Seed of the sampling; None draws a new one each time.")
 
 
 class TrackingConfig(Section):
@@ -330,10 +339,10 @@ class Config(BaseModel):
     def _adopt_sections(self) -> None:
         for name, section in self.sections().items():
             if whole_config(section) is None:
-                object.__setattr__(section, "_whole", self)
+                set_whole(section, self)
             elif whole_config(section) is not self:  # it belongs to another config: this one gets its own copy
                 copy = section.model_copy()
-                object.__setattr__(copy, "_whole", self)
+                set_whole(copy, self)
                 self.__dict__[name] = copy
 
     def sections(self) -> dict[str, Section]:
@@ -344,8 +353,14 @@ class Config(BaseModel):
         """Return an independent copy."""
         return Config.model_validate(self.to_dict())
 
+    def __copy__(self) -> Config:
+        return self.copy_of()
+
     def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Config:
         return self.copy_of()
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return Config.model_validate, (self.to_dict(),)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain dictionaries, with `legacy` only when there is something in it."""
@@ -367,7 +382,7 @@ class Config(BaseModel):
 
 def whole_config(section: Section) -> Config | None:
     """Return the `Config` a section belongs to, or None for one that stands alone."""
-    return getattr(section, "_whole", None)
+    return whole_of(section)  # type: ignore[no-any-return]
 
 
 def section_of(config: Config | Section | None, kind: type[Section]) -> Any:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from llmbuilder.config.ranges import range_of
 from llmbuilder.config.schema import Config, ModelConfig, SystemConfig, TrainingConfig, is_auto
 from llmbuilder.config.sizes import estimate_training_memory, head_dim
 from llmbuilder.errors import ConfigError
@@ -88,72 +89,27 @@ def fix_config(config: Config, errors: Iterable[ConfigProblem] | None = None) ->
     raise ConfigError("could not find a valid configuration; still wrong:\n" + "\n".join(map(str, pending)))
 
 
-_AT_LEAST_ONE: dict[str, tuple[str, ...]] = {
-    "model": ("vocab_size", "num_layers", "num_heads", "embedding_dim", "max_seq_length"),
-    "training": ("batch_size", "gradient_accumulation_steps", "num_epochs", "keep_checkpoints", "log_every"),
-    "generation": ("max_new_tokens", "num_samples"),
-    "tokenizer": ("min_frequency",),
-}
-_OPTIONAL_AT_LEAST_ONE: dict[str, tuple[str, ...]] = {
-    "model": ("intermediate_size", "num_key_value_heads", "head_dim"),
-    "training": ("max_steps", "lr_decay_steps", "eval_batches"),
-    "system": ("num_threads",),
-    "data": ("stride",),
-    "tokenizer": ("vocab_size",),
-    "generation": ("top_k",),
-}
-_NOT_NEGATIVE: dict[str, tuple[str, ...]] = {
-    "training": (
-        "warmup_steps",
-        "weight_decay",
-        "max_grad_norm",
-        "eval_every",
-        "save_every",
-        "dataloader_num_workers",
-        "loss_spike_threshold",
-    ),
-}
-_SHARES: tuple[tuple[str, str, Callable[[float], bool], str], ...] = (
-    ("model", "dropout", lambda value: 0 <= value < 1, "must be at least 0 and less than 1"),
-    ("training", "beta1", lambda value: 0 <= value < 1, "must be at least 0 and less than 1"),
-    ("training", "beta2", lambda value: 0 <= value < 1, "must be at least 0 and less than 1"),
-    ("training", "learning_rate", lambda value: 0 < value < 1, "must be more than 0 and less than 1"),
-    ("training", "muon_learning_rate", lambda value: 0 < value < 1, "must be more than 0 and less than 1"),
-    ("model", "norm_eps", lambda value: 0 < value < 0.1, "must be more than 0 and less than 0.1"),
-    ("model", "rope_theta", lambda value: value > 1, "must be more than 1"),
-    ("data", "train_split", lambda value: 0 < value <= 1, "must be more than 0 and at most 1"),
-    ("generation", "temperature", lambda value: value > 0, "must be more than 0 (do_sample=false is greedy)"),
-    ("generation", "repetition_penalty", lambda value: value > 0, "must be more than 0"),
-)
-_OPTIONAL_SHARES = (("generation", "top_p"), ("generation", "min_p"))
-
-
 def _ranges(config: Config) -> Iterator[ConfigProblem]:
-    sections = config.sections()
+    for name, section in config.sections().items():
+        for key, info in type(section).model_fields.items():
+            limits, value = range_of(info), getattr(section, key)
+            if limits is not None and not all(map(limits.holds, _numbers(value))):
+                default = info.get_default(call_default_factory=True)
+                words = "the default is null" if default is None else f"{default} is usual"
+                optional = ", or null" if type(None) in get_args(info.annotation) else ""
+                path = f"{name}.{key}"
+                yield ConfigProblem(path, value, f"must be {limits}{optional}", words, {path: default})
 
-    def problem(section: str, key: str, rule: str) -> ConfigProblem:
-        default = type(sections[section]).model_fields[key].get_default()
-        path = f"{section}.{key}"
-        return ConfigProblem(path, getattr(sections[section], key), rule, f"{default} is usual", {path: default})
 
-    for table, least, rule in (
-        (_AT_LEAST_ONE, 1, "must be at least 1"),
-        (_OPTIONAL_AT_LEAST_ONE, 1, "must be at least 1, or null"),
-        (_NOT_NEGATIVE, 0, "must not be negative"),
-    ):
-        for section, keys in table.items():
-            for key in keys:
-                value = getattr(sections[section], key)
-                if value not in (None, "auto") and not value >= least:  # `not >=` catches NaN as well
-                    yield problem(section, key, rule)
-    for section, key, holds, rule in _SHARES:
-        value = getattr(sections[section], key)
-        if value != "auto" and not holds(value):
-            yield problem(section, key, rule)
-    for section, key in _OPTIONAL_SHARES:
-        value = getattr(sections[section], key)
-        if value is not None and not 0 < value <= 1:
-            yield problem(section, key, "must be more than 0 and at most 1, or null")
+def _numbers(value: Any) -> Iterator[float]:
+    """Yield the numbers in a setting; words such as "auto" and null are none."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, int | float):
+        yield value
 
 
 def _shape(model: ModelConfig) -> Iterator[ConfigProblem]:

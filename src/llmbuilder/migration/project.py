@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llmbuilder.config.loading import build_config, merge, read_mapping
+from llmbuilder.config.loading import build_config, merge
+from llmbuilder.config.parsing import read_mapping
 from llmbuilder.config.schema import Config
 from llmbuilder.errors import CheckpointError, ConfigError, LLMBuilderError, MigrationError, TokenizerError
 from llmbuilder.files import require_absent, write_json, write_text

@@ -197,7 +197,7 @@ def migrate_python_file(path: Path) -> MigratedConfig:
     Raises ConfigError if the file cannot be read or is not Python.
     """
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
+        tree = ast.parse(path.read_text(encoding="utf-8-sig"), str(path))
     except FileNotFoundError:
         raise ConfigError(f"no such configuration file: {path}") from None
     except SyntaxError as error:

@@ -14,6 +14,8 @@ from llmbuilder.training.loop.muon import Muon
 from llmbuilder.training.loop.schedules import learning_rate_factor, muon_momentum
 from llmbuilder.training.processes.distributed import Processes
 
+_MUON_RATE = 0.02  # where none is configured
+
 
 class Optimizers:
     """The optimizers of a run behind one interface: set the step's rates, step, clear, save, restore.
@@ -37,7 +39,8 @@ class Optimizers:
         )  # fmt: skip
         self._all: list[torch.optim.Optimizer] = [self.adamw]
         if hidden:
-            self._all.append(Muon(hidden, config.muon_learning_rate, weight_decay=config.weight_decay,
+            rate = _MUON_RATE if config.muon_learning_rate is None else config.muon_learning_rate
+            self._all.append(Muon(hidden, rate, weight_decay=config.weight_decay,
                                   processes=processes))  # fmt: skip
         for optimizer in self._all:
             for group in optimizer.param_groups:
@@ -59,7 +62,8 @@ class Optimizers:
         for decayed in (True, False):
             for parameter in (p for p in parameters if (p.dim() >= 2) == decayed):
                 own = own_rates.get(id(parameter), None if decayed else config.vector_learning_rate)
-                rate, decay = own or config.learning_rate, config.weight_decay if decayed else 0.0
+                rate = config.learning_rate if own is None else own
+                decay = config.weight_decay if decayed else 0.0
                 group = groups.setdefault((rate, -1.0 if decayed else 0.0), {"params": [], "lr": rate, "peak": rate})
                 group["params"].append(parameter)
                 group["weight_decay"] = decay

@@ -1,0 +1,65 @@
+"""The range that a number of the configuration must lie in, written at its field as part of the type.
+
+Loading does not look at it, because a configuration that breaks a rule must load before it can be examined and fixed;
+`validation` does.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args
+
+from pydantic.fields import FieldInfo
+
+
+@dataclass(frozen=True)
+class Range:
+    """Limits of a number; without any it must be finite all the same."""
+
+    least: float | None = None
+    above: float | None = None
+    below: float | None = None
+    most: float | None = None
+
+    def holds(self, value: float) -> bool:
+        """Whether a number lies inside; NaN and infinity never do."""
+        return (
+            math.isfinite(value)
+            and (self.least is None or value >= self.least)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+            and (self.most is None or value <= self.most)
+        )
+
+    def __str__(self) -> str:
+        words = (("at least", self.least), ("more than", self.above), ("less than", self.below), ("at most", self.most))
+        said = [f"{word} {limit:g}" for word, limit in words if limit is not None]
+        return " and ".join(said) or "a finite number"
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
+        names = (("minimum", self.least), ("exclusiveMinimum", self.above), ("exclusiveMaximum", self.below),
+                 ("maximum", self.most))  # fmt: skip
+        return {**handler(core_schema), **{name: limit for name, limit in names if limit is not None}}
+
+
+Count = Annotated[int, Range(least=1)]
+Amount = Annotated[int, Range(least=0)]
+Seed = Annotated[int, Range(least=0, below=2**63)]
+Number = Annotated[float, Range()]
+NotNegative = Annotated[float, Range(least=0)]
+Positive = Annotated[float, Range(above=0)]
+Part = Annotated[float, Range(least=0, below=1)]  # of one, none included
+Share = Annotated[float, Range(above=0, most=1)]  # of one, all included
+Certainty = Annotated[float, Range(least=0, most=1)]
+Rate = Annotated[float, Range(above=0, below=1)]
+
+
+def range_of(field: FieldInfo) -> Range | None:
+    """Return the range of a field's numbers, also of those inside a union, a list or a dictionary; None without any."""
+    return next((item for item in field.metadata if isinstance(item, Range)), None) or _range_in(field.annotation)
+
+
+def _range_in(annotation: Any) -> Range | None:
+    found = (item for item in getattr(annotation, "__metadata__", ()) if isinstance(item, Range))
+    return next(found, None) or next(filter(None, map(_range_in, get_args(annotation))), None)

@@ -1,0 +1,59 @@
+"""`Section`: a group of settings that remembers the configuration it belongs to.
+
+A function given `config.training` so still honours `config.system`. Copies and pickles of a section keep that way back;
+those of a whole configuration are independent of it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from typing_extensions import Self
+
+
+class Section(BaseModel):
+    """A group of settings; unknown names are refused, assignment is checked for type."""
+
+    # A slot, not a pydantic field or private attribute: the way back to the whole must not take part in
+    # equality or dumps.
+    __slots__ = ("_whole",)
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
+
+    def __copy__(self) -> Self:
+        copy = super().__copy__()
+        set_whole(copy, whole_of(self))
+        return copy
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        copy = super().__deepcopy__(memo)
+        set_whole(copy, whole_of(self))
+        return copy
+
+    def __reduce__(self) -> tuple[Callable[..., Section], tuple[Any, ...]]:
+        whole = whole_of(self)
+        if whole is None:
+            return type(self).model_validate, (self.model_dump(),)
+        name = next(name for name, section in whole.sections().items() if type(section) is type(self))
+        return (_as_it_was, (whole, name, self.model_dump()))
+
+
+def _as_it_was(whole: Any, name: str, values: Mapping[str, Any]) -> Section:
+    section = type(getattr(whole, name)).model_validate(values)
+    set_whole(section, whole)
+    return section
+
+
+def whole_of(section: Section) -> Any:
+    """Return what `set_whole` said, or None for a section that stands alone."""
+    return getattr(section, "_whole", None)
+
+
+def set_whole(section: Section, whole: Any) -> None:
+    """Let a section know the configuration it belongs to."""
+    object.__setattr__(section, "_whole", whole)
