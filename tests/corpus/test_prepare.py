@@ -310,6 +310,38 @@ def test_a_vocabulary_larger_than_the_default_model_is_no_mistake(raw: Path) -> 
     assert prepare_corpus(raw, "corpus", config).tokens
 
 
+def test_overwriting_removes_nothing_that_others_made(raw: Path) -> None:
+    mine = Path("mine")
+    for name in ("documents/letter.txt", "tokens/train.bin", "work/notes.md", "report.html", "tokenizer/mine.json"):
+        (mine / name).parent.mkdir(parents=True, exist_ok=True)
+        (mine / name).write_text(f"precious {name}")
+    for _ in range(2):
+        prepare_corpus(raw, mine, small(), overwrite=True)
+    left = {
+        path.relative_to(mine).as_posix(): path.read_text()
+        for path in mine.rglob("*")
+        if path.suffix in (".txt", ".md")
+    }
+    assert left["documents/letter.txt"] == "precious documents/letter.txt"
+    assert left["work/notes.md"] == "precious work/notes.md"
+    assert (mine / "tokens/train.bin").read_text() == "precious tokens/train.bin"
+    assert (mine / "report.1.html").read_text() == "precious report.html"
+    assert (mine / "tokenizer.1/mine.json").read_text() == "precious tokenizer/mine.json"
+    assert not (mine / "report.2.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "output"), [("p/documents", "p"), ("p", "p"), ("p", "p/corpus"), ("p/../p", "p/a/b")]
+)
+def test_a_corpus_and_its_sources_lie_apart(raw: Path, source: str, output: str) -> None:
+    write_texts(Path("p/documents"), 3)
+    before = sorted(path for path in Path("p").rglob("*"))
+    for overwrite in (False, True):
+        with pytest.raises(DataError, match="lie in each other: choose a folder"):
+            prepare_corpus(source, output, small(), overwrite=overwrite)
+    assert sorted(path for path in Path("p").rglob("*")) == before
+
+
 def test_wrong_settings_are_refused_before_anything_is_read(raw: Path) -> None:
     with pytest.raises(DataError, match="no such file or folder: nowhere"):
         prepare_corpus("nowhere", "corpus", small())

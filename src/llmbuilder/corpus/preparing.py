@@ -17,6 +17,7 @@ from llmbuilder.corpus.description import describe_corpus
 from llmbuilder.corpus.document_files import DocumentFile, split_files
 from llmbuilder.corpus.engine import Engine
 from llmbuilder.corpus.keys import CORPUS_FORMAT, EXTRACTION, REFINEMENT, content_key, digest, settings_key, versions
+from llmbuilder.corpus.output import remove_own_files, require_output
 from llmbuilder.corpus.schemas import EXTRACTED, REFINED
 from llmbuilder.corpus.store import Store
 from llmbuilder.corpus.units import cut_units, list_sources
@@ -26,7 +27,7 @@ from llmbuilder.duplicates.near import NearDuplicateSettings
 from llmbuilder.duplicates.semantic import TextEmbedder
 from llmbuilder.duplicates.shingles import METHOD
 from llmbuilder.errors import ConfigError, DataError
-from llmbuilder.files import file_checksum, remove_path, write_json
+from llmbuilder.files import file_checksum, write_json
 from llmbuilder.locking import locked_folder
 from llmbuilder.refining.classifiers import classifier_file
 from llmbuilder.refining.refiner import Refiner
@@ -79,8 +80,8 @@ def prepare_corpus(
     `config.data` holds the settings of the stages. Without `tokenizer` (or `config.tokenizer.path`) the one the corpus
     has is kept, else one is trained from it. An `output` prepared from the same inputs is brought up to date: only
     sources that are new or changed are read. `progress` is called with a stage, the units done and all of them.
-    Raises DataError if an input names nothing, nothing is left, or `output` holds something else and `overwrite` is
-    not set; ConfigError for settings that cannot be.
+    Raises DataError if an input names nothing, nothing is left, an input and `output` lie in each other, or `output`
+    holds something else and `overwrite` is not set; ConfigError for settings that cannot be.
     """
     config = config or Config()
     _require_valid(config)
@@ -89,7 +90,7 @@ def prepare_corpus(
     runner = Engine(engine, workers=workers, address=ray_address)
     folder = Path(output)
     names = [str(item) for item in given]
-    _check_output(folder, names, overwrite)
+    require_output(folder, names, overwrite=overwrite)
     unknown = sorted(set(config.data.mixture) - set(names))
     if unknown:
         raise ConfigError(f"data.mixture names {unknown[0]!r}, which is no INPUT; there are {', '.join(names)}")
@@ -108,29 +109,6 @@ def _require_valid(config: Config) -> None:
     checked = config.copy_of()
     checked.model.vocab_size = max(checked.model.vocab_size, checked.tokenizer.vocab_size or 0)
     require_valid(checked, ["data", "tokenizer", "system"], "prepare a corpus with these settings")
-
-
-def _check_output(folder: Path, names: list[str], overwrite: bool) -> None:
-    if overwrite or not folder.exists():
-        return
-    if not folder.is_dir():
-        raise DataError(f"{folder} is a file: name a folder for the corpus")
-    record = folder / "work" / "inputs.json"
-    try:
-        earlier = json.loads(record.read_text("utf-8"))
-    except FileNotFoundError:
-        if any(folder.iterdir()):
-            raise DataError(
-                f"{folder} holds something else: choose another name, or pass --overwrite (overwrite=True)"
-            ) from None
-        return
-    except json.JSONDecodeError:
-        return
-    if sorted(earlier) != sorted(names):
-        raise DataError(
-            f"{folder} was prepared from {', '.join(earlier)}: documents of other inputs would be removed from it; "
-            "choose another folder, or pass --overwrite (overwrite=True)"
-        )
 
 
 def _semantic_settings(data: DataConfig) -> tuple[float, str] | None:
@@ -377,12 +355,7 @@ class _Work:
             for part in values.values():
                 path = self._folder / "tokens" / part["file"]
                 keep |= {path, path.with_suffix(".json")}
-        folders = [self._folder / name for name in ("documents", "dropped", "tokens")]
-        folders += [self._work / name for name in ("extracted", "refined", "compared", "written", "tokenized")]
-        for folder in folders:
-            for path in folder.glob("*"):
-                if path not in keep:
-                    remove_path(path)
+        remove_own_files(self._folder, keep)
 
 
 def _reasons(receipts: Iterable[dict[str, Any]]) -> str:
