@@ -95,7 +95,9 @@ def build(
     if not validate_config(planned)[0]:
         planned = fix_config(planned)  # says what it changes
 
-    dataset = TextDataset.from_config(text.path, planned, tokenizer)
+    # The text is read already; the settings of reading have acted.
+    window, data = planned.model.max_seq_length, planned.data
+    dataset = TextDataset(text.path, window, data.stride, data.train_split, tokenizer, seed=planned.system.seed)
     model = build_model(planned)
     planned.training.output_dir = None
     results = train_model(model, dataset, planned, folder, callbacks, overwrite=overwrite)

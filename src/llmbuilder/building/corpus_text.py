@@ -11,6 +11,7 @@ from llmbuilder.corpus.corpus_files import iter_pieces
 from llmbuilder.corpus.load_report import LoadReport
 from llmbuilder.corpus.prepared import PreparedCorpus, is_prepared
 from llmbuilder.data import DataLoader, Document, default_corpus, write_corpus
+from llmbuilder.data.in_force import require_in_force
 from llmbuilder.errors import DataError, LLMBuilderError
 
 Sources = str | Path | Sequence[str | Path] | None
@@ -50,6 +51,9 @@ def read_text(documents: Sources, folder: Path, config: Config) -> BuildText:
     None takes the running interpreter's own documentation.
     """
     sources = [documents] if isinstance(documents, str | Path) else documents
+    for source in sources or ():
+        if Path(source).is_dir():
+            require_in_force(config.data, source)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         if sources is not None and len(sources) == 1 and is_prepared(Path(sources[0])):

@@ -104,9 +104,10 @@ def _write_parquet(documents: Iterable[Document], path: Path) -> None:
             writer.write_table(pyarrow.Table.from_pylist(batch, schema))
 
 
-def iter_pieces(path: Path) -> Iterator[tuple[str, bool]]:
+def iter_pieces(path: Path, text_column: str | None = None) -> Iterator[tuple[str, bool]]:
     """Yield a corpus (a file, or a prepared folder) in pieces, and whether a document ends there.
 
+    `text_column` names the column of a table that has the text (default: see `documents.tables`).
     A text comes in pieces of a million characters, cut where no token changes; a table in whole documents, rows without
     a text being passed over with a warning. Raises DataError for a missing, binary, damaged or empty file.
     """
@@ -115,7 +116,7 @@ def iter_pieces(path: Path) -> Iterator[tuple[str, bool]]:
     elif not path.is_file():
         raise DataError(f"no such corpus: {path}")
     elif (kind := TABLE_SUFFIXES.get(path.suffix.lower())) is not None:
-        pieces = ((document.text, True) for document in _readable(_TABLES[kind](path, str(path))))
+        pieces = ((document.text, True) for document in _readable(_TABLES[kind](path, str(path), text_column)))
     else:
         pieces = iter_text_pieces(path)
     empty = True
@@ -126,7 +127,7 @@ def iter_pieces(path: Path) -> Iterator[tuple[str, bool]]:
         raise DataError(f"{path} holds no text")
 
 
-_TABLES: dict[str, Callable[[Path, str], Iterator[Outcome]]] = {
+_TABLES: dict[str, Callable[[Path, str, str | None], Iterator[Outcome]]] = {
     "jsonl": read_json_lines,
     "parquet": read_parquet,
     "csv": read_csv,

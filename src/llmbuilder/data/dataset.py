@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmbuilder.config.schema import Config
-from llmbuilder.corpus.corpus_files import iter_pieces
+from llmbuilder.config.schema import Config, DataConfig
+from llmbuilder.corpus.corpus_files import iter_pieces, write_corpus
 from llmbuilder.corpus.prepared import PreparedCorpus, is_prepared
+from llmbuilder.data.in_force import is_token_folder, require_in_force
 from llmbuilder.data.loader import DataLoader
 from llmbuilder.documents.document import Document
 from llmbuilder.errors import DataError, TokenizerError
@@ -26,6 +27,8 @@ from llmbuilder.tokens.windows import TokenWindows
 if TYPE_CHECKING:
     import torch
 
+_READ_DOCUMENTS = "documents.jsonl"
+
 
 class TextDataset:
     """Text as training windows.
@@ -36,9 +39,11 @@ class TextDataset:
     or a list of texts or Documents.
     `block_size` is the window in tokens, `stride` the distance between windows (default: no overlap),
     `train_split` the share of the text for training (default: all of it, no validation part).
-    Without `tokenizer` one is learned when training starts (or by `prepare`).
+    Without `tokenizer` one is learned when training starts (or by `prepare`). `data` says how the documents of a folder
+    are read, cleaned and filtered, and which column of a table has the text.
 
-    Raises DataError if there is no text, and, once tokenized, if there is not enough for one window.
+    Raises DataError if there is no text, and, once tokenized, if there is not enough for one window; ConfigError if
+    `data` asks for something that does not act on this source.
     """
 
     def __init__(
@@ -50,6 +55,7 @@ class TextDataset:
         tokenizer: Tokenizer | None = None,
         *,
         seed: int = 42,
+        data: DataConfig | None = None,
     ) -> None:
         if block_size < 1 or (stride is not None and stride < 1):
             raise DataError(f"block_size ({block_size}) and stride ({stride}) must be at least 1")
@@ -60,9 +66,11 @@ class TextDataset:
         self.train_split = train_split
         self.tokenizer = tokenizer
         self.seed = seed
+        self._data = data or DataConfig()
         self.source_name = str(source) if isinstance(source, str | Path) else f"{len(source)} texts"
         self._texts: list[str] | None = None
         self._documents: Path | None = None  # a folder, read when its text is first needed
+        self._read_documents: tempfile.TemporaryDirectory[str] | None = None
         self._path: Path | None = None
         self._token_folder: Path | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
@@ -75,7 +83,7 @@ class TextDataset:
     def from_config(
         cls, source: str | Path | Sequence[str | Document], config: Config, tokenizer: Tokenizer | None = None
     ) -> TextDataset:
-        """Return the dataset a configuration describes: its window, stride, split and seed."""
+        """Return the dataset a configuration describes: how it is read, its window, stride, split and seed."""
         return cls(
             source,
             config.model.max_seq_length,
@@ -83,9 +91,11 @@ class TextDataset:
             config.data.train_split,
             tokenizer,
             seed=config.system.seed,
+            data=config.data,
         )
 
     def _locate(self, source: str | Path | Sequence[str | Document]) -> None:
+        require_in_force(self._data, source if isinstance(source, str | Path) else None)
         if not isinstance(source, str | Path):
             self._texts = [item.text if isinstance(item, Document) else item for item in source]
             if not any(text.strip() for text in self._texts):
@@ -94,7 +104,7 @@ class TextDataset:
         path = Path(source)
         if is_prepared(path):
             self._use_prepared(PreparedCorpus(path))
-        elif path.is_dir() and (path / "train.bin").is_file():
+        elif is_token_folder(path):
             self._token_folder = path
             if self.tokenizer is None and any((path / name).is_file() for name in ("meta.pkl", "tokenizer.json")):
                 self.tokenizer = Tokenizer.from_pretrained(path)
@@ -105,7 +115,9 @@ class TextDataset:
             raise DataError(f"no such file or folder: {path}")
         else:
             self._path = path
-            next(iter_pieces(path), None)  # an empty or binary file is refused now, not when training starts
+            next(
+                iter_pieces(path, self._data.text_column), None
+            )  # an empty or binary file is refused now, not when training starts
 
     def _use_prepared(self, corpus: PreparedCorpus) -> None:
         """Use a corpus's tokens if they are of the tokenizer wanted, else its text."""
@@ -153,15 +165,24 @@ class TextDataset:
 
     def iter_texts(self) -> Iterator[tuple[str, bool]]:
         """Yield pieces of text and whether a document ends there. Raises DataError for a dataset of tokens."""
-        if self._documents is not None and self._texts is None:
-            self._texts = [document.text for document in DataLoader().load_directory(self._documents)]
-        if self._path is not None:
-            yield from iter_pieces(self._path)
+        if self._documents is not None and self._read_documents is None:
+            self._read_documents = self._read(self._documents)
+        if self._read_documents is not None:
+            yield from iter_pieces(Path(self._read_documents.name) / _READ_DOCUMENTS)
+        elif self._path is not None:
+            yield from iter_pieces(self._path, self._data.text_column)
         elif self._texts is not None:
             for text in self._texts:
                 yield text, True
         else:
             raise DataError(f"{self.source_name} holds tokens only, no text")
+
+    def _read(self, folder: Path) -> tempfile.TemporaryDirectory[str]:
+        """Read the documents of a folder into a temporary file, because all their texts may not fit into memory."""
+        temporary = tempfile.TemporaryDirectory(prefix="llmbuilder-documents-")
+        loader = DataLoader.from_config(self._data)
+        write_corpus(loader.iter_directory(folder), Path(temporary.name) / _READ_DOCUMENTS, loader.report)
+        return temporary
 
     def learn_tokenizer(self, *, vocab_size: int, **options: Any) -> Tokenizer:
         """Train a tokenizer on this dataset's text and keep it; of a large text on a part drawn by checksum.

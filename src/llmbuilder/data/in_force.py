@@ -1,0 +1,72 @@
+"""Which settings of `config.data` act on a source; one that was asked for and would not act is refused.
+
+A text that is read already cannot be read differently: silently ignoring `data.redact` there would train on the very
+addresses that were to be kept out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from llmbuilder.config.schema import DataConfig
+from llmbuilder.corpus.prepared import PreparedCorpus, is_prepared
+from llmbuilder.documents.file_types import TABLE_SUFFIXES
+from llmbuilder.errors import ConfigError
+
+_TEXT_COLUMN = ("text_column",)
+_SWITCHES = ("clean_text", "remove_duplicates")  # asked to be off, which they are for a text that is taken as it is
+_READING = (
+    "ocr", "file_seconds", "file_memory_mb", "file_mb", "cleaning_rules", "redact", "filter", "filter_limits",
+    "filter_without", "languages", "min_language_score", "classifier", "classifier_label", "min_score",
+    "evaluation_files", "near_duplicates", "near_duplicate_ngram", "near_duplicate_permutations",
+)  # fmt: skip
+_PREPARING = ("semantic_duplicates", "semantic_model", "repeated_lines", "mixture", "tokenize")
+_SPLIT = ("train_split",)
+
+
+def is_token_folder(path: Path) -> bool:
+    """Whether a folder holds token files, as nanoGPT or a run of this package wrote them."""
+    return path.is_dir() and (path / "train.bin").is_file()
+
+
+def require_in_force(data: DataConfig, source: str | Path | None) -> None:
+    """Raise ConfigError for a setting that was asked for and does not act on `source`; None is texts in memory."""
+    path = Path(source) if source is not None else None
+    if path is None:
+        _refuse(_asked(data, _READING + _TEXT_COLUMN + _PREPARING), "texts that are given are taken as they are")
+    elif is_prepared(path):
+        made = PreparedCorpus(path).description["settings"]
+        names = [
+            name for name in _asked(data, _READING + _TEXT_COLUMN + _PREPARING + _SPLIT) if not _same(data, made, name)
+        ]
+        _refuse(names, f"{path} was prepared with another value: prepare it again (`llmbuilder data prepare`)")
+    elif is_token_folder(path):
+        names = _asked(data, _READING + _TEXT_COLUMN + _PREPARING + _SPLIT)
+        _refuse(names, f"the tokens in {path} are used as they are: name the documents instead")
+    elif path.is_dir():
+        _refuse(_asked(data, _PREPARING), "it acts in `llmbuilder data prepare`: prepare a corpus, and name that")
+    else:
+        column = () if path.suffix.lower() in TABLE_SUFFIXES else _TEXT_COLUMN
+        names = _asked(data, _READING + column + _PREPARING)
+        _refuse(
+            names,
+            f"{path} is taken as it is: name the folder of documents, or prepare them (`llmbuilder data prepare`)",
+        )
+
+
+def _asked(data: DataConfig, names: Iterable[str]) -> list[str]:
+    """Return the settings that differ from the defaults."""
+    defaults = DataConfig()
+    return [name for name in names if getattr(data, name) != getattr(defaults, name)]
+
+
+def _same(data: DataConfig, made: dict[str, Any], name: str) -> bool:
+    return bool(data.model_dump(mode="json")[name] == made.get(name))
+
+
+def _refuse(names: list[str], reason: str) -> None:
+    if names:
+        listed = ", ".join(f"data.{name}" for name in names)
+        raise ConfigError(f"{listed} would not act here: {reason}")
