@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from llmbuilder.config import Config
 from llmbuilder.errors import ConfigError
 from llmbuilder.export.verification import ask_llamacpp
 from llmbuilder.tokenizer import choose_vocab_size
+from tests.command_line import run
 from tests.documents.samples import write_all
 
 
@@ -80,7 +79,7 @@ def test_the_environment_wins_over_the_plan(tmp_path: Path, prose: str, monkeypa
     (tmp_path / "a.txt").write_text(prose)
     monkeypatch.setenv("LLMBUILDER_TRAINING__OPTIMIZER", "adamw")
     monkeypatch.setenv("LLMBUILDER_TRAINING__MAX_STEPS", "3")
-    lb.build(tmp_path / "a.txt", tmp_path / "run", callbacks=[])
+    lb.build(tmp_path / "a.txt", tmp_path / "run", time_budget=10, callbacks=[])
     config = lb.load_config(tmp_path / "run" / "config.json")
     assert (config.training.optimizer, config.training.max_steps) == ("adamw", 3)
 
@@ -119,11 +118,11 @@ def test_more_time_chooses_larger_models() -> None:
 
 def test_a_dry_run_prints_the_plan_and_leaves_nothing(tmp_path: Path, prose: str) -> None:
     (tmp_path / "a.txt").write_text(prose)
-    command = [sys.executable, "-m", "llmbuilder", "build", "a.txt", "--time-budget", "30s", "--dry-run"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    command = ("build", "a.txt", "--time-budget", "10s", "--dry-run")
+    done = run(*command, cwd=tmp_path)
     assert re.search(r"Plan: \d.*parameters.*expected validation loss \d+\.\d+ \(\d+\.\d+ bits per byte\)", done.stdout)
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
-    plan = json.loads(subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, check=True).stdout)
+    plan = json.loads(run(*command, "--json", cwd=tmp_path).stdout)
     assert plan["steps"] >= 1
     assert plan["config"]["training"]["optimizer"] == "auto"
 
