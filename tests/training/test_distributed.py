@@ -164,7 +164,7 @@ def test_torchrun_starts_again_from_the_last_checkpoint(tokens: Path, alone: dic
     script = tmp_path / "dies_once.py"
     script.write_text(
         "import os, signal, sys\n"
-        "from llmbuilder.training import trainer\n"
+        "from llmbuilder.training.loop import trainer\n"
         "step = trainer.Trainer.one_step\n"
         "def dying(self, *arguments):\n"
         f"    if self.step == 6 and self.processes.rank == 1 and not os.path.exists({str(marker)!r}):\n"

@@ -49,6 +49,7 @@ def kill_when(process: subprocess.Popen[bytes], ready: object) -> bool:
             assert process.returncode == 0
             return False
         assert time.monotonic() < deadline, "the run does not advance"
+        time.sleep(0.001)  # a checkpoint takes longer to write, and watching takes no processor from the run
     process.kill()
     process.wait()
     return True
@@ -117,7 +118,7 @@ def test_a_second_run_on_one_directory_is_refused(tmp_path: Path, tiny_config: C
 FILLS_ITS_DISK = """
 import resource, signal, sys
 from llmbuilder.cli.main import run
-from llmbuilder.training import trainer
+from llmbuilder.training.loop import trainer
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 one_step = trainer.Trainer.one_step
 def filling(self, *arguments):
