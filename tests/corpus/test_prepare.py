@@ -341,8 +341,8 @@ def test_nothing_left_says_why(raw: Path) -> None:
         prepare_corpus(raw, "corpus", small(filter_limits={"words": (100000, None)}))
 
 
-def test_tokens_are_the_documents_in_order(raw: Path) -> None:
-    report = prepare_corpus(raw, "corpus", small(train_split=0.8))
+def test_tokens_are_the_documents_in_order(prepared: Path) -> None:
+    report = prepare_corpus(prepared, "corpus", small(train_split=0.8))
     dataset = TextDataset("corpus", block_size=32)
     tokenizer = Tokenizer.from_pretrained("corpus/tokenizer")
     assert dataset.tokenizer == tokenizer

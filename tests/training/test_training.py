@@ -81,6 +81,7 @@ def test_resumed_run_equals_the_unbroken_one(
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
+@pytest.mark.slow
 def test_killed_process_resumes_with_identical_losses(tmp_path: Path, tiny_config: Config, prose: str) -> None:
     tiny_config.training.max_steps = 300
     tiny_config.training.save_every = 10
