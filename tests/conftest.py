@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pydoc_data.topics
+import signal
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -22,6 +23,10 @@ from tests.shared import made_once
 # The same examples every time: a failure belongs to the change that caused it.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+# A shell starts what runs in its background with Ctrl-C ignored, and so would be all programs that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _take_a_share_of_the_processors() -> None:

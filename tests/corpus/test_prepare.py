@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -311,6 +312,20 @@ def test_interrupting_leaves_no_process_behind(raw: Path) -> None:
     process.send_signal(signal.SIGINT)
     assert process.wait(60) != 0
     assert "Traceback" not in process.stderr.read()
+    deadline = time.monotonic() + 30
+    while left := _processes_in(Path.cwd()):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+
+
+def _processes_in(folder: Path) -> list[str]:
+    """Return the command lines of other processes that work in a folder, as those of a run do."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or belongs to somebody else
+            if int(entry.name) != os.getpid() and (entry / "cwd").readlink() == folder:
+                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return [command for command in found if command]  # what has ended but was not waited for has none
 
 
 def test_other_inputs_need_overwrite(prepared: Path) -> None:

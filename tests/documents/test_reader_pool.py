@@ -20,7 +20,7 @@ from tests.documents.samples import write_all, write_pdf
 def workers_of_this_process() -> list[int]:
     children = Path(f"/proc/{os.getpid()}/task").glob("*/children")
     pids = [int(pid) for file in children for pid in file.read_text().split()]
-    return [pid for pid in pids if b"extraction_worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [pid for pid in pids if b"reader_worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def test_order_and_texts_do_not_depend_on_the_number_of_workers(tmp_path: Path) -> None:
