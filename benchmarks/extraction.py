@@ -24,7 +24,7 @@ from pathlib import Path
 from harness import compare, print_header
 
 from llmbuilder.data import DataLoader, default_corpus
-from llmbuilder.documents.reader_pool import ExtractionPool
+from llmbuilder.documents.reading import DocumentReader
 
 HEADER, FOOTER = "Collected Topics of the Interpreter", "Second revised edition"
 FRAME = ["Accept all cookies", "Sign up for our newsletter", "Related articles", "All rights reserved by Example Press"]
@@ -159,8 +159,8 @@ def by_llmbuilder(files: list[Path], workers: int | None = None) -> Iterator[str
 
 
 def only_read(files: list[Path], workers: int) -> int:
-    with ExtractionPool(workers=workers) as pool:
-        return sum(1 for _ in pool.extract(files))
+    with DocumentReader(workers=workers) as reader:
+        return sum(1 for _, found in reader.read_files(files) for _ in found)
 
 
 def by_markitdown(files: list[Path]) -> Iterator[str]:

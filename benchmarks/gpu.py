@@ -44,7 +44,7 @@ def our_step(folder: Path, batch: int, compiled: bool, device: str, small: bool)
     resolve_recipe(config, 1, 1 << 40)
     dataset = TextDataset(folder, config.model.max_seq_length)
     trainer = Trainer(lb.build_model(config), dataset, config, RunPaths.choose(folder / "run"))
-    trainer._compile()
+    trainer.learner.compile(trainer.state.max_steps)
     steps = iter(range(10**6))
 
     def run() -> float:
@@ -94,7 +94,7 @@ def main() -> None:
         ours, trainer = our_step(folder, given.batch, compiled, str(device), given.small)
         theirs = peer_step(folder, given.batch, compiled, device, given.small)
         times: tuple[list[float], list[float]] = ([], [])
-        with measure_acceleration(device, trainer.precision).applied():
+        with measure_acceleration(device, trainer.learner.precision).applied():
             for run in range(3 if given.small else 30):
                 for seconds, step in zip(times, (ours, theirs), strict=True):
                     begin = time.perf_counter()
@@ -103,10 +103,10 @@ def main() -> None:
                         seconds.append(time.perf_counter() - begin)
         tokens = trainer.tokens_per_step
         peak = trainer.acceleration.peak_flops
-        flops = trainer.model.flops_per_token()
+        flops = trainer.learner.model.flops_per_token()
         memory = torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else float("nan")
         print(f"{device}, {given.batch} sequences of {trainer.windows.block_size}, compiled: {compiled}, "
-              f"{trainer.precision}; most memory of both {memory:.1f} GB\n")  # fmt: skip
+              f"{trainer.learner.precision}; most memory of both {memory:.1f} GB\n")  # fmt: skip
         print("| | tokens/s | MFU |\n| --- | --- | --- |")
         rates = [tokens / statistics.median(seconds) for seconds in times]
         for name, rate in zip(("llmbuilder", "nanoGPT's formula"), rates, strict=True):

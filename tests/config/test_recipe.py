@@ -14,9 +14,11 @@ from llmbuilder.config.recipe import (
     choose_rates,
     choose_step_tokens,
     choose_weight_decay,
+    longest_batch,
     resolve_recipe,
 )
-from llmbuilder.config.schema import ModelConfig
+from llmbuilder.config.schema import ModelConfig, TrainingConfig
+from llmbuilder.config.sizes import estimate_training_memory
 
 
 def auto(**explicit: object) -> Config:
@@ -59,6 +61,18 @@ def test_sharded_models_get_adamw_with_a_rate_for_their_width() -> None:
 
 def test_a_tied_table_gets_no_embedding_rate() -> None:
     assert "embedding_learning_rate" not in choose_rates(ModelConfig(tie_embeddings=True), "muon")
+
+
+@pytest.mark.parametrize("family", ["gpt", "llama"])
+def test_the_longest_batch_fills_half_the_memory_by_the_estimate_that_warns(family: str) -> None:
+    model = ModelConfig(model_type=family)
+    memory = 1 << 36
+    longest = longest_batch(model, memory)
+    fits, does_not = (
+        estimate_training_memory(model, TrainingConfig(batch_size=size)).activations for size in (longest, longest + 1)
+    )
+    assert longest > 1
+    assert fits <= memory // 2 < does_not
 
 
 @given(st.integers(1, 10**13))

@@ -18,8 +18,9 @@ import pytest
 
 from llmbuilder.config import Config
 from llmbuilder.corpus import prepare_corpus
+from llmbuilder.corpus.units import cut_units
 from llmbuilder.data import TextDataset
-from llmbuilder.documents.sources import Source, cut_units
+from llmbuilder.documents.sources import Source
 from llmbuilder.errors import ConfigError, DataError
 from llmbuilder.tokenizer import Tokenizer
 from tests.command_line import run, run_program
@@ -193,7 +194,7 @@ def test_a_second_run_does_nothing_and_changes_nothing(prepared: Path) -> None:
 def test_added_sources_alone_are_read_and_removed_ones_disappear(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from llmbuilder.corpus import tasks
+    from llmbuilder.documents.reading import DocumentReader
 
     raw, tokenizer = prepared, Path("corpus/tokenizer")
     (raw / "new-1.txt").write_text(paragraph("new 1"))
@@ -202,8 +203,8 @@ def test_added_sources_alone_are_read_and_removed_ones_disappear(
     (raw / "text-010.txt").unlink()
     read: list[str] = []
     monkeypatch.setattr("llmbuilder.corpus.engine.Engine.run", _in_this_process)
-    rows = tasks.SourceReader.rows
-    monkeypatch.setattr(tasks.SourceReader, "rows", lambda self, source: read.append(source.name) or rows(self, source))
+    whole = DocumentReader.read
+    monkeypatch.setattr(DocumentReader, "read", lambda self, source: read.append(source.name) or whole(self, source))
     prepare_corpus(raw, "corpus", small())
     assert sorted(read) == ["raw/new-1.txt", "raw/sub/new-2.txt"]
     sources = [row["source"] for row in rows_of(Path("corpus"))]
@@ -221,7 +222,8 @@ def test_added_sources_alone_are_read_and_removed_ones_disappear(
 
 
 def _in_this_process(self: object, task: str, settings: dict[str, object], units: list[dict[str, object]]):  # type: ignore[no-untyped-def]
-    from llmbuilder.corpus.tasks import TASKS, Extract
+    from llmbuilder.corpus.tasks import TASKS
+    from llmbuilder.corpus.tasks.extract import Extract
 
     worker = TASKS[task](settings)
     try:
@@ -337,6 +339,23 @@ def test_other_inputs_need_overwrite(prepared: Path) -> None:
     Path("notes/mine.txt").write_text("not yours")
     with pytest.raises(DataError, match="notes holds something else"):
         prepare_corpus(prepared, "notes", small())
+
+
+def test_settings_that_cannot_be_are_refused_all_at_once(raw: Path) -> None:
+    config = small(train_split=-3, stride=0)
+    config.tokenizer.min_frequency = 0
+    config.system.num_threads = 0
+    with pytest.raises(ConfigError, match="cannot prepare a corpus with these settings") as refusal:
+        prepare_corpus(raw, "corpus", config)
+    for path in ("data.train_split (-3", "data.stride (0)", "tokenizer.min_frequency (0)", "system.num_threads (0)"):
+        assert path in str(refusal.value)
+    assert not Path("corpus").exists()
+
+
+def test_a_vocabulary_larger_than_the_default_model_is_no_mistake(raw: Path) -> None:
+    config = small()
+    config.tokenizer.vocab_size = config.model.vocab_size + 1
+    assert prepare_corpus(raw, "corpus", config).tokens
 
 
 def test_wrong_settings_are_refused_before_anything_is_read(raw: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llmbuilder.corpus.files import iter_documents, iter_pieces, manifest_path
+from llmbuilder.corpus.corpus_files import iter_documents, iter_pieces, manifest_path
 from llmbuilder.data import DataLoader, Document, DocumentFilter, NearDuplicateSettings, write_corpus
 from llmbuilder.errors import DataError
 from tests.documents.samples import write_all, write_pdf
@@ -119,8 +119,14 @@ def test_tables_find_their_text_column(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no column 'x'; its columns are id, note"):
         DataLoader(text_column="x").load_file(tmp_path / "a.csv")
     (tmp_path / "b.jsonl").write_text('{"text": "fine"}\n{broken\n')
-    with pytest.raises(DataError, match="line 2 is not JSON"):
-        DataLoader().load_file(tmp_path / "b.jsonl")
+    loader = DataLoader()
+    assert [d.text for d in loader.load_file(tmp_path / "b.jsonl")] == ["fine"]
+    (skipped,) = loader.report.skipped
+    assert skipped["source"] == str(tmp_path / "b.jsonl#2")
+    assert skipped["reason"].startswith("the line is not JSON: Expecting property name")
+    (tmp_path / "c.jsonl").write_text("{broken\n")
+    with pytest.raises(DataError, match="c.jsonl#1: the line is not JSON"):
+        DataLoader().load_file(tmp_path / "c.jsonl")
 
 
 @pytest.mark.parametrize("suffix", [".txt", ".jsonl", ".parquet"])

@@ -18,8 +18,9 @@ import pyarrow
 import pytest
 
 from llmbuilder.documents.containers import ContainerLimits, container_kind
-from llmbuilder.documents.reader_pool import ExtractionLimits, ExtractionPool
-from llmbuilder.documents.reading import SourceReader
+from llmbuilder.documents.document import Unreadable
+from llmbuilder.documents.reader_pool import ReadingLimits
+from llmbuilder.documents.reading import DocumentReader
 from llmbuilder.documents.sources import Source
 from tests.corpus.folders import paragraph
 from tests.documents.samples import write_docx, write_pdf
@@ -28,15 +29,15 @@ from tests.documents.samples import write_docx, write_pdf
 def read(path: Path, **limits: Any) -> dict[str, str]:
     """Return the text of every document in a file by its source, or "! reason"; both relative to the file."""
     most = limits.get("member_bytes", 1 << 30)
-    scratch = path.parent / "scratch"
-    with ExtractionPool(workers=1, limits=ExtractionLimits(file_bytes=most)) as pool:
-        reader = SourceReader(pool, scratch, text_column=None, limits=ContainerLimits(**limits))
-        rows = list(reader.rows(Source(str(path), str(path.parent), path.stat().st_size, "1")))
-    found = {}
-    for row in rows:
-        text = "! " + row["error"] if row.get("error") else row.get("text") or "\n\n".join(row.get("pages") or [])
-        found[row["source"].removeprefix(str(path))] = text
-    return found
+    limited = {"limits": ReadingLimits(file_bytes=most), "container_limits": ContainerLimits(**limits)}
+    with DocumentReader(workers=1, **limited) as reader:  # type: ignore[arg-type]
+        outcomes = list(reader.read(Source(str(path), str(path.parent), path.stat().st_size, "1")))
+    return {
+        outcome.source.removeprefix(str(path)): f"! {outcome.reason}"
+        if isinstance(outcome, Unreadable)
+        else outcome.text
+        for outcome in outcomes
+    }
 
 
 def zip_of(path: Path, members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> Path:

@@ -42,7 +42,7 @@ def test_code_and_markdown_may_begin_with_a_tag(tmp_path: Path) -> None:
     ("name", "content", "reason"),
     [
         ("photo.pdf", b"\x89PNG\r\n\x1a\n" + bytes(100), "it is a PNG picture, not a document"),
-        ("page.html", b"\x1f\x8b\x08" + bytes(100), "it is gzip-compressed, not a document"),
+        ("page.html", b"\x1f\x8b\x08" + bytes(100), "it is damaged: Error -3 while decompressing data"),
         ("data.xyz", b"some text\0and bytes", "unsupported format '.xyz'"),
         ("drawing.svg", b"<svg>text</svg>", "unsupported format '.svg'"),
         ("broken.docx", b"PK\x03\x04" + bytes(100), "cannot be read as docx"),
@@ -61,11 +61,18 @@ def test_text_is_read_whatever_its_name(tmp_path: Path) -> None:
         assert DataLoader().load_file(tmp_path / name)[0].format == "text"
 
 
-def test_an_archive_is_named(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+def test_an_archive_gives_its_members_and_nothing_leaves_it(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with zipfile.ZipFile(tmp_path / "in" / "all.zip", "w") as archive:
         archive.writestr("../outside.txt", "text")
-    with pytest.raises(DataError, match="it is a zip archive, not a document: unpack it"):
-        DataLoader().load_file(tmp_path / "all.zip")
+        archive.writestr("program.exe", b"\x7fELF" + bytes(100))
+    loader = DataLoader()
+    (document,) = loader.load_file(tmp_path / "in" / "all.zip")
+    assert document.source == f"{tmp_path / 'in' / 'all.zip'}#../outside.txt"
+    assert loader.report.skipped == [
+        {"source": f"{tmp_path / 'in' / 'all.zip'}#program.exe", "reason": "it is a program, not a document"}
+    ]
+    assert not (tmp_path / "outside.txt").exists()
 
 
 def test_encrypted_documents_are_reported_as_such(tmp_path: Path) -> None:

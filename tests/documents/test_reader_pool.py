@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from llmbuilder.data import DataLoader
-from llmbuilder.documents.reader_pool import ExtractionLimits, ExtractionPool
-from llmbuilder.errors import DataError
+from llmbuilder.documents.document import Document, Unreadable
+from llmbuilder.documents.reader_pool import ReadingLimits
+from llmbuilder.documents.reading import DocumentReader
 from tests.documents.samples import write_all, write_pdf
 
 
@@ -37,16 +38,16 @@ def test_order_and_texts_do_not_depend_on_the_number_of_workers(tmp_path: Path) 
 def test_a_reader_that_dies_costs_one_file(tmp_path: Path) -> None:
     for number in range(8):
         write_pdf(tmp_path / f"{number}.pdf")
-    with ExtractionPool(workers=1) as pool:
-        outcomes = pool.extract(sorted(tmp_path.iterdir()))
-        assert isinstance(next(outcomes)[1], list)
+    with DocumentReader(workers=1) as reader:
+        outcomes = (outcome for _, found in reader.read_files(sorted(tmp_path.iterdir())) for outcome in found)
+        assert isinstance(next(outcomes), Document)
         (worker,) = workers_of_this_process()
         os.kill(worker, signal.SIGKILL)
-        rest = [outcome for _, outcome in outcomes]
-    lost = [outcome for outcome in rest if isinstance(outcome, DataError)]
+        rest = list(outcomes)
+    lost = [outcome for outcome in rest if isinstance(outcome, Unreadable)]
     assert len(rest) == 7
     assert len(lost) <= 1  # the one it was at, if any
-    assert all("its reader crashed (exit code -9)" in str(error) for error in lost)
+    assert all("its reader crashed (exit code -9)" in unreadable.reason for unreadable in lost)
 
 
 def test_a_file_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
@@ -60,7 +61,7 @@ def test_a_file_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     canvas.save()
     (tmp_path / "short.html").write_text("<p>A short page with a sentence in it.</p>")
     begin = time.monotonic()
-    loader = DataLoader(limits=ExtractionLimits(seconds=1.5))
+    loader = DataLoader(limits=ReadingLimits(seconds=1.5))
     assert [document.format for document in loader.load_directory(tmp_path)] == ["html"]
     assert time.monotonic() - begin < 60
     (skipped,) = loader.report.skipped
@@ -76,7 +77,7 @@ def test_a_decompression_bomb_ends_at_the_memory_limit(tmp_path: Path) -> None:
                 content.write(b" " * (1 << 20))
     (tmp_path / "bomb.odt").write_bytes(document.getvalue())
     (tmp_path / "short.html").write_text("<p>A short page with a sentence in it.</p>")
-    loader = DataLoader(limits=ExtractionLimits(memory_bytes=1 << 30))
+    loader = DataLoader(limits=ReadingLimits(memory_bytes=1 << 30))
     assert [document.format for document in loader.load_directory(tmp_path)] == ["html"]
     (skipped,) = loader.report.skipped
     assert skipped["source"].endswith("bomb.odt")
@@ -89,7 +90,7 @@ def test_entity_bombs_and_deep_nesting_are_contained(tmp_path: Path) -> None:
     )
     (tmp_path / "deep.html").write_text("<div>" * 200_000 + "deep inside" + "</div>" * 200_000)
     (tmp_path / "short.html").write_text("<p>A short page with a sentence in it.</p>")
-    loader = DataLoader(limits=ExtractionLimits(seconds=10, memory_bytes=2 << 30))
+    loader = DataLoader(limits=ReadingLimits(seconds=10, memory_bytes=2 << 30))
     documents = loader.load_directory(tmp_path)
     assert "A short page" in documents[-1].text
     assert all(document.characters < 10_000_000 for document in documents)
@@ -99,6 +100,6 @@ def test_entity_bombs_and_deep_nesting_are_contained(tmp_path: Path) -> None:
 def test_a_file_beyond_the_size_limit_is_refused(tmp_path: Path) -> None:
     (tmp_path / "big.txt").write_text("x" * 2000)
     (tmp_path / "small.txt").write_text("small")
-    loader = DataLoader(limits=ExtractionLimits(file_bytes=1000))
+    loader = DataLoader(limits=ReadingLimits(file_bytes=1000))
     assert [document.text for document in loader.load_directory(tmp_path)] == ["small"]
     assert loader.report.skipped[0]["reason"] == "it is 2,000 bytes, more than the 1,000 a file may have: split it"

@@ -15,8 +15,8 @@ import pytest
 
 from llmbuilder.config import Config
 from llmbuilder.corpus import prepare_corpus
+from llmbuilder.corpus.units import list_sources
 from llmbuilder.documents import sources
-from llmbuilder.documents.sources import list_sources
 from llmbuilder.errors import DataError
 from tests.corpus.folders import paragraph, reasons_of, rows_of, write_texts
 
@@ -73,7 +73,7 @@ def test_a_file_system_behind_an_address_is_listed(here: Path) -> None:
 
 
 def test_large_files_are_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "_SPLIT_BYTES", 4000)
+    monkeypatch.setattr(sources, "SPLIT_BYTES", 4000)
     texts = [paragraph(n, 30 + n % 90) for n in range(120)]
     with open("rows.jsonl", "w") as handle:
         handle.writelines(json.dumps({"text": text, "n": n}) + "\n" for n, text in enumerate(texts))

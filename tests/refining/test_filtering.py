@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from llmbuilder.data import Document
 from llmbuilder.errors import ConfigError
-from llmbuilder.refining.filtering import PRESETS, SIGNALS, DocumentFilter
+from llmbuilder.refining.filtering import FILTER_PRESETS, SIGNALS, DocumentFilter
 from llmbuilder.refining.languages import detect_language
 from llmbuilder.refining.quality import TextQuality
 
@@ -60,7 +60,7 @@ def test_thresholds_rules_languages_and_classifier_are_adjustable() -> None:
 
 
 def test_every_threshold_of_a_preset_names_a_signal() -> None:
-    assert {name for ranges in PRESETS.values() for name in ranges} <= set(SIGNALS)
+    assert {name for ranges in FILTER_PRESETS.values() for name in ranges} <= set(SIGNALS)
 
 
 @pytest.mark.parametrize(

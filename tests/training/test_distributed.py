@@ -167,7 +167,7 @@ def test_torchrun_starts_again_from_the_last_checkpoint(tokens: Path, alone: dic
         "from llmbuilder.training.loop import trainer\n"
         "step = trainer.Trainer.one_step\n"
         "def dying(self, *arguments):\n"
-        f"    if self.step == 6 and self.processes.rank == 1 and not os.path.exists({str(marker)!r}):\n"
+        f"    if self.state.step == 6 and self.processes.rank == 1 and not os.path.exists({str(marker)!r}):\n"
         f"        open({str(marker)!r}, 'w').close()\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return step(self, *arguments)\n"

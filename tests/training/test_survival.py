@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -122,7 +123,7 @@ from llmbuilder.training.loop import trainer
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 one_step = trainer.Trainer.one_step
 def filling(self, *arguments):
-    if self.step == 9:
+    if self.state.step == 9:
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
     return one_step(self, *arguments)
 trainer.Trainer.one_step = filling
@@ -161,15 +162,22 @@ class BadBatch:
     """Makes the loss of one batch, by its number, what it should not be."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, number: int, factor: float) -> None:
+        from llmbuilder.training.loop.learner import Learner
         from llmbuilder.training.loop.trainer import Trainer
 
-        honest = Trainer._loss
+        honest_step, honest_loss = Trainer.one_step, Learner.loss
+        self.position = -1
 
-        def loss(trainer: Trainer, *batch: torch.Tensor) -> torch.Tensor:
-            bad = torch.is_grad_enabled() and trainer.position == number
-            return honest(trainer, *batch) * (factor if bad else 1.0)
+        def one_step(trainer: Trainer, *arguments: Any) -> dict[str, Any] | None:
+            self.position = trainer.state.position
+            return honest_step(trainer, *arguments)
 
-        monkeypatch.setattr(Trainer, "_loss", loss)
+        def loss(learner: Learner, *batch: torch.Tensor) -> torch.Tensor:
+            bad = torch.is_grad_enabled() and self.position == number
+            return honest_loss(learner, *batch) * (factor if bad else 1.0)
+
+        monkeypatch.setattr(Trainer, "one_step", one_step)
+        monkeypatch.setattr(Learner, "loss", loss)
 
 
 def test_skip_leaves_the_batch_out(

@@ -19,8 +19,8 @@ from llmbuilder.config.loading import explicit_settings
 from llmbuilder.config.schema import Config
 from llmbuilder.config.sizes import count_parameters
 from llmbuilder.config.validation import fix_config, validate_config
+from llmbuilder.corpus.load_report import LoadReport
 from llmbuilder.data import TextDataset
-from llmbuilder.data.loader import LoadReport
 from llmbuilder.export import GGUFExport, GGUFVerification, export_gguf, verify_gguf
 from llmbuilder.export.verification import llamacpp_is_installed
 from llmbuilder.files import require_absent

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmbuilder.config.schema import Config
-from llmbuilder.corpus.files import iter_pieces
+from llmbuilder.corpus.corpus_files import iter_pieces
+from llmbuilder.corpus.load_report import LoadReport
 from llmbuilder.corpus.prepared import PreparedCorpus, is_prepared
 from llmbuilder.data import DataLoader, Document, default_corpus, write_corpus
-from llmbuilder.data.loader import LoadReport
 from llmbuilder.errors import DataError, LLMBuilderError
 
 Sources = str | Path | Sequence[str | Path] | None
@@ -65,14 +65,8 @@ def read_text(documents: Sources, folder: Path, config: Config) -> BuildText:
 
 
 def _prepared(corpus: PreparedCorpus) -> BuildText:
-    counts = corpus.description["counts"]
-    report = LoadReport(
-        documents=counts["documents"],
-        characters=counts["characters"],
-        formats=corpus.description["groups"].get("formats", {}),
-        languages=corpus.description["groups"].get("languages", {}),
-    )
-    return BuildText(corpus.folder, report, counts["bytes"], corpus.tokenizer)
+    report = LoadReport.of_corpus(corpus.description)
+    return BuildText(corpus.folder, report, report.counts["bytes"], corpus.tokenizer)
 
 
 def _documents(sources: Sequence[str | Path] | None, loader: DataLoader) -> Iterator[Document]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from llmbuilder.cli.output import Json, Overwrite, Plain, Quiet, Set, print_json, print_pairs, say
+from llmbuilder.stages import DROPPED_AT
 
 if TYPE_CHECKING:
     from llmbuilder.data import NearDuplicateSettings
@@ -18,13 +19,6 @@ NearDuplicates = typer.Option(
     metavar="THRESHOLD",
     help="Also drop documents whose word 5-grams overlap by this much or more (Jaccard similarity, such as 0.8).",
 )
-
-_DROPPED_AT = {
-    "extract": "could not be read", "clean": "empty after cleaning", "filter": "filtered out",
-    "contamination": "with evaluation texts", "exact": "exact duplicates", "near": "near-duplicates",
-    "semantic": "duplicates by meaning",
-    "lines": "with nothing but repeated lines",
-}  # fmt: skip
 
 app = typer.Typer(help="Prepare training text.", no_args_is_help=True)
 
@@ -126,7 +120,7 @@ def prepare(
         print_json(report.to_dict())
         return
     dropped = {stage: sum(reasons.values()) for stage, reasons in report.description["dropped"].items()}
-    left_out = ", ".join(f"{dropped[stage]:,} {words}" for stage, words in _DROPPED_AT.items() if stage in dropped)
+    left_out = ", ".join(f"{dropped[stage]:,} {words}" for stage, words in DROPPED_AT.items() if stage in dropped)
     say(f"{report.description['counts']['found']:,} documents found" + (f"; {left_out}" if left_out else ""))
     if report.units_worked_on < report.units:
         say(f"{report.units - report.units_worked_on} of {report.units} units were there already")
@@ -144,7 +138,7 @@ def deduplicate(
     as_json: bool = Json,
 ) -> None:
     """Drop repeated documents from a corpus."""
-    from llmbuilder.corpus.files import iter_documents
+    from llmbuilder.corpus.corpus_files import iter_documents
     from llmbuilder.data import DataLoader, write_corpus
 
     loader = DataLoader(clean_text=False, near_duplicates=_settings(near_duplicates))
@@ -179,7 +173,7 @@ def inspect(
     as_json: bool = Json,
 ) -> None:
     """Count a corpus's documents, characters, lines and words."""
-    from llmbuilder.corpus.files import iter_pieces
+    from llmbuilder.corpus.corpus_files import iter_pieces
     from llmbuilder.tokenizer import Tokenizer
 
     loaded = Tokenizer.from_pretrained(tokenizer) if tokenizer else None

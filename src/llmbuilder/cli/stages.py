@@ -6,18 +6,7 @@ import sys
 from typing import Any
 
 from llmbuilder.cli.output import say
-
-_NAMES = {
-    "extract": "reading",
-    "refine": "cleaning and filtering",
-    "deduplicate": "finding duplicates",
-    "shingle": "comparing",
-    "embed": "embedding",
-    "count_lines": "counting lines",
-    "write_documents": "writing documents",
-    "tokenizer": "training a tokenizer",
-    "tokenize": "tokenizing",
-}
+from llmbuilder.stages import AT_WORK
 
 
 class StageProgress:
@@ -45,7 +34,7 @@ class StageProgress:
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Show that `done` of the `total` units of a stage are finished."""
-        name = _NAMES.get(stage, stage)
+        name = AT_WORK[stage]
         if self._bars is not None:
             if stage not in self._tasks:
                 self._tasks[stage] = self._bars.add_task(name, total=total)

@@ -56,7 +56,7 @@ def _size(wanted: str, dataset: TextDataset) -> int:
     from llmbuilder.tokenizer import choose_vocab_size
 
     if wanted == "auto":
-        return choose_vocab_size(sum(len(text) for text, _ in dataset.iter_texts()))
+        return choose_vocab_size(dataset.count_characters())
     try:
         return int(wanted)
     except ValueError:
@@ -74,7 +74,7 @@ def inspect(
     as_json: bool = Json,
 ) -> None:
     """Show a tokenizer's facts and how it splits a text, or compare several on a text or a corpus."""
-    from llmbuilder.documents.extraction import read_text
+    from llmbuilder.documents.text import read_text
     from llmbuilder.tokenizer import Tokenizer
 
     loaded = [Tokenizer.from_pretrained(name) for name in tokenizers]
@@ -109,7 +109,7 @@ def _facts(tokenizer: Tokenizer, sample: str | None) -> dict[str, object]:
 
 
 def _compare(tokenizers: dict[str, Tokenizer], sample: str | None, corpus: Path | None, as_json: bool) -> None:
-    from llmbuilder.corpus.files import iter_grouped_texts
+    from llmbuilder.corpus.corpus_files import iter_grouped_texts
     from llmbuilder.errors import TokenizerError
     from llmbuilder.tokenizer import compare_tokenizers
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from llmbuilder.config.schema import Config, ModelConfig, TrainingConfig, is_auto
-from llmbuilder.config.sizes import intermediate_size
+from llmbuilder.config.sizes import activation_bytes_per_token
 
 # What `build` and the presets train with.
 RECOMMENDED: dict[str, Any] = {
@@ -90,8 +90,7 @@ def choose_dropout(passes: float) -> float:
 
 def longest_batch(model: ModelConfig, memory: int) -> int:
     """Return how many sequences of a forward pass surely fit into `memory` bytes besides weights and optimizer."""
-    per_token = 4 * (model.num_layers * (8 * model.embedding_dim + 4 * intermediate_size(model)) + 3 * model.vocab_size)
-    return max(1, memory // 2 // (per_token * model.max_seq_length))
+    return max(1, memory // 2 // (activation_bytes_per_token(model) * model.max_seq_length))
 
 
 def resolve_recipe(config: Config, dataset_tokens: int, memory: int, *, is_sharded: bool = False) -> dict[str, Any]:

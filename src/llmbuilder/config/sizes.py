@@ -71,21 +71,35 @@ class MemoryEstimate:
 def estimate_training_memory(model: ModelConfig, training: TrainingConfig, processes: int = 1) -> MemoryEstimate:
     """Estimate the memory of one process in float32 with AdamW; several `processes` share the sequences of a step.
 
-    Activations per token and layer: the residual stream, normalised inputs, queries, keys, values, attention
-    output and the MLP's inner values (with gradient checkpointing one layer's, and the stream at each layer's
-    entry); plus logits and their gradient. A batch size still to be chosen counts as one sequence.
+    A batch size still to be chosen counts as one sequence.
     """
     weights = 4 * count_parameters(model)
     sequences = 1 if is_auto(training.batch_size) else training.batch_size
     shared = -(-sequences * training.gradient_accumulation_steps // processes)
     tokens = min(sequences, shared) * model.max_seq_length
-    gated = 3 if model.model_type == "llama" else 2
-    per_layer = 8 * model.embedding_dim + (gated + 1) * intermediate_size(model)
-    layers = model.num_layers * per_layer
-    if training.gradient_checkpointing:
-        layers = per_layer + model.num_layers * model.embedding_dim
-    activations = 4 * tokens * (layers + 3 * model.vocab_size)
-    return MemoryEstimate(weights, weights, 2 * weights, activations)
+    per_token = checkpointed_bytes_per_token if training.gradient_checkpointing else activation_bytes_per_token
+    return MemoryEstimate(weights, weights, 2 * weights, tokens * per_token(model))
+
+
+def activation_bytes_per_token(model: ModelConfig) -> int:
+    """Return the float32 bytes that training keeps of each token for the backward pass."""
+    return 4 * (model.num_layers * _layer_values(model) + _logit_values(model))
+
+
+def checkpointed_bytes_per_token(model: ModelConfig) -> int:
+    """Return the same with gradient checkpointing: one layer's values, and the stream at each layer's entry."""
+    return 4 * (_layer_values(model) + model.num_layers * model.embedding_dim + _logit_values(model))
+
+
+def _layer_values(model: ModelConfig) -> int:
+    """Residual stream, normalised inputs, queries, keys, values, attention output, and the MLP's inner values."""
+    inner_values = 4 if model.model_type == "llama" else 3  # a gated MLP has one projection more
+    return 8 * model.embedding_dim + inner_values * intermediate_size(model)
+
+
+def _logit_values(model: ModelConfig) -> int:
+    """Logits, their log-softmax, and the gradient."""
+    return 3 * model.vocab_size
 
 
 def estimate_inference_memory(model: ModelConfig, batch_size: int = 1) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,13 +33,13 @@ class ConfigProblem:
 
 def validate_config(config: Config) -> tuple[bool, list[ConfigProblem]]:
     """Check every rule and return (is_valid, errors); all errors at once, each with path, value, rule and remedy."""
-    problems = check_rules(config)
+    problems = find_problems(config)
     if not problems:  # estimates mean nothing for a shape that is wrong
         problems += [*_device(config.system), *_memory(config)]
     return not problems, problems
 
 
-def check_rules(config: Config) -> list[ConfigProblem]:
+def find_problems(config: Config) -> list[ConfigProblem]:
     """Return the broken rules that do not depend on the machine at hand."""
     return [
         *_ranges(config),
@@ -48,6 +48,20 @@ def check_rules(config: Config) -> list[ConfigProblem]:
         *_vocabulary(config),
         *_distribution(config),
     ]
+
+
+def require_valid(config: Config, sections: Collection[str], purpose: str, *, unchecked: Collection[str] = ()) -> None:
+    """Raise ConfigError with every broken rule of `sections`, but for those of the settings in `unchecked`.
+
+    `purpose` is what the settings are for and begins the message: "cannot `purpose`: ...".
+    """
+    problems = [
+        problem
+        for problem in find_problems(config)
+        if problem.path.split(".")[0] in sections and problem.path not in unchecked
+    ]
+    if problems:
+        raise ConfigError(f"cannot {purpose}: " + "; ".join(map(str, problems)))
 
 
 def fix_config(config: Config, errors: Iterable[ConfigProblem] | None = None) -> Config:

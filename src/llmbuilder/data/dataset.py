@@ -1,109 +1,30 @@
-"""`TextDataset`: windows of tokens for training and validation, memory-mapped.
+"""`TextDataset`: text from wherever it is, as windows of tokens.
 
 The split is made over documents before anything is tokenized, so no window ever spans the two parts.
-Which windows a step sees is a pure function of the seed and the step, so a resumed run sees the same ones.
 """
 
 from __future__ import annotations
 
-import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from llmbuilder.config.schema import Config
-from llmbuilder.corpus.files import iter_pieces
+from llmbuilder.corpus.corpus_files import iter_pieces
 from llmbuilder.corpus.prepared import PreparedCorpus, is_prepared
 from llmbuilder.data.loader import DataLoader
 from llmbuilder.documents.document import Document
 from llmbuilder.errors import DataError, TokenizerError
 from llmbuilder.tokenizer import Tokenizer, train_tokenizer
+from llmbuilder.tokens.sampling import tokenizer_sample
 from llmbuilder.tokens.shards import OpenedTokens, TokenFileInfo, TokenWriter, open_tokens
-from llmbuilder.tokens.splitting import split_documents
+from llmbuilder.tokens.splitting import PARTS, split_pieces
+from llmbuilder.tokens.tokenizing import write_tokens
+from llmbuilder.tokens.windows import TokenWindows
 
 if TYPE_CHECKING:
     import torch
-
-logger = logging.getLogger("llmbuilder")
-_BATCH_CHARACTERS = 1 << 20
-_TOKENIZER_SAMPLE_CHARACTERS = 200_000_000
-
-
-class TokenWindows:
-    """Windows of `block_size` + 1 tokens over a memory-mapped token file or shards `opened` already, `stride` apart.
-
-    Without a stride windows follow each other without overlap, and each epoch begins at another offset so
-    that tokens change their place in the window.
-    """
-
-    def __init__(
-        self,
-        path: Path,
-        block_size: int,
-        stride: int | None,
-        seed: int,
-        opened: OpenedTokens | None = None,
-    ) -> None:
-        self.path = path
-        self.tokens, self.info = opened or open_tokens(path)
-        self.seed = seed
-        if len(self.tokens) < block_size + 1:
-            raise DataError(
-                f"too little text: {path.stem} has {len(self.tokens):,} tokens, and a window of block_size "
-                f"{block_size} needs {block_size + 1:,}; use block_size {max(1, len(self.tokens) - 1)} or less, "
-                "or add text"
-            )
-        self.block_size = block_size
-        self.stride = stride or block_size
-        room = len(self.tokens) - 1 - block_size
-        self._slack = min(block_size, room + 1) if stride is None and room >= block_size else 1
-        self._count = (room - (self._slack - 1)) // self.stride + 1
-        self._epoch: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (inputs, targets) of window `index` in file order, each of shape (block_size,)."""
-        if not -len(self) <= index < len(self):
-            raise IndexError(index)
-        inputs, targets = self.gather(np.array([index % len(self) * self.stride]))
-        return inputs[0], targets[0]
-
-    def gather(self, starts: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (inputs, targets) of the windows that begin at these tokens, each of shape (batch, block_size)."""
-        import torch
-
-        rows = self.tokens[starts[:, None] + np.arange(self.block_size + 1)].astype(np.int64)
-        batch = torch.from_numpy(rows)
-        return batch[:, :-1], batch[:, 1:]
-
-    def starts_at(self, first: int, count: int) -> np.ndarray:
-        """Return where `count` windows begin, from number `first` on, of an endless stream of shuffled epochs."""
-        numbers = np.arange(first, first + count)
-        starts = np.empty(count, dtype=np.int64)
-        for epoch in np.unique(numbers // len(self)):
-            here = numbers // len(self) == epoch
-            starts[here] = self._shuffled(int(epoch))[numbers[here] % len(self)]
-        return starts
-
-    def _shuffled(self, epoch: int) -> np.ndarray:
-        if self._epoch[0] != epoch:
-            random = np.random.default_rng([self.seed, epoch])
-            offset = int(random.integers(self._slack)) if epoch else 0
-            self._epoch = (epoch, random.permutation(len(self)) * self.stride + offset)
-        return self._epoch[1]
-
-    def in_order(self, batch_size: int, limit: int | None = None) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield batches of the non-overlapping windows in file order, at most `limit` of them."""
-        starts = np.arange(0, len(self.tokens) - self.block_size, self.block_size)
-        for number, begin in enumerate(range(0, len(starts), batch_size)):
-            if limit is not None and number >= limit:
-                return
-            yield self.gather(starts[begin : begin + batch_size])
 
 
 class TextDataset:
@@ -243,20 +164,18 @@ class TextDataset:
             raise DataError(f"{self.source_name} holds tokens only, no text")
 
     def learn_tokenizer(self, *, vocab_size: int, **options: Any) -> Tokenizer:
-        """Train a tokenizer on this dataset's text (at most its first 200 million characters) and keep it.
+        """Train a tokenizer on this dataset's text and keep it; of a large text on a part drawn by checksum.
 
         `options` are those of `train_tokenizer`.
         """
-        self.tokenizer = train_tokenizer(self._sample(), vocab_size=vocab_size, **options)
+        texts = (text for text, _ in self.iter_texts())
+        sample = tokenizer_sample(texts, self.count_characters(), self.seed)
+        self.tokenizer = train_tokenizer(sample, vocab_size=vocab_size, **options)
         return self.tokenizer
 
-    def _sample(self) -> Iterator[str]:
-        seen = 0
-        for text, _ in self.iter_texts():
-            yield text
-            seen += len(text)
-            if seen >= _TOKENIZER_SAMPLE_CHARACTERS:
-                return
+    def count_characters(self) -> int:
+        """Return the number of characters of this dataset's text (reads all of it)."""
+        return sum(len(text) for text, _ in self.iter_texts())
 
     def prepare(self, folder: str | Path | None = None) -> TextDataset:
         """Tokenize the text into `folder` (default: a temporary one that lives as long as the dataset)."""
@@ -273,15 +192,15 @@ class TextDataset:
         return self
 
     def _write(self, folder: Path, tokenizer: Tokenizer) -> None:
-        split = split_documents(self.iter_texts(), self.train_split, self.seed)
+        split = split_pieces(self.iter_texts(), self.train_split, self.seed)
         options = {"tokenizer": tokenizer.fingerprint, "separator": tokenizer.end_of_text_id}
         folder.mkdir(parents=True, exist_ok=True)
         for stale in ("validation.bin", "validation.json"):
             (folder / stale).unlink(missing_ok=True)
-        parts = ("train", "validation") if split.has_validation else ("train",)
-        for part in parts:
+        for part in PARTS if split.has_validation else PARTS[:1]:
+            pieces = ((text, ends) for _, text, ends in split.select(self.iter_texts(), part))
             with TokenWriter(folder / f"{part}.bin", len(tokenizer), **options) as writer:  # type: ignore[arg-type]
-                _tokenize(split.select(self.iter_texts(), part), tokenizer, writer)
+                write_tokens(pieces, tokenizer, writer)
 
     def _open(self, folder: Path) -> None:
         train, validation = self._open_corpus() if self._corpus is not None else _open_folder(folder)
@@ -327,24 +246,3 @@ class TextDataset:
 def _open_folder(folder: Path) -> tuple[OpenedTokens, OpenedTokens | None]:
     name = next((name for name in ("validation.bin", "val.bin") if (folder / name).is_file()), None)
     return open_tokens(folder / "train.bin"), open_tokens(folder / name) if name is not None else None
-
-
-def _tokenize(pieces: Iterable[tuple[str, bool]], tokenizer: Tokenizer, writer: TokenWriter) -> None:
-    batch: list[tuple[str, bool]] = []
-
-    def flush() -> None:
-        texts = [text for text, _ in batch]
-        for (text, ends), ids in zip(batch, tokenizer.encode_arrays(texts), strict=True):
-            writer.add(ids, len(text.encode("utf-8")))
-            if ends:
-                writer.end_document()
-        batch.clear()
-
-    waiting = 0
-    for text, ends in pieces:
-        batch.append((text, ends))
-        waiting += len(text)
-        if waiting >= _BATCH_CHARACTERS:
-            flush()
-            waiting = 0
-    flush()

@@ -5,49 +5,25 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from llmbuilder.config.schema import DataConfig
-from llmbuilder.documents.document import Document
-from llmbuilder.documents.file_types import SUPPORTED_SUFFIXES
-from llmbuilder.documents.reader_pool import ExtractionLimits, ExtractionPool
-from llmbuilder.duplicates.exact import ExactDeduplicator, drop_near_duplicates
+from llmbuilder.corpus.load_report import LoadReport
+from llmbuilder.documents.document import Document, Unreadable
+from llmbuilder.documents.reader_pool import ReadingLimits
+from llmbuilder.documents.reading import DocumentReader
+from llmbuilder.documents.sources import list_documents
+from llmbuilder.duplicates.exact import SeenTexts
 from llmbuilder.duplicates.near import NearDuplicateSettings
+from llmbuilder.duplicates.spool import drop_near_duplicates
 from llmbuilder.errors import DataError
-from llmbuilder.refining.cleaning import RULES
+from llmbuilder.refining.cleaning import CLEANING_RULES
 from llmbuilder.refining.filtering import DocumentFilter
 from llmbuilder.refining.refiner import Refined, Refiner
+from llmbuilder.stages import REPEATS
 
 logger = logging.getLogger("llmbuilder")
-
-
-@dataclass
-class LoadReport:
-    """What happened to every file of a load."""
-
-    files: int = 0
-    documents: int = 0
-    characters: int = 0
-    formats: dict[str, int] = field(default_factory=Counter)
-    skipped: list[dict[str, str]] = field(default_factory=list)  # source and reason
-    duplicates: list[dict[str, str]] = field(default_factory=list)  # source and the document it repeats
-    cleaning: dict[str, int] = field(default_factory=Counter)  # changes by rule
-    filtered: list[dict[str, str]] = field(default_factory=list)  # source and the rule it broke
-    redacted: dict[str, int] = field(default_factory=Counter)  # replaced values by kind
-    languages: dict[str, int] = field(default_factory=Counter)  # documents that a filter looked at
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        counts = {name: dict(getattr(self, name)) for name in ("formats", "cleaning", "redacted", "languages")}
-        return {**asdict(self), **counts}
-
-    def count(self, document: Document) -> None:
-        """Add a document that is kept."""
-        self.documents += 1
-        self.characters += document.characters
-        self.formats[document.format] = self.formats.get(document.format, 0) + 1
+_WARNINGS_A_FILE = 3
 
 
 class DataLoader:
@@ -67,18 +43,18 @@ class DataLoader:
         remove_duplicates: bool = True,
         *,
         text_column: str | None = None,
-        cleaning_rules: Collection[str] = RULES,
+        cleaning_rules: Collection[str] = CLEANING_RULES,
         document_filter: DocumentFilter | None = None,
         redact_kinds: Collection[str] = (),
         near_duplicates: NearDuplicateSettings | None = None,
-        limits: ExtractionLimits | None = None,
+        limits: ReadingLimits | None = None,
         workers: int | None = None,
         ocr: str | None = "eng",
     ) -> None:
-        self.ocr = ocr
         self.remove_duplicates = remove_duplicates
-        self.text_column = text_column
         self.near_duplicates = near_duplicates
+        self.text_column = text_column
+        self.ocr = ocr
         self.limits = limits
         self.workers = workers
         self.report = LoadReport()
@@ -87,7 +63,8 @@ class DataLoader:
             redact_kinds=redact_kinds,
             document_filter=document_filter,
         )
-        self._deduplicator = ExactDeduplicator()
+        self._seen = SeenTexts()
+        self._warned: Counter[str] = Counter()  # by file
 
     @classmethod
     def from_config(cls, data: DataConfig, *, workers: int | None = None) -> DataLoader:
@@ -97,25 +74,27 @@ class DataLoader:
             text_column=data.text_column,
             ocr=data.ocr,
             near_duplicates=NearDuplicateSettings.from_config(data),
-            limits=ExtractionLimits.from_config(data),
+            limits=ReadingLimits.from_config(data),
             workers=workers,
         )
         loader._refiner = Refiner.from_config(data)
         return loader
 
     def load_file(self, path: str | Path) -> list[Document]:
-        """Return the documents of one file. Raises DataError if it cannot be read."""
-        with self._pool(1) as pool:
-            ((_, outcome),) = pool.extract([Path(path)])
-        if isinstance(outcome, DataError):
-            raise outcome
-        return list(self.process(outcome))
+        """Return the documents of one file. Raises DataError if there is none in it that can be read."""
+        earlier = len(self.report.dropped)
+        found = list(self._found([Path(path)], workers=1))
+        unreadable = self.report.dropped[earlier:]
+        if unreadable and not found:
+            raise DataError(f"{unreadable[0]['source']}: {unreadable[0]['reason']}")
+        return list(self.process(found))
 
     def load_directory(self, path: str | Path) -> list[Document]:
         """Return the documents of a folder and its subfolders, in the order of their names.
 
-        Hidden files are passed over. A file that cannot be read is reported in `report.skipped` and logged;
-        DataError is raised if there is no folder, no file, or nothing readable in it.
+        Hidden files are passed over; archives, compressed files and tables give what is in them. What cannot be read is
+        reported in `report.skipped` and logged; DataError is raised if there is no folder, no file, or nothing readable
+        in it.
         """
         return list(self.iter_directory(path))
 
@@ -133,72 +112,62 @@ class DataLoader:
             raise DataError(f"nothing is left of the {len(files)} file(s) in {folder} ({reasons})")
 
     def iter_files(self, files: Iterable[Path]) -> Iterator[Document]:
-        """Yield the documents of these files; an unreadable one is reported and passed over."""
-        yield from self.process(self._extracted(files))
+        """Yield the documents of these files; what cannot be read is reported and passed over."""
+        yield from self.process(self._found(files, self.workers))
 
-    def _pool(self, workers: int | None) -> ExtractionPool:
-        return ExtractionPool(text_column=self.text_column, ocr=self.ocr, limits=self.limits, workers=workers)
+    def _found(self, files: Iterable[Path], workers: int | None) -> Iterator[Document]:
+        reader = DocumentReader(text_column=self.text_column, ocr=self.ocr, limits=self.limits, workers=workers)
+        with reader:
+            for file, outcomes in reader.read_files(files):
+                for outcome in outcomes:
+                    if isinstance(outcome, Unreadable):
+                        self._skip(outcome, str(file))
+                    else:
+                        yield outcome
 
-    def _extracted(self, files: Iterable[Path]) -> Iterator[Document]:
-        with self._pool(self.workers) as pool:
-            for file, outcome in pool.extract(files):
-                if isinstance(outcome, DataError):
-                    reason = str(outcome).removeprefix(f"{file}: ")
-                    self.report.skipped.append({"source": str(file), "reason": reason})
-                    logger.warning(f"skipped {file}: {reason}")
-                else:
-                    yield from outcome
+    def _skip(self, unreadable: Unreadable, file: str) -> None:
+        self.report.find(None, 0)
+        self.report.drop(unreadable.source, "extract", unreadable.reason)
+        self._warned[file] += 1
+        if self._warned[file] <= _WARNINGS_A_FILE:
+            logger.warning(f"skipped {unreadable.source}: {unreadable.reason}")
+        elif self._warned[file] == _WARNINGS_A_FILE + 1:
+            logger.warning(f"skipped more of {file}: the report lists everything")
 
     def process(self, documents: Iterable[Document]) -> Iterator[Document]:
         """Clean, filter and deduplicate documents, in this order."""
         survivors = self._refined(documents)
+        dropped: list[tuple[str, str]] = []
         if self.near_duplicates is not None:
-            survivors = drop_near_duplicates(survivors, self.near_duplicates, self.report.duplicates)
+            survivors = drop_near_duplicates(survivors, self.near_duplicates, dropped)
         for document in survivors:
-            self.report.count(document)
+            self.report.keep(document.format, document.characters)
             yield document
+        for source, original in dropped:
+            self.report.drop(source, "near", REPEATS["near"], of=original)
 
     def _refined(self, documents: Iterable[Document]) -> Iterator[Document]:
         file = None
         for document in documents:
             if file != (file := document.source.split("#")[0]):
-                self.report.files += 1
+                self.report.counts["files"] += 1
             refined = self._refiner.refine(document)
-            self._account(refined)
-            if refined.reason is None and not self._is_duplicate(refined.document):
+            self._account(refined, document.characters)
+            if refined.stage is None and not self._is_duplicate(refined.document):
                 yield refined.document
 
-    def _account(self, refined: Refined) -> None:
+    def _account(self, refined: Refined, characters: int) -> None:
         report = self.report
-        report.cleaning.update(refined.cleaning)  # type: ignore[arg-type]
-        report.redacted.update(refined.redacted)  # type: ignore[arg-type]
+        report.find(refined.document.format, characters)
+        report.change("cleaning", refined.cleaning)
+        report.change("redacted", refined.redacted)
         if refined.verdict is not None:
-            language = refined.verdict.language or "unknown"
-            report.languages[language] = report.languages.get(language, 0) + 1
-        if refined.reason is not None:
-            dropped = report.skipped if refined.stage == "clean" else report.filtered
-            dropped.append({"source": refined.document.source, "reason": refined.reason})
+            report.group("languages found", refined.verdict.language or "unknown")
+        if refined.stage is not None:
+            report.drop(refined.document.source, refined.stage, refined.reason or "")
 
     def _is_duplicate(self, document: Document) -> bool:
-        original = self._deduplicator.original_of(document) if self.remove_duplicates else None
+        original = self._seen.original_of(document.text, document.source) if self.remove_duplicates else None
         if original is not None:
-            self.report.duplicates.append({"source": document.source, "of": original})
+            self.report.drop(document.source, "exact", REPEATS["exact"], of=original)
         return original is not None
-
-
-def list_documents(folder: Path) -> list[Path]:
-    """Return the files below a folder in the order of their names, hidden ones left out. Raises DataError if none."""
-    if folder.is_file():
-        return [folder]
-    if not folder.is_dir():
-        raise DataError(f"no such folder: {folder}")
-    files = [file for file in folder.rglob("*") if file.is_file() and not _is_hidden(file.relative_to(folder))]
-    if not files:
-        raise DataError(
-            f"{folder} is empty: put documents there ({', '.join(sorted(set(SUPPORTED_SUFFIXES) - {''})[:8])}, ...)"
-        )
-    return sorted(files)
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith((".", "~$")) for part in path.parts)

@@ -13,7 +13,7 @@ TEXT_SUFFIXES = {
     ".rst": "restructuredtext", ".org": "org", ".tex": "latex", ".py": "code", ".c": "code", ".h": "code",
     ".cpp": "code", ".js": "code", ".ts": "code", ".java": "code", ".go": "code", ".rs": "code", ".sh": "code",
 }  # fmt: skip
-TABLE_SUFFIXES = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+TABLE_SUFFIXES = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 RICH_SUFFIXES = {
     ".pdf": "pdf", ".docx": "docx", ".doc": "doc", ".pptx": "pptx", ".ppt": "ppt", ".xlsx": "xlsx", ".odt": "odt",
     ".odp": "odp", ".ods": "ods", ".epub": "epub", ".html": "html", ".htm": "html", ".xhtml": "html", ".rtf": "rtf",
@@ -104,6 +104,8 @@ def _by_magic(path: Path, head: bytes) -> str | None:
         return "pdf"
     if head.startswith(b"{\\rtf"):
         return "rtf"
+    if head.startswith(b"PAR1"):
+        return "parquet"
     if head.startswith(_OLE):
         return RICH_SUFFIXES.get(suffix, "doc")
     # Source code and Markdown may well begin with a tag; plain text and other documents do not.

@@ -1,4 +1,4 @@
-"""Reading many files under limits: rich formats in worker processes, plain text here, the order kept."""
+"""Reading files under limits of time, memory and size: what needs a parser in worker processes, plain text here."""
 
 from __future__ import annotations
 
@@ -8,25 +8,24 @@ import queue
 import subprocess
 import sys
 import threading
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from llmbuilder.config.schema import DataConfig
 from llmbuilder.documents.document import Document
-from llmbuilder.documents.extraction import extract_file
 from llmbuilder.documents.file_types import needs_parser
+from llmbuilder.documents.readers import read_document
 from llmbuilder.errors import DataError
 
-Outcome = list[Document] | DataError
 _AHEAD = 4  # files a worker may be ahead of the reader
 
 
 @dataclass(frozen=True)
-class ExtractionLimits:
+class ReadingLimits:
     """What one file may cost: seconds, bytes of memory of the process that reads it, and its own size in bytes."""
 
     seconds: float = 120.0
@@ -34,7 +33,7 @@ class ExtractionLimits:
     file_bytes: int = 1 << 30
 
     @classmethod
-    def from_config(cls, data: DataConfig) -> ExtractionLimits:
+    def from_config(cls, data: DataConfig) -> ReadingLimits:
         """Return the limits that a configuration sets."""
         return cls(data.file_seconds, data.file_memory_mb << 20, data.file_mb << 20)
 
@@ -42,20 +41,20 @@ class ExtractionLimits:
 class _Worker:
     """A process that reads one file at a time; it is replaced when it dies."""
 
-    def __init__(self, limits: ExtractionLimits) -> None:
+    def __init__(self, limits: ReadingLimits) -> None:
         self._limits = limits
         self._process: subprocess.Popen[str] | None = None
         self._timed_out = False
 
-    def read(self, path: Path, options: dict[str, str | None]) -> list[Document]:
-        """Return the documents in a file. Raises DataError if it cannot be read within the limits."""
+    def read(self, path: Path, ocr: str | None) -> Document:
+        """Return the document that a file is. Raises DataError if it cannot be read within the limits."""
         process = self._started()
         timer = threading.Timer(self._limits.seconds, self._give_up, [process])
         timer.start()
         try:
             assert process.stdin is not None
             assert process.stdout is not None
-            process.stdin.write(json.dumps({"path": str(path), **options}) + "\n")
+            process.stdin.write(json.dumps({"path": str(path), "ocr": ocr}) + "\n")
             process.stdin.flush()
             line = process.stdout.readline()
         except BrokenPipeError:
@@ -67,7 +66,7 @@ class _Worker:
         answer = json.loads(line)
         if "error" in answer:
             raise DataError(answer["error"])
-        return [Document(**values) for values in answer["documents"]]
+        return Document(**answer["document"])
 
     def _started(self) -> subprocess.Popen[str]:
         if self._process is None or self._process.poll() is not None:
@@ -106,84 +105,53 @@ class _Worker:
                         pipe.close()
 
 
-class ExtractionPool:
-    """Reads files in order; formats that need a parser in `workers` processes (default: one for each CPU).
+class ReaderPool:
+    """Reads files; those that need a parser in `workers` processes (default: one for each CPU).
 
-    `text_column` and `ocr` are those of `extract_file`.
-    A context manager; the processes start with the first file that needs one and live until it ends.
+    `ocr` is that of `read_document`. The processes start with the first file that needs one and end with `close`.
     """
 
     def __init__(
-        self,
-        *,
-        text_column: str | None = None,
-        ocr: str | None = None,
-        limits: ExtractionLimits | None = None,
-        workers: int | None = None,
+        self, *, ocr: str | None = None, limits: ReadingLimits | None = None, workers: int | None = None
     ) -> None:
-        self._options = {"text_column": text_column, "ocr": ocr}
-        self._limits = limits or ExtractionLimits()
-        self._count = workers or os.cpu_count() or 1
-        self._pool = [_Worker(self._limits) for _ in range(self._count)]
+        self.limits = limits or ReadingLimits()
+        self._ocr = ocr
+        count = workers or os.cpu_count() or 1
+        self.depth = _AHEAD * count  # files worth beginning before the first one is taken
+        self._pool = [_Worker(self.limits) for _ in range(count)]
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         for worker in self._pool:
             self._idle.put(worker)
-        self._executor = ThreadPoolExecutor(self._count, thread_name_prefix="extraction")
+        self._executor = ThreadPoolExecutor(count, thread_name_prefix="reader")
 
-    def __enter__(self) -> ExtractionPool:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Give up what is being read and end the processes."""
         self._executor.shutdown(wait=False, cancel_futures=True)
         for worker in self._pool:
             worker.stop()
         self._executor.shutdown()
 
-    def extract(self, files: Iterable[Path]) -> Iterator[tuple[Path, Outcome]]:
-        """Yield each file with its documents, or with the error that says why there are none, in the order given."""
-        waiting: deque[tuple[Path, Future[Outcome] | None]] = deque()
-        try:
-            for file in files:
-                waiting.append((file, self._begin(file)))
-                if len(waiting) > _AHEAD * self._count:
-                    yield self._take(waiting)
-            while waiting:
-                yield self._take(waiting)
-        finally:
-            for _, future in waiting:
-                if future is not None:
-                    future.cancel()
+    def begin(self, file: Path) -> Callable[[], Document]:
+        """Begin to read a file and return the function that waits for its document.
 
-    def _begin(self, file: Path) -> Future[Outcome] | None:
-        """Start reading in a worker; None for a file that is read here when its turn comes."""
-        try:
-            _check_size(file, self._limits)
-            return self._executor.submit(self._read, file) if needs_parser(file) else None
-        except DataError as error:
-            future: Future[Outcome] = Future()
-            future.set_result(error)
-            return future
+        That function raises DataError if the file cannot be read; text is read when it is called. Raises DataError at
+        once for a file that is too large or cannot be opened.
+        """
+        require_size(file, self.limits)
+        if needs_parser(file):
+            return self._executor.submit(self._read, file).result
+        return partial(read_document, file, ocr=self._ocr)
 
-    def _take(self, waiting: deque[tuple[Path, Future[Outcome] | None]]) -> tuple[Path, Outcome]:
-        file, future = waiting.popleft()
-        if future is not None:
-            return file, future.result()
-        try:
-            return file, extract_file(file, **self._options)
-        except DataError as error:
-            return file, error
-
-    def _read(self, file: Path) -> Outcome:
+    def _read(self, file: Path) -> Document:
         worker = self._idle.get()
         try:
-            return worker.read(file, self._options)
-        except DataError as error:
-            return error
+            return worker.read(file, self._ocr)
         finally:
             self._idle.put(worker)
 
 
-def _check_size(file: Path, limits: ExtractionLimits) -> None:
+def require_size(file: Path, limits: ReadingLimits) -> None:
+    """Raise DataError for a file that is larger than the limits allow, or cannot be looked at."""
     try:
         size = file.stat().st_size
     except OSError as error:

@@ -1,8 +1,8 @@
 """Reads documents in a process of its own, so that one that crashes, hangs or explodes costs only itself.
 
 Usage: python -m llmbuilder.documents.reader_worker MEMORY_BYTES
-Each line of standard input is a JSON object with `path`, `text_column` and `ocr`; each line of standard output the
-answer: `documents`, or `error`. It ends with its input.
+Each line of standard input is a JSON object with `path` and `ocr`; each line of standard output the answer: `document`,
+or `error`. It ends with its input.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from llmbuilder.documents.extraction import extract_file
+from llmbuilder.documents.readers import read_document
 from llmbuilder.errors import DataError
 
 
@@ -32,7 +32,7 @@ def main() -> None:
 
 def _answer(path: Path, options: dict[str, str | None]) -> dict[str, object]:
     try:
-        return {"documents": [vars(document) for document in extract_file(path, **options)]}
+        return {"document": vars(read_document(path, **options))}
     except DataError as error:
         return {"error": str(error)}
     except MemoryError:

@@ -1,99 +1,160 @@
-"""One source to rows: its documents, or the reason there are none."""
+"""`DocumentReader`: sources in, documents out, in order, with a reason for everything that gave none.
+
+A source is a file of any format, a container of files, a table of texts, a part of a large table, or an address.
+"""
 
 from __future__ import annotations
 
-import json
-import re
+import functools
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
 from urllib.parse import urlsplit
 
-from llmbuilder.corpus.store import Row
-from llmbuilder.documents.containers import ContainerLimits, container_kind, iter_members, open_decompressed
-from llmbuilder.documents.document import Document
-from llmbuilder.documents.extraction import guess_text_column
-from llmbuilder.documents.reader_pool import ExtractionPool
+from llmbuilder.config.schema import DataConfig
+from llmbuilder.documents.containers import ContainerLimits, container_kind, iter_members
+from llmbuilder.documents.document import Document, Outcome, Unreadable
+from llmbuilder.documents.file_types import TABLE_SUFFIXES, detect_format
+from llmbuilder.documents.reader_pool import ReaderPool, ReadingLimits, require_size
 from llmbuilder.documents.sources import Source, is_remote, open_filesystem
-from llmbuilder.errors import DataError
+from llmbuilder.documents.tables import read_csv, read_json_lines, read_parquet
+from llmbuilder.documents.text import split_records
+from llmbuilder.errors import DataError, LLMBuilderError
 
+Outcomes = Iterator[Outcome]
 _DEPTH = 3  # containers in containers
-_LINES = (".jsonl", ".ndjson")
-_METADATA_CHARACTERS = 2000
-_HTML_HEAD = 1 << 16
-_LICENCE = re.compile(
-    r"""<(?:link|a)\b(?=[^>]*\brel\s*=\s*["']?[^"'>]*\blicense\b)[^>]*\bhref\s*=\s*["']?([^"'\s>]+)""", re.I
-)
-_ROBOTS = re.compile(
-    r"""<meta\b(?=[^>]*\bname\s*=\s*["']?robots\b)[^>]*\bcontent\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s>]+))""", re.I
-)
-_RECORD = re.compile(r"\n\x1e\n")
 
 
-class SourceReader:
-    """Reads sources with a pool of worker processes; `folder` takes one copy at a time of what has no path."""
+class DocumentReader:
+    """Reads sources by `workers` processes (default: one for each CPU) where a format needs a parser.
 
-    def __init__(self, pool: ExtractionPool, folder: Path, *, text_column: str | None, limits: ContainerLimits) -> None:
-        self._pool = pool
-        self._folder = folder
+    `text_column` names the column of tables, `ocr` the languages of scanned pages (None leaves them). `limits` are
+    those of a file, `container_limits` those of what containers unpack to. A context manager that ends its processes
+    and removes its copies.
+    """
+
+    def __init__(
+        self,
+        *,
+        text_column: str | None = None,
+        ocr: str | None = None,
+        limits: ReadingLimits | None = None,
+        container_limits: ContainerLimits | None = None,
+        workers: int | None = None,
+    ) -> None:
         self._text_column = text_column
-        self._limits = limits
+        self._pool = ReaderPool(ocr=ocr, limits=limits, workers=workers)
+        self._limits = container_limits or ContainerLimits(member_bytes=self._pool.limits.file_bytes)
 
-    def rows(self, source: Source) -> Iterator[Row]:
-        """Yield a row for each document of a source and for each thing in it that could not be read."""
-        try:
-            with self._local(source) as path:
-                if source.end is not None and path.suffix.lower() == ".parquet":
-                    yield from self._parquet(path, source.name, range(source.begin, source.end))
-                elif source.end is not None:
-                    yield from self._line_range(path, source)
-                else:
-                    yield from self._file(path, source.name, source.name, 0)
-        except DataError as error:
-            yield _failed(source.name, str(error).removeprefix(f"{source.name}: "))
+    @classmethod
+    def from_config(cls, data: DataConfig, *, workers: int | None = None) -> DocumentReader:
+        """Return the reader that a configuration describes."""
+        limits = ReadingLimits.from_config(data)
+        return cls(text_column=data.text_column, ocr=data.ocr, limits=limits, workers=workers)
+
+    def __enter__(self) -> DocumentReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes and remove what was copied."""
+        self._pool.close()
+        if "_scratch" in vars(self):
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    @functools.cached_property
+    def _scratch(self) -> Path:
+        """A folder for one copy at a time of what has no path: members of containers, downloads."""
+        return Path(tempfile.mkdtemp(prefix="llmbuilder-reading-"))
+
+    def _fresh(self, name: str) -> Path:
+        folder = self._scratch / name
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        return folder
+
+    def read_files(self, files: Iterable[Path]) -> Iterator[tuple[Path, Outcomes]]:
+        """Yield each file with what is in it, in the order given; documents are begun some files ahead."""
+        waiting: deque[tuple[Path, Outcomes]] = deque()
+        for file in files:
+            waiting.append((file, self._file(file, str(file), str(file))))
+            if len(waiting) > self._pool.depth:
+                yield waiting.popleft()
+        yield from waiting
+
+    def read(self, source: Source) -> Outcomes:
+        """Begin to read a source and return what is in it, in order. Nothing in a source raises an error."""
+        if is_remote(source.name):
+            return _guarded(source.name, lambda: self._remote(source))
+        path = Path(source.name)
+        if source.end is None:
+            return self._file(path, source.name, source.name)
+        return _guarded(source.name, lambda: self._part(path, source))
+
+    def _remote(self, source: Source) -> Outcomes:
+        with self._downloaded(source.name) as path:
+            yield from self._file(path, source.name, source.name)
 
     @contextmanager
-    def _local(self, source: Source) -> Iterator[Path]:
-        if not is_remote(source.name):
-            yield Path(source.name)
-            return
-        system, remote = open_filesystem(source.name)
+    def _downloaded(self, address: str) -> Iterator[Path]:
+        system, remote = open_filesystem(address)
         folder = self._fresh("download")
-        path = folder / (Path(urlsplit(source.name).path).name or "page.html")
+        path = folder / (Path(urlsplit(address).path).name or "page.html")
         try:
             with system.open(remote, "rb") as stream, open(path, "wb") as handle:
                 shutil.copyfileobj(stream, handle, 1 << 20)
             yield path
         except OSError as error:
-            raise DataError(f"{source.name}: cannot be read: {error.strerror or error}") from error
+            raise DataError(f"{address}: cannot be read: {error.strerror or error}") from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _fresh(self, name: str) -> Path:
-        folder = self._folder / name
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        return folder
+    def _part(self, path: Path, source: Source) -> Outcomes:
+        """Read a part of a large table."""
+        assert source.end is not None
+        if TABLE_SUFFIXES[path.suffix.lower()] == "parquet":
+            groups = range(source.begin, source.end)
+            return read_parquet(path, source.name, self._text_column, row_groups=groups)
+        return read_json_lines(
+            path, source.name, self._text_column, begin=source.begin, end=source.end,
+            largest_line=self._limits.member_bytes,
+        )  # fmt: skip
 
-    def _file(self, path: Path, name: str, inner_name: str, depth: int) -> Iterator[Row]:
-        """Read a file; `name` says where it is, `inner_name` what it is called there."""
-        if path.suffix.lower() == ".parquet":
-            yield from self._parquet(path, name, None)
-            return
+    def _file(self, path: Path, name: str, inner_name: str, depth: int = 0) -> Outcomes:
+        """Begin to read a file; `name` says where it is, `inner_name` what it is called there."""
+        try:
+            return _guarded(name, self._begin(path, name, inner_name, depth), path)
+        except LLMBuilderError as error:
+            return iter([_unreadable(name, path, error)])
+
+    def _begin(self, path: Path, name: str, inner_name: str, depth: int) -> Callable[[], Outcomes]:
+        """Return the function that yields a file's content. Raises DataError for what is no document."""
         kind = container_kind(path)
         stem = Path(inner_name).with_suffix("").name if kind == "compressed" else inner_name
-        if Path(stem).suffix.lower() in _LINES and kind in (None, "compressed"):
-            yield from self._lines(path, name)
-        elif kind is None:
-            yield from self._document(path, name)
-        elif depth == _DEPTH:
-            yield _failed(name, f"it lies in {depth} containers, one in another: unpack it")
-        else:
-            yield from self._container(path, kind, name, depth)
+        is_lines = TABLE_SUFFIXES.get(Path(stem).suffix.lower()) == "jsonl"
+        if is_lines and kind in (None, "compressed"):
+            most = self._limits.member_bytes
+            return lambda: read_json_lines(path, name, self._text_column, largest_line=most)
+        if kind is not None:
+            return lambda: self._container(path, kind, name, depth)
+        form = detect_format(path)
+        if form == "parquet":
+            return lambda: read_parquet(path, name, self._text_column)
+        if form == "csv":
+            require_size(path, self._pool.limits)
+            return lambda: read_csv(path, name, self._text_column)
+        document = self._pool.begin(path)
+        return lambda: _records(document(), name)
 
-    def _container(self, path: Path, kind: str, name: str, depth: int) -> Iterator[Row]:
+    def _container(self, path: Path, kind: str, name: str, depth: int) -> Outcomes:
+        if depth == _DEPTH:
+            yield Unreadable(name, f"it lies in {depth} containers, one in another: unpack it")
+            return
         folder = self._fresh(f"members-{depth}")
         found = False
         try:
@@ -101,150 +162,35 @@ class SourceReader:
                 found = True
                 member_name = name if kind == "compressed" else f"{name}#{member.name}"
                 if member.path is None:
-                    yield _failed(member_name, member.error or "it cannot be read")
+                    yield Unreadable.because(member_name, member.error or "it cannot be read")
                 else:
                     yield from self._file(member.path, member_name, member.name, depth + 1)
-        except DataError as error:
-            yield _failed(name, str(error).removeprefix(f"{path}: "))
-            return
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         if not found:
-            yield _failed(name, "no documents in it")
-
-    def _document(self, path: Path, name: str) -> Iterator[Row]:
-        ((_, outcome),) = self._pool.extract([path])
-        if isinstance(outcome, DataError):
-            yield _failed(name, str(outcome).removeprefix(f"{path}: "))
-            return
-        metadata = _html_notes(path) if outcome[0].format == "html" else {}
-        for document in outcome:
-            own = name + document.source.removeprefix(str(path))
-            yield from _split(document, own, metadata)
-
-    def _lines(self, path: Path, name: str) -> Iterator[Row]:
-        with _reading(name), open_decompressed(path) as handle:
-            yield from self._json_rows(handle, name, None)
-
-    def _line_range(self, path: Path, source: Source) -> Iterator[Row]:
-        """Read the lines that begin in the source's range of bytes."""
-        assert source.end is not None
-        with _reading(source.name), open(path, "rb") as handle:
-            if source.begin:
-                handle.seek(source.begin - 1)
-                self._skip_line(handle)
-            yield from self._json_rows(handle, f"{source.name}@{source.begin}", source.end)
-
-    def _skip_line(self, handle: IO[bytes]) -> None:
-        while (piece := handle.readline(1 << 20)) and not piece.endswith(b"\n"):
-            pass
-
-    def _json_rows(self, handle: IO[bytes], name: str, end: int | None) -> Iterator[Row]:
-        column = self._text_column
-        number, found = 0, False
-        while end is None or handle.tell() < end:
-            line = handle.readline(self._limits.member_bytes)
-            if not line:
-                break
-            number += 1
-            if len(line) == self._limits.member_bytes and not line.endswith(b"\n"):
-                self._skip_line(handle)
-                yield _failed(f"{name}#{number}", f"the line is longer than {self._limits.member_bytes:,} bytes")
-                continue
-            if not line.strip():
-                continue
-            found = True
-            try:
-                values = json.loads(line)
-            except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-                yield _failed(f"{name}#{number}", f"the line is not JSON: {str(error).splitlines()[0]}")
-                continue
-            if not isinstance(values, dict):
-                yield _failed(f"{name}#{number}", "the line is not a JSON object")
-                continue
-            column = column or guess_text_column([values])
-            yield _record(values, column, f"{name}#{number}", "jsonl")
-        if not found and end is None:
-            yield _failed(name, "no rows in it")
-
-    def _parquet(self, path: Path, name: str, row_groups: range | None) -> Iterator[Row]:
-        import pyarrow
-        import pyarrow.parquet as parquet
-
-        begin = row_groups.start if row_groups else 0
-        prefix = f"{name}@{begin}" if begin else name
-        try:
-            file = parquet.ParquetFile(path)
-            groups = list(row_groups) if row_groups is not None else None
-            number = 0
-            column = self._text_column
-            for batch in file.iter_batches(512, row_groups=groups):
-                rows = batch.to_pylist()
-                column = column or guess_text_column(rows)
-                for values in rows:
-                    number += 1
-                    yield _record(values, column, f"{prefix}#{number}", "parquet")
-            if not number:
-                yield _failed(name, "no rows in it")
-        except (OSError, pyarrow.ArrowException) as error:
-            raise DataError(f"{name}: cannot be read as Parquet: {str(error).splitlines()[0]}") from error
+            yield Unreadable(name, "no documents in it")
 
 
-@contextmanager
-def _reading(name: str) -> Iterator[None]:
+def _guarded(name: str, read: Callable[[], Outcomes], path: Path | None = None) -> Outcomes:
+    """Yield what a reader yields, and why it stopped if it did; whatever it raises costs this source alone."""
     try:
-        yield
-    except (OSError, EOFError) as error:
-        raise DataError(f"{name}: it is damaged: {error}") from error
+        yield from read()
+    except LLMBuilderError as error:
+        yield _unreadable(name, path, error)
+    except Exception as error:  # noqa: BLE001 - parsers of foreign bytes can raise anything
+        yield Unreadable.because(name, f"its reader failed: {type(error).__name__}: {error}")
 
 
-def _failed(name: str, reason: str) -> Row:
-    return {"source": name, "error": " ".join(reason.split())}
+def _unreadable(name: str, path: Path | None, error: LLMBuilderError) -> Unreadable:
+    return Unreadable.because(name, str(error).removeprefix(f"{path}: "))
 
 
-def _split(document: Document, name: str, metadata: dict[str, str]) -> Iterator[Row]:
-    """A text that `data load` wrote holds many documents."""
-    texts = _RECORD.split(document.text) if document.format == "text" else [document.text]
+def _records(document: Document, name: str) -> Outcomes:
+    """Yield a document under its name; a text that `data load` wrote holds many."""
+    texts = split_records(document.text) if document.format == "text" else [document.text]
+    if len(texts) == 1:
+        document.source = name
+        yield document
+        return
     for number, text in enumerate(texts, start=1):
-        yield {
-            "source": name if len(texts) == 1 else f"{name}#{number}",
-            "format": document.format,
-            "title": document.title,
-            "text": None if document.pages else text,
-            "pages": document.pages,
-            "metadata": _as_metadata(metadata),
-        }
-
-
-def _record(values: dict[str, Any], column: str, name: str, kind: str) -> Row:
-    text = values.get(column)
-    if not isinstance(text, str):
-        return _failed(name, f"no text in column {column!r}")
-    title = values.get("title")
-    others = {key: value for key, value in values.items() if key != column and _is_note(value)}
-    return {
-        "source": name,
-        "format": kind,
-        "title": str(title) if title else None,
-        "text": text,
-        "metadata": _as_metadata(others),
-    }
-
-
-def _is_note(value: object) -> bool:
-    return isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= 200)
-
-
-def _as_metadata(values: dict[str, Any]) -> str | None:
-    text = json.dumps(values, ensure_ascii=False, sort_keys=True) if values else None
-    return text if text is None or len(text) <= _METADATA_CHARACTERS else None
-
-
-def _html_notes(path: Path) -> dict[str, str]:
-    """Return what a page says of its licence and of robots."""
-    with open(path, "rb") as handle:
-        head = handle.read(_HTML_HEAD).decode("utf-8", "replace")
-    licence, robots = _LICENCE.search(head), _ROBOTS.search(head)
-    notes = {"license": licence.group(1) if licence else None}
-    notes["robots"] = next((value for value in robots.groups() if value), None) if robots else None
-    return {name: value for name, value in notes.items() if value}
+        yield Document(text, f"{name}#{number}", document.format)

@@ -1,27 +1,21 @@
-"""What there is to read, in order, and how the work is cut into units."""
+"""What there is to read, in order: files of a folder, parts of large tables, what addresses name."""
 
 from __future__ import annotations
 
 import glob
 import hashlib
 import itertools
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from llmbuilder.corpus.prepared import PreparedCorpus, is_prepared
-from llmbuilder.data.loader import list_documents
+from llmbuilder.documents.file_types import SUPPORTED_SUFFIXES
 from llmbuilder.errors import DataError, MissingDependencyError
 
-_SPLIT_BYTES = 64 << 20  # JSON Lines files are read in ranges of this size, Parquet files in row groups
-_UNIT_BYTES = 32 << 20
-_UNIT_SOURCES = 4096
-_UNITS = 32  # about as many are wanted of a small corpus, so that workers have something to share
-_TOGETHER = 4  # sources, if there are few
+SPLIT_BYTES = 64 << 20  # JSON Lines files are read in ranges of this size, Parquet files in row groups
 _REMOTE = ("s3://", "hf://", "gs://", "http://", "https://", "file://")
-_LINES = (".jsonl", ".ndjson")
+_DIVIDED = (".jsonl", ".ndjson", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -53,38 +47,45 @@ def is_remote(name: str) -> bool:
     return name.startswith(_REMOTE)
 
 
-def list_sources(inputs: Sequence[str | Path]) -> list[Source]:
-    """Return everything the inputs (folders, files, globs, addresses) name, sorted, each file once.
-
-    Raises DataError for an input that names nothing.
-    """
-    found: dict[str, Source] = {}
-    for item in inputs:
-        name = str(item)
-        for source in _list_remote(name) if is_remote(name) else _list_local(name):
-            found.setdefault(source.name, source)
-    if not found:
-        raise DataError("name at least one folder, file or address to read")
-    ordered = sorted(found.values(), key=lambda source: source.name.encode("utf-8", "surrogatepass"))
-    return [part for source in ordered for part in _divide(source)]
-
-
-def _list_local(name: str) -> Iterable[Source]:
+def sources_of(name: str) -> Iterable[Source]:
+    """Yield the files that a folder, a file, a glob or an address names. Raises DataError if it names nothing."""
+    if is_remote(name):
+        return _list_remote(name)
     path = Path(name)
-    if is_prepared(path):
-        files = PreparedCorpus(path).documents
-    elif path.exists():
-        files = list_documents(path)
-    else:
-        files = sorted(Path(found) for found in glob.glob(name, recursive=True) if Path(found).is_file())
+    if path.exists():
+        return local_sources(list_documents(path), name)
+    files = sorted(Path(found) for found in glob.glob(name, recursive=True) if Path(found).is_file())
     if not files:
         raise DataError(f"no such file or folder: {name}")
+    return local_sources(files, name)
+
+
+def local_sources(files: Iterable[Path], collection: str) -> Iterator[Source]:
+    """Yield these files as sources of a collection. Raises DataError for one that cannot be looked at."""
     for file in files:
         try:
             status = file.stat()
         except OSError as error:
             raise DataError(f"{file}: cannot be read: {error.strerror or error}") from error
-        yield Source(str(file), name, status.st_size, str(status.st_mtime_ns))
+        yield Source(str(file), collection, status.st_size, str(status.st_mtime_ns))
+
+
+def list_documents(folder: Path) -> list[Path]:
+    """Return the files below a folder in the order of their names, hidden ones left out. Raises DataError if none."""
+    if folder.is_file():
+        return [folder]
+    if not folder.is_dir():
+        raise DataError(f"no such folder: {folder}")
+    files = [file for file in folder.rglob("*") if file.is_file() and not _is_hidden(file.relative_to(folder))]
+    if not files:
+        raise DataError(
+            f"{folder} is empty: put documents there ({', '.join(sorted(set(SUPPORTED_SUFFIXES) - {''})[:8])}, ...)"
+        )
+    return sorted(files)
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith((".", "~$")) for part in path.parts)
 
 
 def _list_remote(address: str) -> Iterable[Source]:
@@ -124,11 +125,12 @@ def open_filesystem(address: str) -> tuple[Any, str]:
         ) from None
 
 
-def _divide(source: Source) -> list[Source]:
+def divide(source: Source) -> list[Source]:
+    """Return the parts in which a large table is read; the source itself if it is none."""
     suffix = Path(source.name).suffix.lower()
-    if source.size < 2 * _SPLIT_BYTES or is_remote(source.name) or suffix not in (*_LINES, ".parquet"):
+    if source.size < 2 * SPLIT_BYTES or is_remote(source.name) or suffix not in _DIVIDED:
         return [source]
-    cuts = _row_group_cuts(source) if suffix == ".parquet" else [*range(0, source.size, _SPLIT_BYTES), source.size]
+    cuts = _row_group_cuts(source) if suffix == ".parquet" else [*range(0, source.size, SPLIT_BYTES), source.size]
     shared = (source.name, source.collection, source.size, source.stamp)
     return [Source(*shared, begin, end) for begin, end in itertools.pairwise(cuts)]
 
@@ -144,30 +146,8 @@ def _row_group_cuts(source: Source) -> list[int]:
         return [0, 1]  # reading it will say what is wrong
     cuts, filled = [0], 0
     for number in range(metadata.num_row_groups):
-        if filled >= _SPLIT_BYTES:
+        if filled >= SPLIT_BYTES:
             cuts.append(number)
             filled = 0
         filled += metadata.row_group(number).total_byte_size
     return [*cuts, metadata.num_row_groups]
-
-
-def cut_units(sources: Sequence[Source]) -> list[list[Source]]:
-    """Group sources in order; where a group ends follows from a source's name, so a new file moves few ends.
-
-    On average a unit ends after each 2^k-th source, k chosen for some 32 units; it ends earlier when it is full.
-    """
-    every = max(_TOGETHER, 2 ** int(math.log2(max(1, len(sources) / _UNITS))))
-    units: list[list[Source]] = [[]]
-    filled = 0
-    for source in sources:
-        size = source.size if source.end is None else min(source.size, _SPLIT_BYTES)
-        if units[-1] and (filled + size > _UNIT_BYTES or len(units[-1]) == _UNIT_SOURCES):
-            units.append([])
-            filled = 0
-        units[-1].append(source)
-        filled += size
-        mark = hashlib.blake2b(f"{source.name}:{source.begin}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
-        if int.from_bytes(mark, "little") % every == 0:
-            units.append([])
-            filled = 0
-    return [unit for unit in units if unit]

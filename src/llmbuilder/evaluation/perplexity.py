@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from llmbuilder.corpus.files import iter_pieces
+from llmbuilder.corpus.corpus_files import iter_pieces
 from llmbuilder.errors import DataError
 from llmbuilder.inference.generation import load_generator
 from llmbuilder.model import LanguageModel

@@ -33,8 +33,8 @@ from llmbuilder.model.base import LanguageModel
 from llmbuilder.model.building import FAMILIES
 
 logger = logging.getLogger("llmbuilder")
-FORMAT = "llmbuilder-model"
-FORMAT_VERSION = 1
+MODEL_FORMAT = "llmbuilder-model"
+MODEL_FORMAT_VERSION = 1
 
 
 def save_model(
@@ -62,8 +62,8 @@ def save_model(
         _write_folder(model, path, tokenizer_json)
         return path
     content = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format": MODEL_FORMAT,
+        "format_version": MODEL_FORMAT_VERSION,
         "llmbuilder": __version__,
         "model_config": model.config.model_dump(mode="json"),
         "tokenizer": tokenizer_json,
@@ -93,7 +93,7 @@ def write_torch_file(content: Any, path: Path) -> None:
 def _write_safetensors(content: dict[str, Any], weights: dict[str, Tensor], path: Path) -> None:
     from safetensors.torch import save_file
 
-    save_file(weights, path, metadata={"format": "pt", FORMAT: json.dumps(content)})
+    save_file(weights, path, metadata={"format": "pt", MODEL_FORMAT: json.dumps(content)})
 
 
 def _write_folder(model: LanguageModel, folder: Path, tokenizer_json: str | None) -> None:
@@ -187,7 +187,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     if path.is_dir():
         path = path / "model.pt"
     content = _read_safetensors(path)[0] if path.suffix == ".safetensors" else read_torch_file(path)
-    return dict(content.get("metadata") or {}) if content.get("format") == FORMAT else {}
+    return dict(content.get("metadata") or {}) if content.get("format") == MODEL_FORMAT else {}
 
 
 def _load_folder(folder: Path) -> LanguageModel:
@@ -232,7 +232,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise CheckpointError(f"no such model file: {path}")
     try:
         with safe_open(path, framework="pt") as handle:
-            content = json.loads((handle.metadata() or {}).get(FORMAT, "{}"))
+            content = json.loads((handle.metadata() or {}).get(MODEL_FORMAT, "{}"))
             return content, {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path} is no complete safetensors file: {error}") from error
@@ -272,7 +272,7 @@ def _unpickling_reason(error: Exception) -> str:
 
 def _load_pt(path: Path, config: ModelConfig | None) -> LanguageModel:
     content = read_torch_file(path)
-    if isinstance(content, Mapping) and content.get("format") == FORMAT:
+    if isinstance(content, Mapping) and content.get("format") == MODEL_FORMAT:
         return _from_content(dict(content), dict(content.get("weights") or {}), path)
     if is_legacy_checkpoint(content):
         try:
@@ -286,13 +286,13 @@ def _load_pt(path: Path, config: ModelConfig | None) -> LanguageModel:
 
 
 def _from_content(content: dict[str, Any], weights: dict[str, Tensor], path: Path) -> LanguageModel:
-    if content.get("format") != FORMAT:
+    if content.get("format") != MODEL_FORMAT:
         raise CheckpointError(f"{path} was not written by save_model: it does not say how its weights are used")
     version = content.get("format_version", 0)
-    if version > FORMAT_VERSION:
+    if version > MODEL_FORMAT_VERSION:
         raise CheckpointError(
             f"{path} has format version {version}, made by LLMBuilder {content.get('llmbuilder')}; this is "
-            f"{__version__}, which reads up to version {FORMAT_VERSION}: upgrade with pip install -U llmbuilder"
+            f"{__version__}, which reads up to version {MODEL_FORMAT_VERSION}: upgrade with pip install -U llmbuilder"
         )
     if weights_checksum(weights) != content.get("checksum"):
         raise CheckpointError(f"{path} is damaged: the checksum of its weights does not match")

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from llmbuilder.config.loading import build_config
 from llmbuilder.config.schema import Config, GenerationConfig, section_of
-from llmbuilder.config.validation import check_rules
+from llmbuilder.config.validation import find_problems
 from llmbuilder.errors import GenerationError, TokenizerError
 from llmbuilder.formats.model_file import load_model
 from llmbuilder.inference.sampling import next_tokens
@@ -204,7 +204,7 @@ def _matching_tokenizer(model: LanguageModel, tokenizer: Tokenizer | None) -> To
 
 
 def _require_valid(config: GenerationConfig) -> None:
-    problems = [p for p in check_rules(Config(generation=config)) if p.path.startswith("generation.")]
+    problems = [p for p in find_problems(Config(generation=config)) if p.path.startswith("generation.")]
     if problems:
         raise GenerationError("; ".join(map(str, problems)))
 

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from llmbuilder.config.schema import Config, ModelConfig
 from llmbuilder.config.sizes import count_flops_per_token, estimate_inference_memory
-from llmbuilder.config.validation import check_rules
+from llmbuilder.config.validation import require_valid
 from llmbuilder.errors import ConfigError
 from llmbuilder.model.cache import KeyValueCache
 from llmbuilder.model.functions import causal_attention
@@ -128,9 +128,7 @@ class LanguageModel(nn.Module, ABC):
 
 
 def _require_buildable(config: ModelConfig) -> None:
-    problems = [p for p in check_rules(Config(model=config.model_copy())) if p.path.startswith("model.")]
-    if problems:
-        raise ConfigError("cannot build this model: " + "; ".join(map(str, problems)))
+    require_valid(Config(model=config.model_copy()), ["model"], "build this model")
 
 
 def attend(

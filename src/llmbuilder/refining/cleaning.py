@@ -134,19 +134,19 @@ PAGE_RULES: dict[str, Callable[[list[str]], tuple[list[str], int]]] = {
     "remove_page_furniture": remove_page_furniture,
     "remove_table_of_contents": remove_table_of_contents,
 }
-RULES = (*PAGE_RULES, *TEXT_RULES)
+CLEANING_RULES = (*PAGE_RULES, *TEXT_RULES)
 
 
-def check_rules(rules: Collection[str]) -> None:
+def require_known_rules(rules: Collection[str]) -> None:
     """Raise ConfigError for an unknown rule."""
-    unknown = sorted(set(rules) - set(RULES))
+    unknown = sorted(set(rules) - set(CLEANING_RULES))
     if unknown:
-        raise ConfigError(f"unknown cleaning rule {unknown[0]!r}; there are {', '.join(RULES)}")
+        raise ConfigError(f"unknown cleaning rule {unknown[0]!r}; there are {', '.join(CLEANING_RULES)}")
 
 
-def clean_document(document: Document, rules: Collection[str] = RULES) -> tuple[Document, Counter[str]]:
+def clean_document(document: Document, rules: Collection[str] = CLEANING_RULES) -> tuple[Document, Counter[str]]:
     """Return the cleaned document and how often each rule acted. Raises ConfigError for an unknown rule."""
-    check_rules(rules)
+    require_known_rules(rules)
     acted: Counter[str] = Counter()
     pages, text = document.pages, document.text
     for name, page_rule in PAGE_RULES.items():

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmbuilder.corpus.files import iter_documents
 from llmbuilder.documents.document import Document
+from llmbuilder.documents.reading import DocumentReader
 from llmbuilder.errors import DataError
 
 NGRAM = 13  # words, as in the paper
@@ -32,6 +32,15 @@ def describe_hits(hits: Sequence[ContaminationHit]) -> str:
     first = hits[0]
     others = f"; and with {', '.join(hit.evaluation for hit in hits[1:])}" if len(hits) > 1 else ""
     return f"shares {first.ngram}-grams with {first.evaluation}: {first.count}, such as {first.example!r}{others}"
+
+
+def _evaluation_texts(paths: Iterable[Path]) -> Iterator[Document]:
+    with DocumentReader(workers=1) as reader:
+        for _, outcomes in reader.read_files(paths):
+            for outcome in outcomes:
+                if not isinstance(outcome, Document):
+                    raise DataError(f"{outcome.source}: {outcome.reason}")
+                yield outcome
 
 
 class ContaminationCheck:
@@ -58,8 +67,8 @@ class ContaminationCheck:
 
     @classmethod
     def from_files(cls, paths: Iterable[str | Path], *, ngram: int = NGRAM) -> ContaminationCheck:
-        """Read evaluation texts from corpus files (.txt, .jsonl, .parquet). Raises DataError if one is missing."""
-        return cls((document for path in paths for document in iter_documents(Path(path))), ngram=ngram)
+        """Read evaluation texts from files of any format. Raises DataError if one is missing or cannot be read."""
+        return cls(_evaluation_texts(map(Path, paths)), ngram=ngram)
 
     def find(self, document: Document) -> list[ContaminationHit]:
         """Return one hit for each evaluation text that the document shares n-grams with."""

@@ -1,7 +1,7 @@
 """Rules that drop documents: named, grouped in presets, every threshold adjustable.
 
 A rule is a quality signal and the range it must lie in. A document is dropped by the first rule it breaks, in the
-order of `RULES`, so the count of each reason is the same whatever the order of the documents.
+order of `FILTER_RULES`, so the count of each reason is the same whatever the order of the documents.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from llmbuilder.config.schema import DataConfig
 from llmbuilder.documents.document import Document
@@ -79,7 +78,7 @@ _GOPHER: dict[str, Range] = {
 
 # `web` is FineWeb's selection: Gopher's rules, C4's without its line rules, FineWeb's own. Books are long, so only what
 # no book does is refused. Notes are short and listy, and their owner wrote them: only what holds nothing is refused.
-PRESETS: dict[str, dict[str, Range]] = {
+FILTER_PRESETS: dict[str, dict[str, Range]] = {
     "none": {},
     "notes": {"characters": (20, None)},
     "books": {
@@ -106,7 +105,7 @@ PRESETS: dict[str, dict[str, Range]] = {
         **{**_REPETITION, "duplicate_line_character_share": (None, 0.1)},
     },
 }
-RULES = (*SIGNALS, "language", "classifier")
+FILTER_RULES = (*SIGNALS, "language", "classifier")
 
 
 @dataclass(frozen=True)
@@ -140,12 +139,12 @@ class DocumentFilter:
         min_score: float = 0.5,
     ) -> None:
         without = set(without)
-        _check_name(preset, PRESETS, "filter preset")
+        _check_name(preset, FILTER_PRESETS, "filter preset")
         for name in thresholds or {}:
             _check_name(name, SIGNALS, "quality signal")
         for name in without:
-            _check_name(name, RULES, "filter rule")
-        ranges = {**PRESETS[preset], **(thresholds or {})}
+            _check_name(name, FILTER_RULES, "filter rule")
+        ranges = {**FILTER_PRESETS[preset], **(thresholds or {})}
         self.ranges = {name: ranges[name] for name in SIGNALS if name in ranges and name not in without}
         self.languages = () if "language" in without else tuple(sorted(languages))
         self.min_language_score = min_language_score
@@ -184,15 +183,6 @@ class DocumentFilter:
             return verdict(None)
         score = float(self.classifier(document.text))
         return verdict(f"classifier below {self.min_score:g}" if score < self.min_score else None, score=score)
-
-    def settings(self) -> dict[str, Any]:
-        """Return the rules in force as plain values."""
-        return {
-            "ranges": {name: list(limits) for name, limits in self.ranges.items()},
-            "languages": list(self.languages),
-            "min_language_score": self.min_language_score,
-            "min_score": self.min_score if self.classifier else None,
-        }
 
 
 def _check_name(name: str, known: Iterable[str], what: str) -> None:

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 
 from llmbuilder.config.schema import DataConfig
 from llmbuilder.documents.document import Document
-from llmbuilder.refining.cleaning import RULES, check_rules, clean_document
+from llmbuilder.refining.cleaning import CLEANING_RULES, clean_document, require_known_rules
 from llmbuilder.refining.contamination import ContaminationCheck, describe_hits
 from llmbuilder.refining.filtering import DocumentFilter, Verdict
 from llmbuilder.refining.redaction import KINDS, check_kinds, redact
-
-NOTHING_LEFT = "nothing left after cleaning"
+from llmbuilder.stages import NOTHING_LEFT
 
 
 @dataclass(frozen=True)
@@ -34,12 +33,12 @@ class Refiner:
     def __init__(
         self,
         *,
-        cleaning_rules: Collection[str] = RULES,
+        cleaning_rules: Collection[str] = CLEANING_RULES,
         redact_kinds: Collection[str] = (),
         document_filter: DocumentFilter | None = None,
         contamination: ContaminationCheck | None = None,
     ) -> None:
-        check_rules(cleaning_rules)
+        require_known_rules(cleaning_rules)
         check_kinds(redact_kinds)
         self._cleaning_rules = tuple(cleaning_rules)
         self._redact_kinds = tuple(redact_kinds)
@@ -49,7 +48,7 @@ class Refiner:
     @classmethod
     def from_config(cls, data: DataConfig) -> Refiner:
         """Return the refiner that a configuration describes. Raises ConfigError for unknown names."""
-        rules = (RULES if data.cleaning_rules is None else data.cleaning_rules) if data.clean_text else ()
+        rules = (CLEANING_RULES if data.cleaning_rules is None else data.cleaning_rules) if data.clean_text else ()
         return cls(
             cleaning_rules=rules,
             redact_kinds=KINDS if "all" in data.redact else data.redact,

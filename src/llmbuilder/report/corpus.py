@@ -9,20 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from llmbuilder.config.schema import DataConfig
+from llmbuilder.documents.tables import iter_parquet_rows
 from llmbuilder.errors import DataError
 from llmbuilder.report.charts import short
 from llmbuilder.report.page import REPORT_NAME, figures, rows, write_page
+from llmbuilder.stages import DROPPED_AT
 
-_STAGES = {
-    "extract": "could not be read",
-    "clean": "empty after cleaning",
-    "filter": "filtered out",
-    "contamination": "evaluation texts in them",
-    "exact": "exact duplicates",
-    "near": "near-duplicates",
-    "semantic": "duplicates by meaning",
-    "lines": "only repeated lines",
-}
 _MOST_BARS = 14
 _EXAMPLES = 3
 
@@ -86,7 +78,7 @@ def _figures(corpus: dict[str, Any]) -> str:
 def _flow(corpus: dict[str, Any]) -> str:
     found = max(1, corpus["counts"].get("found", 0))
     left, lines = found, []
-    for stage, words in _STAGES.items():
+    for stage, words in DROPPED_AT.items():
         number = sum(corpus["dropped"].get(stage, {}).values())
         if number:
             left -= number
@@ -147,30 +139,25 @@ def _token_lengths(corpus: dict[str, Any]) -> str:
 
 
 def _examples(folder: Path, corpus: dict[str, Any]) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    import pyarrow.parquet as parquet
-
     wanted = {(stage, reason) for stage, reasons in corpus["dropped"].items() for reason in reasons}
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     full = 0
     for name in corpus["dropped_files"]:
         if full == len(wanted):
             break
-        for batch in parquet.ParquetFile(folder / "dropped" / name).iter_batches(512):
-            for row in batch.to_pylist():
-                key = (
-                    row["stage"],
-                    next((r for s, r in wanted if s == row["stage"] and row["reason"].startswith(r)), ""),
-                )
-                examples = found.setdefault(key, [])
-                if len(examples) < _EXAMPLES:
-                    examples.append(row)
-                    full += len(examples) == _EXAMPLES
+        for row in iter_parquet_rows(folder / "dropped" / name):
+            stage, text = row["stage"], row["reason"]
+            reason = next((known for at, known in wanted if at == stage and text.startswith(known)), "")
+            examples = found.setdefault((stage, reason), [])
+            if len(examples) < _EXAMPLES:
+                examples.append(row)
+                full += len(examples) == _EXAMPLES
     return found
 
 
 def _reasons(corpus: dict[str, Any], examples: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
     blocks = []
-    for stage, words in _STAGES.items():
+    for stage, words in DROPPED_AT.items():
         for reason, count in corpus["dropped"].get(stage, {}).items():
             shown = "".join(_example(row) for row in examples.get((stage, reason), []))
             blocks.append(

@@ -6,8 +6,9 @@ The `.bin` is nanoGPT's format; a `.bin` without a `.json` is read as nanoGPT wr
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,18 @@ from llmbuilder.files import atomic_path, write_json
 
 @dataclass(frozen=True)
 class TokenFileInfo:
-    """What a token file holds; `document_ends` are the positions behind each document's last token."""
+    """What a token file holds."""
 
     tokens: int
     dtype: str
     tokenizer: str | None
     documents: int
     bytes_of_text: int
-    document_ends: list[int]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TokenFileInfo:
+        """Return what a description says; what other versions add to it is passed over."""
+        return cls(**{field.name: values[field.name] for field in fields(cls)})
 
 
 class TokenWriter:
@@ -37,8 +42,9 @@ class TokenWriter:
         self._dtype = np.dtype("<u2") if vocab_size <= 1 << 16 else np.dtype("<u4")
         self._tokenizer = tokenizer
         self._separator = separator
-        self._tokens = self._bytes = 0
-        self._ends: list[int] = []
+        self._tokens = self._bytes = self._documents = 0
+        self._begin = 0  # of the current document
+        self._lengths: Counter[int] = Counter()
 
     def __enter__(self) -> TokenWriter:
         self._context = atomic_path(self._path)
@@ -54,24 +60,27 @@ class TokenWriter:
 
     def end_document(self) -> None:
         """Close the current document with the separator token, if there is one."""
+        self._lengths[max(1, self._tokens - self._begin).bit_length() - 1] += 1
         if self._separator is not None:
             self.add([self._separator], 0)
-        self._ends.append(self._tokens)
+        self._documents += 1
+        self._begin = self._tokens
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         self._handle.close()
         self._context.__exit__(kind, error, trace)
         if error is None:
-            write_json(self._path.with_suffix(".json"), {**self.summary(), "document_ends": self._ends})
+            write_json(self._path.with_suffix(".json"), self.summary())
 
     def summary(self) -> dict[str, Any]:
-        """Return what was written, the documents' ends aside."""
+        """Return what was written; `lengths` counts documents by the power of two below their number of tokens."""
         return {
             "tokens": self._tokens,
             "dtype": self._dtype.name,
             "tokenizer": self._tokenizer,
-            "documents": len(self._ends),
+            "documents": self._documents,
             "bytes_of_text": self._bytes,
+            "lengths": {str(key): self._lengths[key] for key in sorted(self._lengths)},
         }
 
 
@@ -111,8 +120,7 @@ def open_shards(folder: Path, description: dict[str, Any]) -> OpenedTokens:
     whole: np.ndarray | TokenShards = opened[0] if len(opened) == 1 else TokenShards(opened)
     if len(whole) != description["tokens"]:
         raise DataError(f"{folder} holds {len(whole):,} tokens, expected {description['tokens']:,}: prepare it again")
-    names = ("tokens", "dtype", "tokenizer", "documents", "bytes_of_text")
-    return whole, TokenFileInfo(**{name: description[name] for name in names}, document_ends=[])
+    return whole, TokenFileInfo.from_dict(description)
 
 
 def open_tokens(path: Path) -> OpenedTokens:
@@ -123,13 +131,13 @@ def open_tokens(path: Path) -> OpenedTokens:
     size = path.stat().st_size
     if description.is_file():
         try:
-            info = TokenFileInfo(**json.loads(description.read_text("utf-8")))
+            info = TokenFileInfo.from_dict(json.loads(description.read_text("utf-8")))
             dtype = np.dtype(info.dtype).newbyteorder("<")
-        except (json.JSONDecodeError, TypeError) as error:
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise DataError(f"{description} does not describe a token file: {error}") from error
     else:
         dtype = np.dtype("<u2")
-        info = TokenFileInfo(size // 2, "uint16", None, 1, 0, [size // 2])
+        info = TokenFileInfo(size // 2, "uint16", None, 1, 0)
     if size == 0 or size != info.tokens * dtype.itemsize:
         raise DataError(f"{path} is {size} bytes, expected {info.tokens * dtype.itemsize}: it is empty or cut short")
     return np.memmap(path, dtype=dtype, mode="r"), info

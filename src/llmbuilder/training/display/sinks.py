@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from llmbuilder.config.schema import Config
 from llmbuilder.errors import MissingDependencyError
 from llmbuilder.training.display.callbacks import Callback
 from llmbuilder.training.results import TrainingResults
-from llmbuilder.training.storage.paths import RunPaths
 
 
-def open_sinks(config: Config, paths: RunPaths) -> list[Callback]:
+def open_sinks(config: Config, folder: Path) -> list[Callback]:
     """Return the sinks that `config.tracking` asks for. Raises MissingDependencyError if a library is not there."""
     tracking = config.tracking
     sinks: list[Callback] = []
     if tracking.tensorboard:
-        sinks.append(TensorBoardSink(paths))
+        sinks.append(TensorBoardSink(folder))
     if tracking.trackio:
-        sinks.append(TrackioSink(config, paths))
+        sinks.append(TrackioSink(config, folder))
     if tracking.wandb:
         sinks.append(WandbSink(config))
     return sinks
@@ -31,12 +31,12 @@ def _numbers(metrics: dict[str, Any]) -> dict[str, float]:
 class TensorBoardSink(Callback):
     """Writes event files into the run directory: tensorboard --logdir RUN."""
 
-    def __init__(self, paths: RunPaths) -> None:
+    def __init__(self, folder: Path) -> None:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise MissingDependencyError("tensorboard", "tensorboard", "tracking.tensorboard") from None
-        self._writer = SummaryWriter(str(paths.folder / "tensorboard"))
+        self._writer = SummaryWriter(str(folder / "tensorboard"))
 
     def on_log(self, metrics: dict[str, Any]) -> None:
         for name, value in _numbers(metrics).items():
@@ -51,13 +51,13 @@ class TensorBoardSink(Callback):
 class TrackioSink(Callback):
     """Sends metrics to trackio, which keeps them on this machine unless told otherwise."""
 
-    def __init__(self, config: Config, paths: RunPaths) -> None:
+    def __init__(self, config: Config, folder: Path) -> None:
         try:
             import trackio
         except ImportError:
             raise MissingDependencyError("trackio", "trackio", "tracking.trackio") from None
         self._trackio = trackio
-        name = paths.folder.resolve().name
+        name = folder.resolve().name
         trackio.init(project=config.tracking.trackio_project, name=name, config=config.to_dict(), resume="allow")
 
     def on_log(self, metrics: dict[str, Any]) -> None:

@@ -1,1 +1,1 @@
-"""One step after the other: batches, loss, optimizers, schedules, what to do about bad steps, the time allowed."""
+"""One step after the other: batches, loss, optimizers, schedules, snapshots, bad steps, the time allowed."""

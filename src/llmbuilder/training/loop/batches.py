@@ -12,8 +12,8 @@ from typing import Any
 from torch import Tensor
 
 from llmbuilder.config.schema import TrainingConfig
-from llmbuilder.data.dataset import TokenWindows
 from llmbuilder.errors import ConfigError
+from llmbuilder.tokens.windows import TokenWindows
 from llmbuilder.training.processes.distributed import Processes
 
 StepBatch = list[tuple[Tensor, Tensor]]  # (inputs, targets) of each accumulated forward pass

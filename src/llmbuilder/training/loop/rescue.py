@@ -2,114 +2,137 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import torch
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NoReturn
 
 from llmbuilder.errors import CheckpointError, TrainingError
 from llmbuilder.files import write_json
-from llmbuilder.training.storage.checkpoints import list_checkpoints
-
-if TYPE_CHECKING:
-    from llmbuilder.training.loop.trainer import Trainer
+from llmbuilder.tokenizer import Tokenizer
+from llmbuilder.training.loop.batches import StepBatches
+from llmbuilder.training.loop.learner import Learner
+from llmbuilder.training.loop.run_state import RunState
+from llmbuilder.training.loop.snapshots import Snapshots
 
 _MOST_IN_A_ROW = 10  # batches left out without a good one between
 _MOST_RETURNS = 5  # to a checkpoint in one process
 _LISTED = 8
 
 
-class Rescue:
-    """Carries out `training.loss_spike_policy`; the bad step never reached the weights."""
+@dataclass(frozen=True)
+class Incident:
+    """A bad step as `bad-step.json` tells it: the batch, the gradients, the losses before."""
 
-    def __init__(self, trainer: Trainer) -> None:
-        self._trainer = trainer
+    problem: str
+    step: int
+    loss: str
+    grad_norm: str
+    recent_losses: list[float]
+    token_file: str
+    window_starts: list[int]
+    texts: list[str]
+    largest_gradients: dict[str, str]
+
+
+class Rescue:
+    """Carries out `training.loss_spike_policy`; the bad step never reached the weights.
+
+    `folder` is that of the run, `log` takes a line for metrics.jsonl.
+    """
+
+    def __init__(
+        self,
+        policy: str,
+        folder: Path,
+        state: RunState,
+        learner: Learner,
+        batches: StepBatches,
+        tokenizer: Tokenizer | None,
+        snapshots: Snapshots,
+        log: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self._policy = policy
+        self._folder = folder
+        self._state = state
+        self._learner = learner
+        self._batches = batches
+        self._tokenizer = tokenizer
+        self._snapshots = snapshots
+        self._log = log
         self._returns = 0
         self._left_out: list[int] = []  # the steps at which batches were left out
 
     def handle(self, problem: str, loss: float, grad_norm: float | None) -> None:
-        """Bring the trainer into a state to go on from. Raises TrainingError if the policy is to stop."""
-        trainer = self._trainer
-        policy = trainer.settings.loss_spike_policy
+        """Bring the run into a state to go on from. Raises TrainingError if the policy is to stop."""
         incident = self._describe(problem, loss, grad_norm)
-        trainer.optimizers.zero_grad()
-        bad_step = trainer.step
+        self._learner.drop_gradients()
+        bad_step = self._state.step
         self._left_out.append(bad_step)
-        if policy == "skip" and self._left_out.count(bad_step) <= _MOST_IN_A_ROW:
-            trainer.data_shift += 1
-            trainer.log({"step": bad_step, "event": f"{problem} at step {bad_step + 1}: its batch was left out"})
-            return
-        if policy == "rewind" and self._returns < _MOST_RETURNS:
+        if self._policy == "skip" and self._left_out.count(bad_step) <= _MOST_IN_A_ROW:
+            self._state.data_shift += 1
+            self._log({"step": bad_step, "event": f"{problem} at step {bad_step + 1}: its batch was left out"})
+        elif self._policy == "rewind" and self._returns < _MOST_RETURNS:
             self._returns += 1
-            next_batch = trainer.position + 1
+            next_batch = self._state.position + 1
             step = self._go_back(incident)
-            trainer.data_shift = next_batch - step
+            self._state.data_shift = next_batch - step
             event = f"{problem} at step {bad_step + 1}: back to step {step}, without the batches since"
-            trainer.log({"step": step, "event": event})
-            return
-        self._stop(incident)
+            self._log({"step": step, "event": event})
+        else:
+            self._stop(incident)
 
-    def _go_back(self, incident: dict[str, Any]) -> int:
-        trainer = self._trainer
-        trainer.processes.on_main(trainer.snapshots.finish)
-        if not list_checkpoints(trainer.paths.checkpoints):
+    def _go_back(self, incident: Incident) -> int:
+        self._learner.processes.on_main(self._snapshots.finish)
+        if not self._snapshots.saved():
             self._stop(incident)
         try:
-            return trainer.snapshots.go_back()
+            return self._snapshots.go_back()
         except CheckpointError as error:
-            raise TrainingError(f"{incident['problem']}, and there is nothing to go back to: {error}") from error
+            raise TrainingError(f"{incident.problem}, and there is nothing to go back to: {error}") from error
 
-    def _describe(self, problem: str, loss: float, grad_norm: float | None) -> dict[str, Any]:
-        """Gather what someone would look at: the batch, the gradients, the losses before."""
-        trainer = self._trainer
-        starts = trainer.batches.starts(trainer.position)
-        norms = {
-            name: torch.linalg.vector_norm(parameter.grad.detach().float()).item()
-            for name, parameter in trainer.model.named_parameters()
-            if parameter.grad is not None and not trainer.parallel.is_sharded
-        }
+    def _describe(self, problem: str, loss: float, grad_norm: float | None) -> Incident:
+        windows = self._batches.windows
+        starts = self._batches.starts(self._state.position)
+        norms = self._learner.gradient_norms()
         texts = []
-        if trainer.tokenizer is not None:
-            size = trainer.windows.block_size
-            texts = [trainer.tokenizer.decode(trainer.windows.tokens[s : s + size].tolist()) for s in starts[:_LISTED]]
-        return {
-            "problem": problem,
-            "step": trainer.step + 1,
-            "loss": str(loss),
-            "grad_norm": str(grad_norm),
-            "recent_losses": list(trainer.watch.losses)[-_LISTED:],
-            "token_file": str(trainer.windows.path),
-            "window_starts": starts,
-            "texts": texts,
-            "largest_gradients": {name: str(norms[name]) for name in sorted(norms, key=lambda n: -norms[n])[:_LISTED]},
-        }
+        if self._tokenizer is not None:
+            parts = [windows.tokens[start : start + windows.block_size] for start in starts[:_LISTED]]
+            texts = [self._tokenizer.decode(part.tolist()) for part in parts]
+        return Incident(
+            problem=problem,
+            step=self._state.step + 1,
+            loss=str(loss),
+            grad_norm=str(grad_norm),
+            recent_losses=list(self._state.watch.losses)[-_LISTED:],
+            token_file=str(windows.path),
+            window_starts=starts,
+            texts=texts,
+            largest_gradients={name: str(norms[name]) for name in sorted(norms, key=lambda n: -norms[n])[:_LISTED]},
+        )
 
-    def _weights_are_finite(self) -> bool:
-        """Whether no process holds a weight that is not finite."""
-        trainer = self._trainer
-        parts = [p.to_local() if hasattr(p, "to_local") else p for p in trainer.model.parameters()]
-        finite = all(bool(part.isfinite().all()) for part in parts)
-        return trainer.processes.mean(torch.tensor(float(finite), device=trainer.device)).item() == 1.0
-
-    def _stop(self, incident: dict[str, Any]) -> None:
+    def _stop(self, incident: Incident) -> NoReturn:
         """Save the state before the bad step, if that is sound, and what is known of the step; then raise."""
-        trainer = self._trainer
-        trainer.snapshots.finish()
-        checkpoints = list_checkpoints(trainer.paths.checkpoints)
-        if self._weights_are_finite():
-            trainer.snapshots.save()
-            trainer.snapshots.finish()
-            state = "the state before that step is saved"
-        elif checkpoints:
-            state = f"the weights were bad before it; the last checkpoint is {checkpoints[-1]}"
-        else:
-            state = "the weights were bad before it, and no checkpoint was written yet"
-        path = trainer.paths.folder / "bad-step.json"
-        trainer.processes.on_main(lambda: write_json(path, incident))
-        starts = incident["window_starts"]
+        remains = self._save_what_is_sound()
+        path = self._folder / "bad-step.json"
+        self._learner.processes.on_main(lambda: write_json(path, asdict(incident)))
+        starts = incident.window_starts
         raise TrainingError(
-            f"{incident['problem']} at step {incident['step']}; its batch is the {len(starts)} windows of "
-            f"{trainer.windows.path} that begin at tokens {starts[:_LISTED]}{'...' if len(starts) > _LISTED else ''} "
-            f"(more in {path}); {state}. `llmbuilder train resume {trainer.paths.folder} "
+            f"{incident.problem} at step {incident.step}; its batch is the {len(starts)} windows of "
+            f"{incident.token_file} that begin at tokens {starts[:_LISTED]}{'...' if len(starts) > _LISTED else ''} "
+            f"(more in {path}); {remains}. `llmbuilder train resume {self._folder} "
             "--set training.loss_spike_policy=skip` goes on without such batches; a lower learning_rate, a longer "
             "warmup_steps or max_grad_norm=1.0 usually helps"
         )
+
+    def _save_what_is_sound(self) -> str:
+        """Save the state before the bad step if its weights are finite; return in words what there is to go on from."""
+        self._snapshots.finish()
+        earlier = self._snapshots.saved()
+        if self._learner.has_finite_weights():
+            self._snapshots.save()
+            self._snapshots.finish()
+            return "the state before that step is saved"
+        if earlier:
+            return f"the weights were bad before it; the last checkpoint is {earlier[-1]}"
+        return "the weights were bad before it, and no checkpoint was written yet"

@@ -11,41 +11,44 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from llmbuilder.acceleration import Acceleration, apply_threads, choose_threads, measure_acceleration
 from llmbuilder.config.schema import Config
-from llmbuilder.data.dataset import TextDataset, TokenWindows
+from llmbuilder.data.dataset import TextDataset
 from llmbuilder.errors import TrainingError
 from llmbuilder.formats.model_file import save_model
-from llmbuilder.machine import describe_machine, resolve_precision
+from llmbuilder.machine import describe_machine
 from llmbuilder.model import LanguageModel
-from llmbuilder.notices import warn_once
+from llmbuilder.tokens.windows import TokenWindows
 from llmbuilder.training.display.callbacks import Callback, RunPlan
 from llmbuilder.training.loop.anomalies import LossWatch
-from llmbuilder.training.loop.batches import StepBatch, StepBatches, dealt
+from llmbuilder.training.loop.batches import StepBatch, StepBatches
+from llmbuilder.training.loop.learner import Learner
 from llmbuilder.training.loop.meter import Meter, timed
-from llmbuilder.training.loop.optimizers import Optimizers
 from llmbuilder.training.loop.rescue import Rescue
-from llmbuilder.training.loop.time_budget import TimeBudget
-from llmbuilder.training.processes.distributed import Processes, ReplicatedModel, ShardedModel, process_device
+from llmbuilder.training.loop.run_state import RunState
+from llmbuilder.training.loop.snapshots import Snapshots
+from llmbuilder.training.loop.time_budget import Costs, TimeBudget, measure_costs
+from llmbuilder.training.loop.validation import mean_loss
+from llmbuilder.training.processes.distributed import Processes, process_device
 from llmbuilder.training.processes.interruption import noted_interruption
 from llmbuilder.training.results import TrainingResults
+from llmbuilder.training.storage.checkpoints import TrainingState
 from llmbuilder.training.storage.paths import RunPaths
-from llmbuilder.training.storage.snapshots import Snapshots
 
 logger = logging.getLogger("llmbuilder")
-_COMPILE_PAYS_AFTER_STEPS = 5000
-_LATEST_LOSSES = 10
 
 
 class Trainer:
-    """Trains `model` on a prepared dataset as `config` says and writes the run's files to `paths`."""
+    """Trains `model` on a prepared dataset as `config` says and writes the run's files to `paths`.
+
+    What computes is its `learner`, where the run stands its `state`; it decides what happens when.
+    """
 
     def __init__(
         self,
@@ -67,48 +70,55 @@ class Trainer:
         self.tokenizer = dataset.tokenizer
         self.validation = dataset.validation
         self.windows: TokenWindows = dataset.train
-        self.device = process_device(config.system)
-        self.precision = resolve_precision(self.settings.mixed_precision, self.device)
-        self.batches = StepBatches(self.windows, self.settings, self.processes, pinned=self.device.type == "cuda")
-        self.step = 0
-        self.data_shift = 0
-        self.best_validation_loss: float | None = None
-        self.history: list[dict[str, Any]] = []
-        self.watch = LossWatch(self.settings.loss_spike_threshold)
+        device = process_device(config.system)
+        self.batches = StepBatches(self.windows, self.settings, self.processes, pinned=device.type == "cuda")
+        self.state = RunState(self._count_steps(), LossWatch(self.settings.loss_spike_threshold))
         apply_threads(config.system.num_threads)
-        self.model = model.to(self.device)
-        model.gradient_checkpointing = self.settings.gradient_checkpointing
-        self.parallel: ReplicatedModel | ShardedModel = (
-            ShardedModel(model, self.device, self.precision, self.processes.count)
-            if is_sharded
-            else ReplicatedModel(model, self.processes)
-        )
-        self.optimizers = Optimizers(model, self.settings, self.processes)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
-        self.max_steps = self._count_steps()
+        self.learner = Learner(model, config, device, self.processes, is_sharded=is_sharded)
         self.acceleration = acceleration or self._accelerate()
-        self.meter = Meter(
-            self.device,
-            self.tokens_per_step,
-            model.flops_per_token(self.windows.block_size),
-            self.acceleration.peak_flops and self.acceleration.peak_flops * self.processes.count,
-        )
-        self.snapshots = Snapshots(self)
-        self.rescue = Rescue(self)
-        self.first_step = 0  # of this process
-        self._forward: Callable[[Tensor], tuple[Tensor, None]] = self.parallel.module
+        self.meter = self._new_meter()
+        self.snapshots = self._new_snapshots()
+        self.rescue = self._new_rescue()
+        self._first_step = 0  # of this process
         self._started = time.perf_counter()
         self._model_written = False
         self._is_interrupted = False
 
-    @property
-    def tokens_per_step(self) -> int:
-        return self.batches.sequences_per_step * self.windows.block_size
+    def _new_meter(self) -> Meter:
+        return Meter(
+            self.learner.device,
+            self.tokens_per_step,
+            self.learner.model.flops_per_token(self.windows.block_size),
+            self.acceleration.peak_flops and self.acceleration.peak_flops * self.processes.count,
+        )
+
+    def _new_snapshots(self) -> Snapshots:
+        return Snapshots(
+            self.paths.checkpoints,
+            self.config,
+            self.state,
+            self.learner,
+            self.meter,
+            tokenizer=self.tokenizer.fingerprint if self.tokenizer is not None else None,
+            announce=lambda path: self._tell("on_checkpoint", path),
+        )
+
+    def _new_rescue(self) -> Rescue:
+        return Rescue(
+            self.settings.loss_spike_policy,
+            self.paths.folder,
+            self.state,
+            self.learner,
+            self.batches,
+            self.tokenizer,
+            self.snapshots,
+            log=self.log,
+        )
 
     @property
-    def position(self) -> int:
-        """The number of the next batch: the steps taken and the batches left out."""
-        return self.step + self.data_shift
+    def tokens_per_step(self) -> int:
+        """The tokens that all processes together train on in a step."""
+        return self.batches.sequences_per_step * self.windows.block_size
 
     def _count_steps(self) -> int:
         if self.settings.max_steps is not None:
@@ -117,48 +127,63 @@ class Trainer:
 
     def _accelerate(self) -> Acceleration:
         """Measure how this machine computes fastest, its number of threads by a pass of this very model."""
-        found = measure_acceleration(self.device, self.precision)
-        if self.device.type != "cpu" or self.config.system.num_threads is not None or self.processes.count > 1:
+        learner = self.learner
+        found = measure_acceleration(learner.device, learner.precision)
+        if learner.device.type != "cpu" or self.config.system.num_threads is not None or self.processes.count > 1:
             return found
         with found.applied():
             batch = self.batches.fetch(0)
-            threads = choose_threads(lambda: self._loss(*batch[0]).backward())
-        self.optimizers.zero_grad()
+            threads = choose_threads(lambda: learner.loss(*batch[0]).backward())
+        learner.drop_gradients()
         return found.with_threads(threads)
 
-    def run(self, state: Any = None) -> TrainingResults:
-        """Train from the beginning, or on from a saved `TrainingState`, to the last step."""
+    def run(self, saved: TrainingState | None = None) -> TrainingResults:
+        """Train from the beginning, or on from a saved state, to the last step."""
+        device = self.learner.device
         with (
-            torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []),
+            torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
             self._kernels(),
             noted_interruption() as interrupted,
             self.snapshots,
         ):
             torch.manual_seed(self.config.system.seed + self.processes.rank)
             budget = None
-            if state is not None:
-                self.snapshots.restore(state)
-                self.first_step = self.step
+            if saved is not None:
+                self.snapshots.restore(saved)
+                self._first_step = self.state.step
                 self._model_written = self.paths.model.exists()
             elif self.settings.time_budget_seconds is not None:
-                budget = TimeBudget(self, self.settings.time_budget_seconds)
-                budget.fit()
-            self._compile()
+                budget = self._fitted_budget(self.settings.time_budget_seconds)
+            self.learner.compile(self.state.max_steps)
             self._started = time.perf_counter()
             self._tell("on_start", self._plan())
             try:
                 if not self.settings.eval_only:
                     self._train(interrupted, budget)
-                return self._finish(interrupted=self._is_interrupted and self.step < self.max_steps)
+                return self._finish(interrupted=self._is_interrupted and not self.state.is_complete)
             except BaseException:
                 for callback in self.callbacks:
                     callback.on_failure()
                 raise
 
+    def _fitted_budget(self, seconds: float) -> TimeBudget:
+        budget = TimeBudget(seconds, self.settings.max_steps, self.state, self.processes, self._set_max_steps)
+        budget.fit(self._rehearse(), self.settings.eval_every)
+        return budget
+
+    def _rehearse(self) -> Costs:
+        """Measure a few steps and an evaluation, and undo them."""
+        evaluate = self.validation_loss if self.validation is not None and self.settings.eval_every else None
+        with self.snapshots.undone():
+            callbacks, self.callbacks = self.callbacks, []
+            costs = measure_costs(lambda step: self.one_step(self.batches.fetch(step)), evaluate)
+            self.callbacks = callbacks
+        return costs
+
     def _train(self, interrupted: threading.Event, budget: TimeBudget | None) -> None:
-        with self.batches.stream(self.position) as batches:
+        with self.batches.stream(self.state.position) as batches:
             waiting = timed(batches)
-            while self.step < self.max_steps and not self._is_interrupted:
+            while not self.state.is_complete and not self._is_interrupted:
                 begin = time.perf_counter()
                 waited, batch = next(waiting)
                 metrics = self.one_step(batch, interrupted.is_set())
@@ -173,215 +198,162 @@ class Trainer:
 
     def one_step(self, batch: StepBatch, interrupted: bool = False) -> dict[str, Any] | None:
         """Take one step and return its metrics, or None if the loss was bad and the step was undone."""
-        self.model.train()
-        learning_rate = self.optimizers.set_step(self.step, self.max_steps)
-        total = torch.zeros(2, device=self.device)
-        for part, (inputs, targets) in enumerate(batch):
-            with self.parallel.averaging(is_last=part == len(batch) - 1):
-                loss = self._loss(inputs, targets) / len(batch)
-                self.scaler.scale(loss).backward()
-            total[0] += loss.detach()
-        total[1] += interrupted
-        # One transfer from the device a step; all processes learn the same.
-        loss_value, interruptions = self.processes.mean(total).tolist()
+        state, learner = self.state, self.learner
+        learning_rate = learner.optimizers.set_step(state.step, state.max_steps)
+        loss = learner.compute_gradients(batch)
+        # In one exchange, so that every process judges the same loss and stops after the same step.
+        means = self.processes.mean(torch.stack([loss, torch.full_like(loss, interrupted)]))
+        loss_value, interruptions = means.tolist()
         self._is_interrupted = interruptions > 0
-        grad_norm = self._clip()
-        if (problem := self.watch.problem(loss_value, grad_norm)) is not None:
+        grad_norm = learner.clip_gradients()
+        if (problem := state.watch.problem(loss_value, grad_norm)) is not None:
             self.rescue.handle(problem, loss_value, grad_norm)
             return None
-        self.optimizers.step(self.scaler)
-        self.optimizers.zero_grad()
-        self.step += 1
+        learner.update_weights()
+        state.step += 1
         return {
-            "step": self.step,
+            "step": state.step,
             "loss": loss_value,
             "learning_rate": learning_rate,
             "grad_norm": grad_norm,
-            "max_steps": self.max_steps,
+            "max_steps": state.max_steps,
         }
 
     def _seconds_left(self) -> float:
         elapsed = time.perf_counter() - self._started
-        return (self.max_steps - self.step) * elapsed / max(1, self.step - self.first_step)
-
-    def _loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        inputs, targets = inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
-        with self._autocast():
-            logits = self._forward(inputs)[0]
-        return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
-
-    def _autocast(self) -> torch.autocast:
-        enabled = self.precision != torch.float32 and not self.parallel.is_sharded
-        return torch.autocast(self.device.type, self.precision if enabled else torch.bfloat16, enabled=enabled)
-
-    def _clip(self) -> float | None:
-        """Clip the gradients and return their norm; with fp16 scaling infinities are the scaler's to handle."""
-        if not self.settings.max_grad_norm:
-            return None
-        self.optimizers.unscale(self.scaler)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm)
-        value = (norm.full_tensor() if hasattr(norm, "full_tensor") else norm).item()
-        return None if self.scaler.is_enabled() and not math.isfinite(value) else value
+        taken = self.state.step - self._first_step
+        return (self.state.max_steps - self.state.step) * elapsed / max(1, taken)
 
     def _after_step(self, metrics: dict[str, Any]) -> None:
-        due = self.settings
-        last = self.step == self.max_steps
-        if due.eval_every and self.validation is not None and (self.step % due.eval_every == 0 or last):
+        settings, step = self.settings, self.state.step
+        last = step == self.state.max_steps
+        if settings.eval_every and self.validation is not None and (step % settings.eval_every == 0 or last):
             improved = self._evaluate()
             if improved:
                 self._save_model(self.paths.model)
-                if due.save_best_only:
+                if settings.save_best_only:
                     self.snapshots.save()
-        if self.step % due.log_every == 0 or last:
-            tokens = self.step * self.tokens_per_step
-            self.log({**metrics, **self.meter.take(), "recent_loss": self.recent_loss(), "tokens": tokens})
-        every = due.eval_every if due.sample_every is None else due.sample_every
-        if every and self.step % every == 0 and not last:
+        if step % settings.log_every == 0 or last:
+            seen = {"recent_loss": self.state.recent_loss(), "tokens": step * self.tokens_per_step}
+            self.log({**metrics, **self.meter.take(), **seen})
+        every = settings.eval_every if settings.sample_every is None else settings.sample_every
+        if every and step % every == 0 and not last:
             self._sample()
-        if due.save_every and not due.save_best_only and self.step % due.save_every == 0 and not last:
+        if settings.save_every and not settings.save_best_only and step % settings.save_every == 0 and not last:
             self.snapshots.save()
         self.snapshots.note_finished()
 
     def _evaluate(self) -> bool:
+        """Log the validation loss and return whether it is the best so far."""
         loss = self.validation_loss()
-        improved = self.best_validation_loss is None or loss < self.best_validation_loss
-        if improved:
-            self.best_validation_loss = loss
-        self.log({"step": self.step, "validation_loss": loss, "best_validation_loss": self.best_validation_loss})
+        improved = self.state.note_validation(loss)
+        best = self.state.best_validation_loss
+        self.log({"step": self.state.step, "validation_loss": loss, "best_validation_loss": best})
         return improved
 
-    @torch.no_grad()
     def validation_loss(self) -> float:
-        """Return the mean loss over the validation windows in file order (at most `eval_batches` batches)."""
+        """Return the mean loss over the validation part. Raises TrainingError if there is none."""
         if self.validation is None:
             raise TrainingError("there is no validation part: give TextDataset a train_split below 1")
-        self.model.eval()
-        total = torch.zeros(2, dtype=torch.float64, device=self.device)
-        batches = self.validation.in_order(self.settings.batch_size, self.settings.eval_batches)
-        for counts, (inputs, targets) in dealt(batches, self.processes):
-            tokens = targets.numel() * counts
-            total += torch.tensor([self._loss(inputs, targets).item() * tokens, tokens], device=self.device)
-        self.model.train()
-        loss, tokens = self.processes.mean(total).tolist()
-        return loss / tokens
+        return mean_loss(self.learner, self.validation, self.settings)
 
     def _sample(self) -> None:
         """Put a short text into the log, the same beginning each time."""
-        if self.tokenizer is None or self.parallel.is_sharded or not self.processes.is_main:
+        if self.tokenizer is None or self.learner.is_sharded or not self.processes.is_main:
             return
         from llmbuilder.training.display.samples import sample_text
 
-        text = sample_text(self.model, self.tokenizer, self.windows.tokens, self.config.system.seed)
-        self.log({"step": self.step, "sample": text})
+        text = sample_text(self.learner.model, self.tokenizer, self.windows.tokens, self.config.system.seed)
+        self.log({"step": self.state.step, "sample": text})
 
     def _finish(self, *, interrupted: bool) -> TrainingResults:
         if self.settings.eval_only:
             loss = self.validation_loss()
-            self.best_validation_loss = loss
-            self.log({"step": self.step, "validation_loss": loss})
+            self.state.best_validation_loss = loss
+            self.log({"step": self.state.step, "validation_loss": loss})
         else:
-            self.snapshots.save()
-            if not self._model_written or self.validation is None:
-                self._save_model(self.paths.model)
-            elif not self._ends_at_its_best():
-                self._save_model(self.paths.last_model)
-            loss = self._final_loss()
+            self._save_at_the_end()
+            loss = self.state.final_loss()
         self.snapshots.finish()
+        results = self._results(loss, interrupted=interrupted)
+        self._tell("on_end", results)
+        if interrupted and self.processes.is_main:
+            folder = self.paths.folder
+            logger.warning(f"stopped at step {self.state.step}; go on with: llmbuilder train resume {folder}")
+        return results
+
+    def _save_at_the_end(self) -> None:
+        self.snapshots.save()
+        if not self._model_written or self.validation is None:
+            self._save_model(self.paths.model)
+        elif not self.state.ends_at_its_best():
+            self._save_model(self.paths.last_model)
+
+    def _results(self, loss: float, *, interrupted: bool) -> TrainingResults:
+        state = self.state
         elapsed = time.perf_counter() - self._started
-        best = self.best_validation_loss
-        results = TrainingResults(
+        best = state.best_validation_loss
+        return TrainingResults(
             final_loss=loss,
             best_validation_loss=best,
             perplexity=math.exp(min(loss if best is None else best, 700)),
-            tokens_per_second=(self.step - self.first_step) * self.tokens_per_step / elapsed,
+            tokens_per_second=(state.step - self._first_step) * self.tokens_per_step / elapsed,
             training_time=elapsed,
-            steps=self.step,
+            steps=state.step,
             model_path=str(self.paths.model) if self._model_written or self.paths.model.exists() else None,
             tokenizer_path=str(self.paths.tokenizer) if self.tokenizer is not None else None,
-            history=self.history,
+            history=state.history,
             interrupted=interrupted,
         )
-        self._tell("on_end", results)
-        if interrupted and self.processes.is_main:
-            logger.warning(f"stopped at step {self.step}; go on with: llmbuilder train resume {self.paths.folder}")
-        return results
 
-    def recent_loss(self) -> float | None:
-        """The mean over the last few steps; None before the first one."""
-        return self.watch.recent(_LATEST_LOSSES)
-
-    def _final_loss(self) -> float:
-        """The recent loss; for a resumed run that was already complete, what it logged."""
-        recent = self.recent_loss()
-        logged = [line["recent_loss"] for line in self.history if "recent_loss" in line]
-        return recent if recent is not None else logged[-1] if logged else math.nan
-
-    def _ends_at_its_best(self) -> bool:
-        """Whether the current weights were evaluated and none were better."""
-        evaluated = [line for line in self.history if "validation_loss" in line]
-        return bool(evaluated) and (evaluated[-1]["step"], evaluated[-1]["validation_loss"]) == (
-            self.step,
-            self.best_validation_loss,
-        )
-
-    def _save_model(self, path: Any) -> None:
+    def _save_model(self, path: Path) -> None:
         is_first = path == self.paths.model and not self._model_written
         keep = is_first and self.paths.keep_earlier
-        whole = self.snapshots.whole_model()
+        whole = self.learner.whole_model()
         self.processes.on_main(
             lambda: save_model(whole, path, self._metadata(), tokenizer=self.tokenizer, overwrite=not keep)
         )
         self._model_written = self._model_written or is_first
 
     def _metadata(self) -> dict[str, Any]:
+        state = self.state
         return {
             "training_config": self.config,
-            "step": self.step,
-            "tokens": self.step * self.tokens_per_step,
-            "loss": self.recent_loss(),
-            "best_validation_loss": self.best_validation_loss,
+            "step": state.step,
+            "tokens": state.step * self.tokens_per_step,
+            "loss": state.recent_loss(),
+            "best_validation_loss": state.best_validation_loss,
             "machine": describe_machine(),
             "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
 
     def _plan(self) -> RunPlan:
+        device, count = self.learner.device, self.processes.count
         return RunPlan(
-            first_step=self.step,
-            max_steps=self.max_steps,
+            first_step=self.state.step,
+            max_steps=self.state.max_steps,
             tokens_per_step=self.tokens_per_step,
-            num_parameters=self.model.num_parameters(),
-            device=str(self.device)
-            if self.processes.count == 1
-            else f"{self.processes.count} {self.device.type} processes",
-            precision=str(self.precision).removeprefix("torch."),
+            num_parameters=self.learner.model.num_parameters(),
+            device=str(device) if count == 1 else f"{count} {device.type} processes",
+            precision=str(self.learner.precision).removeprefix("torch."),
             training_tokens=len(self.windows.tokens),
             validation_tokens=len(self.validation.tokens) if self.validation is not None else 0,
         )
 
     def log(self, metrics: dict[str, Any]) -> None:
         """Keep a line of metrics and pass it on."""
-        self.history.append(metrics)
+        self.state.history.append(metrics)
         self._tell("on_log", metrics)
 
     def _tell(self, event: str, value: Any) -> None:
         for callback in self.callbacks:
             getattr(callback, event)(value)
 
-    def set_max_steps(self, steps: int) -> None:
+    def _set_max_steps(self, steps: int) -> None:
         """Change the length of the run; the schedule follows."""
-        self.max_steps = self.settings.max_steps = max(1, steps)
+        self.state.max_steps = self.settings.max_steps = max(1, steps)
         if self.processes.is_main:
             self.config.save(self.paths.config)
-
-    def _compile(self) -> None:
-        if not self.config.system.compile:
-            return
-        if self.device.type == "cpu" and self.max_steps < _COMPILE_PAYS_AFTER_STEPS:
-            warn_once(
-                f"compiling costs a minute or more on a CPU and gains little; a run of {self.max_steps} steps will "
-                "hardly earn it back (system.compile=false turns it off)"
-            )
-        self._forward = torch.compile(self.parallel.module)  # type: ignore[assignment]
 
     @contextlib.contextmanager
     def _kernels(self) -> Iterator[None]:

@@ -1,1 +1,1 @@
-"""The processes of a run: several that train together, and the signals that stop them."""
+"""The processes of a run: several that train together, what fits into them, what stops them."""

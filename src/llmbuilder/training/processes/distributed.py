@@ -69,11 +69,6 @@ class Processes:
         dist.all_gather_object(values, value)
         return values
 
-    def wait_for_all(self) -> None:
-        """Return when every process has come here."""
-        if self.count > 1:
-            dist.barrier()
-
 
 def is_main_process() -> bool:
     """Whether this process is alone or the first of those that torchrun started; needs no connection to others."""

@@ -1,1 +1,1 @@
-"""What a run keeps on the disk: where its files are, its checkpoints, how its state becomes one and comes back."""
+"""What a run keeps on the disk: where its files are, its checkpoints, the record it is opened by, its tokenizer."""

@@ -23,10 +23,10 @@ from llmbuilder import __version__
 from llmbuilder.errors import CheckpointError
 from llmbuilder.files import atomic_path, remove_path
 from llmbuilder.formats.model_file import read_torch_file, weights_checksum, write_torch_file
-from llmbuilder.training.storage.sharded_checkpoints import FORMAT_VERSION, is_sharded, read_sharded_state
+from llmbuilder.training.storage.sharded_checkpoints import CHECKPOINT_FORMAT_VERSION, is_sharded, read_sharded_state
 
 logger = logging.getLogger("llmbuilder")
-FORMAT = "llmbuilder-checkpoint"
+CHECKPOINT_FORMAT = "llmbuilder-checkpoint"
 _NAME = re.compile(r"step-(\d+)(\.pt)?$")
 
 
@@ -95,7 +95,12 @@ def checkpoint_path(folder: Path, step: int) -> Path:
 def write_checkpoint(folder: Path, state: TrainingState, keep: int) -> Path:
     """Write a checkpoint, then remove all but the newest `keep`."""
     path = checkpoint_path(folder, state.step)
-    content = {"format": FORMAT, "format_version": FORMAT_VERSION, "llmbuilder": __version__, **vars(state)}
+    content = {
+        "format": CHECKPOINT_FORMAT,
+        "format_version": CHECKPOINT_FORMAT_VERSION,
+        "llmbuilder": __version__,
+        **vars(state),
+    }
     content["torch"] = str(torch.__version__)
     content["checksum"] = weights_checksum(dict(_tensors("", vars(state))))
     with atomic_path(path) as temporary:
@@ -134,9 +139,9 @@ def read_checkpoint(path: Path) -> TrainingState:
         content = read_sharded_state(path)
     else:
         content = read_torch_file(path)
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
+        if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
             raise CheckpointError(f"{path} is no training checkpoint")
-    if content["format_version"] > FORMAT_VERSION:
+    if content["format_version"] > CHECKPOINT_FORMAT_VERSION:
         raise CheckpointError(f"{path} was made by a newer LLMBuilder ({content.get('llmbuilder')}): upgrade to resume")
     values = {name: content[name] for name in TrainingState.__dataclass_fields__ if name in content}
     if "checksum" in content and weights_checksum(dict(_tensors("", values))) != content["checksum"]:

@@ -27,7 +27,7 @@ from llmbuilder.files import file_checksum, write_json
 from llmbuilder.formats.model_file import read_torch_file, write_torch_file
 from llmbuilder.training.processes.distributed import Processes
 
-FORMAT_VERSION = 1
+CHECKPOINT_FORMAT_VERSION = 1
 _STATE = "state.json"
 _RANDOM = "random.pt"
 
@@ -61,7 +61,11 @@ def write_sharded(
     def complete() -> None:
         write_torch_file(values["random"], temporary / _RANDOM)
         plain = {name: value for name, value in values.items() if name != "random"}
-        described = {"format_version": FORMAT_VERSION, "llmbuilder": __version__, "torch": str(torch.__version__)}
+        described = {
+            "format_version": CHECKPOINT_FORMAT_VERSION,
+            "llmbuilder": __version__,
+            "torch": str(torch.__version__),
+        }
         sums = {file.name: file_checksum(file) for file in sorted(temporary.iterdir())}
         write_json(temporary / _STATE, {**described, **plain, "step": step, "files": sums})
         shutil.rmtree(path, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What every run leaves to be looked at: `metrics.jsonl` and `report.html`."""
+"""`metrics.jsonl`: every logged line of a run, one JSON object each."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbuilder.files import read_json_lines, write_text
-from llmbuilder.report import write_run_report
 from llmbuilder.training.display.callbacks import Callback, RunPlan
-from llmbuilder.training.results import TrainingResults
 
 
 class MetricsFile(Callback):
@@ -25,13 +23,3 @@ class MetricsFile(Callback):
     def on_log(self, metrics: dict[str, Any]) -> None:
         with open(self._path, "a", encoding="utf-8") as handle:
             handle.write(json.dumps(metrics) + "\n")
-
-
-class RunReport(Callback):
-    """Writes the report when the run is over."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def on_end(self, results: TrainingResults) -> None:
-        write_run_report(self._folder)

@@ -9,25 +9,22 @@ Beside each corpus stands `NAME.manifest.json`: where every document came from a
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any
 
+from llmbuilder.corpus.load_report import LoadReport
 from llmbuilder.corpus.prepared import PreparedCorpus, is_prepared
 from llmbuilder.documents.batching import batched
-from llmbuilder.documents.document import Document
-from llmbuilder.errors import DataError, MissingDependencyError
+from llmbuilder.documents.document import Document, Outcome
+from llmbuilder.documents.file_types import TABLE_SUFFIXES
+from llmbuilder.documents.tables import iter_parquet_rows, read_csv, read_json_lines, read_parquet, require_pyarrow
+from llmbuilder.documents.text import RECORD_SEPARATOR, SEPARATOR, iter_text_pieces
+from llmbuilder.errors import DataError
 from llmbuilder.files import atomic_path, set_aside, write_json
-from llmbuilder.tokenizer import END_OF_TEXT
-
-if TYPE_CHECKING:
-    from llmbuilder.data.loader import LoadReport
+from llmbuilder.notices import warn_once
 
 CORPUS_SUFFIXES = (".txt", ".jsonl", ".parquet")
-_RECORD_SEPARATOR = "\x1e"
-_SEPARATOR = re.compile(rf"\r?\n?(?:{re.escape(END_OF_TEXT)}|{_RECORD_SEPARATOR})\r?\n?")
-_PIECE = 1 << 20
 
 
 def write_corpus(
@@ -82,8 +79,8 @@ def _write_text(documents: Iterable[Document], path: Path) -> None:
     with open(path, "w", encoding="utf-8", newline="\n") as handle:
         for number, document in enumerate(documents):
             if number:
-                handle.write(f"\n{_RECORD_SEPARATOR}\n")
-            handle.write(_SEPARATOR.sub("\n", document.text))
+                handle.write(f"\n{RECORD_SEPARATOR}\n")
+            handle.write(SEPARATOR.sub("\n", document.text))
         handle.write("\n")
 
 
@@ -94,7 +91,7 @@ def _write_jsonl(documents: Iterable[Document], path: Path) -> None:
 
 
 def _write_parquet(documents: Iterable[Document], path: Path) -> None:
-    pyarrow = _pyarrow()
+    pyarrow = require_pyarrow("a Parquet corpus")
     import pyarrow.parquet as parquet
 
     text, number = pyarrow.string(), pyarrow.int64()
@@ -108,17 +105,19 @@ def _write_parquet(documents: Iterable[Document], path: Path) -> None:
 
 
 def iter_pieces(path: Path) -> Iterator[tuple[str, bool]]:
-    """Yield a corpus (a file, or a prepared folder) in pieces of a million characters, and whether a document ends.
+    """Yield a corpus (a file, or a prepared folder) in pieces, and whether a document ends there.
 
-    Pieces are cut where a tokenizer would cut too (a line end between two visible characters), so tokens do not
-    depend on the piece size. Raises DataError for a missing, binary or empty file.
+    A text comes in pieces of a million characters, cut where no token changes; a table in whole documents, rows without
+    a text being passed over with a warning. Raises DataError for a missing, binary, damaged or empty file.
     """
     if is_prepared(path):
-        pieces: Iterator[tuple[str, bool]] = _prepared_pieces(path)
-    elif path.is_file():
-        pieces = _READERS.get(path.suffix.lower(), _text_pieces)(path)
-    else:
+        pieces: Iterator[tuple[str, bool]] = ((text, True) for text, _, _ in _prepared_texts(path))
+    elif not path.is_file():
         raise DataError(f"no such corpus: {path}")
+    elif (kind := TABLE_SUFFIXES.get(path.suffix.lower())) is not None:
+        pieces = ((document.text, True) for document in _readable(_TABLES[kind](path, str(path))))
+    else:
+        pieces = iter_text_pieces(path)
     empty = True
     for text, ends in pieces:
         empty = empty and not text.strip()
@@ -127,81 +126,26 @@ def iter_pieces(path: Path) -> Iterator[tuple[str, bool]]:
         raise DataError(f"{path} holds no text")
 
 
-def _text_pieces(path: Path) -> Iterator[tuple[str, bool]]:
-    with open(path, "rb") as probe:
-        if b"\0" in probe.read(1 << 16):
-            raise DataError(f"{path}: it is a binary file, not text")
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as handle:
-            yield from _split_stream(handle)
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not UTF-8 text ({error.reason} at byte {error.start}): "
-            "`llmbuilder data load` converts other encodings"
-        ) from error
+_TABLES: dict[str, Callable[[Path, str], Iterator[Outcome]]] = {
+    "jsonl": read_json_lines,
+    "parquet": read_parquet,
+    "csv": read_csv,
+}
 
 
-def _split_stream(handle: TextIO) -> Iterator[tuple[str, bool]]:
-    held = ""
-    while block := handle.read(_PIECE):
-        held += block
-        if held.endswith((END_OF_TEXT, _RECORD_SEPARATOR)):
-            held += handle.read(2)  # the line break after a separator belongs to it
-        *documents, held = _SEPARATOR.split(held)
-        for document in documents:
-            yield document, True
-        while (cut := _safe_cut(held)) is not None:
-            yield held[:cut], False
-            held = held[cut:]
-    if held:
-        yield held, True
+def _readable(outcomes: Iterable[Outcome]) -> Iterator[Document]:
+    for outcome in outcomes:
+        if isinstance(outcome, Document):
+            yield outcome
+        else:
+            warn_once(f"left out {outcome.source}: {outcome.reason}")
 
 
-def _safe_cut(text: str) -> int | None:
-    """Return a position within the first pieces of a long text where cutting changes no token, or None to read on."""
-    if len(text) < 2 * _PIECE:
-        return None
-    for match in re.compile(r"\S\n(?=\S)").finditer(text, _PIECE):
-        if len(text) - match.end() > len(END_OF_TEXT):
-            return match.end()
-    return 16 * _PIECE if len(text) > 32 * _PIECE else None
-
-
-def _jsonl_pieces(path: Path) -> Iterator[tuple[str, bool]]:
-    with open(path, encoding="utf-8") as handle:
-        for number, line in enumerate(handle, start=1):
-            if not line.strip():
-                continue
-            try:
-                text = json.loads(line)["text"]
-            except (json.JSONDecodeError, KeyError, TypeError) as error:
-                raise DataError(f"{path}: line {number} is no JSON object with a 'text' ({error})") from error
-            yield str(text), True
-
-
-def _parquet_pieces(path: Path) -> Iterator[tuple[str, bool]]:
-    _pyarrow()
-    import pyarrow.parquet as parquet
-
-    for batch in parquet.ParquetFile(path).iter_batches(512, columns=["text"]):
-        for text in batch.column(0).to_pylist():
-            yield text, True
-
-
-def _prepared_pieces(folder: Path) -> Iterator[tuple[str, bool]]:
+def _prepared_texts(folder: Path) -> Iterator[tuple[str, str | None, str]]:
+    """Yield the text, language and format of each document of a prepared corpus."""
     for file in PreparedCorpus(folder).documents:
-        yield from _parquet_pieces(file)
-
-
-def _pyarrow() -> Any:
-    try:
-        import pyarrow
-    except ImportError:
-        raise MissingDependencyError("pyarrow", "parquet", "a Parquet corpus") from None
-    return pyarrow
-
-
-_READERS = {".jsonl": _jsonl_pieces, ".parquet": _parquet_pieces}
+        for row in iter_parquet_rows(file, ["text", "language", "format"]):
+            yield row["text"], row["language"], row["format"]
 
 
 def iter_documents(path: Path) -> Iterator[Document]:
@@ -222,10 +166,5 @@ def iter_grouped_texts(path: Path) -> Iterator[tuple[str, str]]:
         for text, _ in iter_pieces(path):
             yield "all", text
         return
-    _pyarrow()
-    import pyarrow.parquet as parquet
-
-    for file in PreparedCorpus(path).documents:
-        for batch in parquet.ParquetFile(file).iter_batches(512, columns=["text", "language", "format"]):
-            for row in batch.to_pylist():
-                yield f"{row['language'] or 'unknown'}, {row['format']}", row["text"]
+    for text, language, form in _prepared_texts(path):
+        yield f"{language or 'unknown'}, {form}", text

@@ -1,0 +1,37 @@
+"""The stages of the way from documents to a corpus, and the words for them that people read."""
+
+from __future__ import annotations
+
+# Where a document can be left out, in the order of the way, and what is said of those that are.
+DROPPED_AT = {
+    "extract": "could not be read",
+    "clean": "empty after cleaning",
+    "filter": "filtered out",
+    "contamination": "with evaluation texts",
+    "exact": "exact duplicates",
+    "near": "near-duplicates",
+    "semantic": "duplicates by meaning",
+    "lines": "with nothing but repeated lines",
+}
+
+# Reasons that a stage gives itself; readers, filters and checks word their own.
+NOTHING_LEFT = "nothing left after cleaning"
+REPEATS = {
+    "exact": "repeats another document",
+    "near": "is much like another document",
+    "semantic": "says the same as another document",
+}
+ONLY_REPEATED_LINES = "all its lines are in many documents"
+
+# What the corpus engine is at work on.
+AT_WORK = {
+    "extract": "reading",
+    "refine": "cleaning and filtering",
+    "deduplicate": "finding duplicates",
+    "shingle": "comparing",
+    "embed": "embedding",
+    "count_lines": "counting lines",
+    "write_documents": "writing documents",
+    "tokenizer": "training a tokenizer",
+    "tokenize": "tokenizing",
+}

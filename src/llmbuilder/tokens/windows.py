@@ -1,0 +1,92 @@
+"""Windows of tokens for training and validation, memory-mapped.
+
+Which windows a step sees is a pure function of the seed and the step, so a resumed run sees the same ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llmbuilder.errors import DataError
+from llmbuilder.tokens.shards import OpenedTokens, open_tokens
+
+if TYPE_CHECKING:
+    import torch
+
+
+class TokenWindows:
+    """Windows of `block_size` + 1 tokens over a memory-mapped token file or shards `opened` already, `stride` apart.
+
+    Without a stride windows follow each other without overlap, and each epoch begins at another offset so
+    that tokens change their place in the window.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        block_size: int,
+        stride: int | None,
+        seed: int,
+        opened: OpenedTokens | None = None,
+    ) -> None:
+        self.path = path
+        self.tokens, self.info = opened or open_tokens(path)
+        self.seed = seed
+        if len(self.tokens) < block_size + 1:
+            raise DataError(
+                f"too little text: {path.stem} has {len(self.tokens):,} tokens, and a window of block_size "
+                f"{block_size} needs {block_size + 1:,}; use block_size {max(1, len(self.tokens) - 1)} or less, "
+                "or add text"
+            )
+        self.block_size = block_size
+        self.stride = stride or block_size
+        room = len(self.tokens) - 1 - block_size
+        self._slack = min(block_size, room + 1) if stride is None and room >= block_size else 1
+        self._count = (room - (self._slack - 1)) // self.stride + 1
+        self._epoch: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (inputs, targets) of window `index` in file order, each of shape (block_size,)."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        inputs, targets = self.gather(np.array([index % len(self) * self.stride]))
+        return inputs[0], targets[0]
+
+    def gather(self, starts: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (inputs, targets) of the windows that begin at these tokens, each of shape (batch, block_size)."""
+        import torch
+
+        rows = self.tokens[starts[:, None] + np.arange(self.block_size + 1)].astype(np.int64)
+        batch = torch.from_numpy(rows)
+        return batch[:, :-1], batch[:, 1:]
+
+    def starts_at(self, first: int, count: int) -> np.ndarray:
+        """Return where `count` windows begin, from number `first` on, of an endless stream of shuffled epochs."""
+        numbers = np.arange(first, first + count)
+        starts = np.empty(count, dtype=np.int64)
+        for epoch in np.unique(numbers // len(self)):
+            here = numbers // len(self) == epoch
+            starts[here] = self._shuffled(int(epoch))[numbers[here] % len(self)]
+        return starts
+
+    def _shuffled(self, epoch: int) -> np.ndarray:
+        if self._epoch[0] != epoch:
+            random = np.random.default_rng([self.seed, epoch])
+            offset = int(random.integers(self._slack)) if epoch else 0
+            self._epoch = (epoch, random.permutation(len(self)) * self.stride + offset)
+        return self._epoch[1]
+
+    def in_order(self, batch_size: int, limit: int | None = None) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield batches of the non-overlapping windows in file order, at most `limit` of them."""
+        starts = np.arange(0, len(self.tokens) - self.block_size, self.block_size)
+        for number, begin in enumerate(range(0, len(starts), batch_size)):
+            if limit is not None and number >= limit:
+                return
+            yield self.gather(starts[begin : begin + batch_size])

@@ -1,0 +1,36 @@
+"""Whether a run fits into the memory of its processes, and the model into each of them whole."""
+
+from __future__ import annotations
+
+import logging
+
+from llmbuilder.config.schema import Config
+from llmbuilder.config.sizes import estimate_training_memory
+from llmbuilder.machine import memory_bytes
+from llmbuilder.training.processes.distributed import Processes, process_device
+
+logger = logging.getLogger("llmbuilder")
+_LARGEST_SHARE = 0.8  # of the memory, for a model that every process holds whole
+
+
+def needs_sharding(config: Config, processes: Processes) -> bool:
+    """Return whether the model is cut over the processes: when asked for, or when it would not fit into one whole."""
+    if processes.count == 1 or config.system.distributed_strategy == "ddp":
+        return False
+    if config.system.distributed_strategy == "fsdp":
+        return True
+    needed = estimate_training_memory(config.model, config.training, processes.count).total
+    available = memory_bytes(process_device(config.system))
+    return needed > _LARGEST_SHARE * available and config.training.optimizer != "muon"
+
+
+def warn_about_memory(config: Config, memory: int, processes: int, *, is_sharded: bool) -> None:
+    """Log a warning if a process would need more than `memory` bytes, and what to do about it."""
+    estimate = estimate_training_memory(config.model, config.training, processes)
+    needed = estimate.activations + (estimate.total - estimate.activations) / (processes if is_sharded else 1)
+    if needed > memory and not config.training.eval_only:
+        logger.warning(
+            f"training needs about {needed / 2**30:.1f} GiB in each process ({estimate.activations / 2**30:.1f} of it "
+            f"activations), and there are {memory / 2**30:.1f}: a smaller batch_size with more "
+            "gradient_accumulation_steps, or gradient_checkpointing=true, needs less"
+        )

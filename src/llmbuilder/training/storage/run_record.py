@@ -1,0 +1,68 @@
+"""`run.json`: what a run trains on and on what machine it began, from which it is opened again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from llmbuilder.acceleration import Acceleration
+from llmbuilder.data.dataset import TextDataset
+from llmbuilder.errors import DataError
+from llmbuilder.machine import describe_machine
+from llmbuilder.tokenizer import Tokenizer
+from llmbuilder.training.storage.paths import RunPaths
+
+_SAME_MACHINE = ("torch", "platform", "processors", "device", "gpus")
+
+
+def describe_dataset(dataset: TextDataset, paths: RunPaths) -> dict[str, Any]:
+    """Return the part of a run's record that `open_dataset` finds the data again by."""
+    tokens = dataset.train.path.parent
+    return {
+        "dataset": {
+            "source": dataset.source_name,
+            "tokens": os.path.relpath(tokens, paths.folder),
+            "block_size": dataset.block_size,
+            "stride": dataset.stride,
+            "train_split": dataset.train_split,
+            "seed": dataset.seed,
+            "training_tokens": dataset.info.tokens,
+            "corpus": dataset.corpus_fingerprint,
+        },
+    }
+
+
+def describe_computation(acceleration: Acceleration, processes: int, parameters: int) -> dict[str, Any]:
+    """Return the part of a run's record that says how it is computed."""
+    return {
+        "machine": describe_machine(),
+        "processes": processes,
+        "acceleration": acceleration.to_dict(),
+        "parameters": parameters,
+    }
+
+
+def open_dataset(paths: RunPaths) -> TextDataset:
+    """Open the dataset that a run's record names. Raises DataError if its tokens are gone or others."""
+    data = paths.read_record()["dataset"]
+    tokens = Path(os.path.normpath(paths.folder / data["tokens"]))
+    if not tokens.is_dir():
+        raise DataError(f"the tokens this run trains on are gone: there is no folder {tokens}")
+    tokenizer = Tokenizer.from_pretrained(paths.tokenizer) if paths.tokenizer.is_dir() else None
+    dataset = TextDataset(tokens, data["block_size"], data["stride"], tokenizer=tokenizer, seed=data["seed"])
+    if dataset.corpus_fingerprint != data.get("corpus"):
+        raise DataError(
+            f"{tokens} was prepared anew since this run began: its data would be another; start a new run, or prepare "
+            "the corpus from the same sources and settings again"
+        )
+    return dataset
+
+
+def recorded_acceleration(record: dict[str, Any], processes: int) -> Acceleration | None:
+    """Return the settings the run was started with, if it goes on on such a machine; they decide the last bits."""
+    machine = record.get("machine", {})
+    same = all(machine.get(key) == value for key, value in describe_machine().items() if key in _SAME_MACHINE)
+    if not same or record.get("processes", 1) != processes or "acceleration" not in record:
+        return None
+    return Acceleration.from_dict(record["acceleration"])

@@ -1,0 +1,67 @@
+"""The tokenizer of a run: given, found, or learned from its text, and kept beside the model."""
+
+from __future__ import annotations
+
+import logging
+
+from llmbuilder.config.schema import Config
+from llmbuilder.data.dataset import TextDataset
+from llmbuilder.errors import TokenizerError
+from llmbuilder.files import set_aside
+from llmbuilder.model import LanguageModel
+from llmbuilder.tokenizer import Tokenizer
+from llmbuilder.training.storage.paths import RunPaths
+
+logger = logging.getLogger("llmbuilder")
+
+
+def choose_tokenizer(model: LanguageModel, dataset: TextDataset, config: Config, paths: RunPaths) -> Tokenizer | None:
+    """Return the tokenizer of the run, learning one if there is none; None for tokens without a known tokenizer."""
+    if dataset.tokenizer is None and not dataset.is_prepared:
+        dataset.tokenizer = _existing_tokenizer(model, config, paths)
+    if dataset.tokenizer is None and not dataset.is_prepared:
+        size = min(config.tokenizer.vocab_size or model.config.vocab_size, model.config.vocab_size)
+        logger.warning(
+            f"no tokenizer given: learning a {config.tokenizer.algorithm} tokenizer of at most {size:,} tokens "
+            f"from {dataset.source_name}, saved to {paths.tokenizer}"
+        )
+        dataset.learn_tokenizer(vocab_size=size, **config.tokenizer.training_options)
+    tokenizer = dataset.tokenizer
+    if tokenizer is not None and not tokenizer.has_gguf_form:
+        logger.warning(
+            f"a {tokenizer.algorithm} tokenizer has no exact form in GGUF: this model will not export to llama.cpp "
+            "(byte-level BPE and character tokenizers do)"
+        )
+    return tokenizer
+
+
+def _existing_tokenizer(model: LanguageModel, config: Config, paths: RunPaths) -> Tokenizer | None:
+    if model.tokenizer_json is not None:
+        return Tokenizer.from_json(model.tokenizer_json)
+    if config.tokenizer.path is not None:
+        return Tokenizer.from_pretrained(config.tokenizer.path)
+    if (paths.tokenizer / "tokenizer.json").is_file():
+        found = Tokenizer.from_pretrained(paths.tokenizer)
+        if len(found) <= model.config.vocab_size:
+            logger.warning(f"using the tokenizer in {paths.tokenizer} ({len(found):,} tokens)")
+            return found
+    return None
+
+
+def require_known_tokens(model: LanguageModel, dataset: TextDataset) -> None:
+    """Raise TokenizerError if the dataset holds a token that the model has no place for."""
+    largest = dataset.largest_token_id()
+    if largest >= model.config.vocab_size:
+        raise TokenizerError(
+            f"the tokenizer has {largest + 1:,} tokens but model.vocab_size is {model.config.vocab_size:,}: "
+            "set config.model.vocab_size = len(tokenizer) before building the model"
+        )
+
+
+def store_tokenizer(tokenizer: Tokenizer, paths: RunPaths) -> None:
+    """Write the tokenizer to its place in the run; another one there is set aside if earlier files are kept."""
+    if (paths.tokenizer / "tokenizer.json").is_file() and paths.keep_earlier:
+        if Tokenizer.from_pretrained(paths.tokenizer) == tokenizer:
+            return
+        set_aside(paths.tokenizer)
+    tokenizer.save_pretrained(paths.tokenizer)

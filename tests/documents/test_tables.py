@@ -1,0 +1,124 @@
+"""Rows of CSV, JSON Lines and Parquet: one reader each, the same rules, a reason for each row that is no document."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet as parquet
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmbuilder.documents.document import Document, Outcome, Unreadable
+from llmbuilder.documents.tables import iter_parquet_rows, read_csv, read_json_lines, read_parquet
+from llmbuilder.errors import DataError
+
+ROWS: list[dict[str, Any]] = [
+    {"id": "1", "text": "The first row.", "title": "One"},
+    {"id": "2", "text": "", "title": ""},
+    {"id": "3", "text": 'The third, with "quotes", and\na line break.', "title": "Three"},
+]
+
+
+def write(folder: Path, kind: str, rows: list[dict[str, Any]]) -> Path:
+    path = folder / f"rows.{kind}"
+    if kind == "csv":
+        with open(path, "w", newline="") as handle:
+            table = csv.DictWriter(handle, rows[0])
+            table.writeheader()
+            table.writerows(rows)
+    elif kind == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    return path
+
+
+def read(path: Path, column: str | None = None) -> Iterator[Outcome]:
+    reader = {".csv": read_csv, ".jsonl": read_json_lines, ".parquet": read_parquet}[path.suffix]
+    return reader(path, path.name, column)
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_all_tables_follow_the_same_rules(tmp_path: Path, kind: str) -> None:
+    found = list(read(write(tmp_path, kind, ROWS)))
+    name = f"rows.{kind}"
+    assert found == [
+        Document(ROWS[0]["text"], f"{name}#1", kind, "One", notes={"id": "1", "title": "One"}),
+        Unreadable(f"{name}#2", "no text in column 'text'"),
+        Document(ROWS[2]["text"], f"{name}#3", kind, "Three", notes={"id": "3", "title": "Three"}),
+    ]
+    (first, *_) = read(tmp_path / name, "title")
+    assert isinstance(first, Document)
+    assert first.text == "One"
+    assert {o.reason for o in read(tmp_path / name, "x") if isinstance(o, Unreadable)} == {
+        "no column 'x'; its columns are id, text, title"
+    }
+
+
+@pytest.mark.parametrize("value", [None, 5, ["a", "b"], {"a": 1}])
+def test_what_is_no_text_never_becomes_one(tmp_path: Path, value: object) -> None:
+    path = write(tmp_path, "jsonl", [{"text": value}, {"text": "words"}])
+    bad, good = read(path)
+    assert bad == Unreadable("rows.jsonl#1", "no text in column 'text'")
+    assert isinstance(good, Document)
+
+
+def test_rows_of_other_encodings_and_a_byte_order_mark_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    lines = [
+        b"\xef\xbb\xbf" + b'{"text": "plain"}',
+        '{"text": "Grüße aus Köln, schöne Straße"}'.encode("latin-1"),
+        b"{}",
+    ]
+    path.write_bytes(b"\n".join(lines))
+    first, second, third = read(path)
+    assert isinstance(first, Document)
+    assert isinstance(second, Document)
+    assert (first.text, second.text) == ("plain", "Grüße aus Köln, schöne Straße")
+    assert third == Unreadable("rows.jsonl#3", "no column 'text'; its columns are none")
+
+
+def test_an_empty_first_row_does_not_decide_the_column(tmp_path: Path) -> None:
+    found = list(read(write(tmp_path, "jsonl", [{}, {"n": 1, "note": "a long story of the sea"}])))
+    assert [o.text for o in found if isinstance(o, Document)] == ["a long story of the sea"]
+
+
+def test_compressed_rows_are_read_in_place(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(gzip.compress(b'{"text": "small"}\n'))
+    (document,) = read(path)
+    assert isinstance(document, Document)
+    path.write_bytes(gzip.compress(b'{"text": "small"}\n' * 100)[:-20])
+    with pytest.raises(DataError, match=r"rows\.jsonl: it is damaged"):
+        list(read(path))
+
+
+def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, "parquet", ROWS)
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(DataError, match=r"rows\.parquet: cannot be read as Parquet"):
+        list(read(path))
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
+        list(iter_parquet_rows(path))
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20), min_size=1, max_size=12),
+       st.integers(1, 60))  # fmt: skip
+def test_parts_of_a_file_give_each_row_once(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str], step: int
+) -> None:
+    path = write(tmp_path_factory.mktemp("parts"), "jsonl", [{"text": text} for text in texts])
+    size = path.stat().st_size
+    parts = [
+        outcome
+        for begin in range(0, size, step)
+        for outcome in read_json_lines(path, "rows", begin=begin, end=min(size, begin + step))
+    ]
+    assert [outcome.text for outcome in parts if isinstance(outcome, Document)] == texts

@@ -1,0 +1,26 @@
+"""Equal texts: the first stays, whether they come one by one or are all known."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmbuilder.duplicates.exact import SeenTexts, find_repeated, normalized_digest
+
+
+def test_case_width_and_white_space_do_not_count() -> None:
+    assert normalized_digest("Ａ  fine\tDAY\n") == normalized_digest("a fine day")
+    assert normalized_digest("a fine day") != normalized_digest("a fine  d ay")
+
+
+@given(st.lists(st.text("aAb ", max_size=3), max_size=40))
+def test_a_stream_and_a_whole_corpus_are_judged_alike(texts: list[str]) -> None:
+    seen = SeenTexts()
+    one_by_one = {}
+    for number, text in enumerate(texts):
+        original = seen.original_of(text, str(number))
+        if original is not None:
+            one_by_one[number] = int(original)
+    digests = np.frombuffer(b"".join(map(normalized_digest, texts)), np.uint64).reshape(-1, 2)
+    assert find_repeated(digests) == one_by_one
