@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pydoc_data.topics
+import signal
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -17,12 +18,46 @@ import llmbuilder as lb
 from llmbuilder.config import Config
 from llmbuilder.data import TextDataset
 from llmbuilder.tokenizer import Tokenizer, train_tokenizer
+from tests.shared import made_once
 
 # The same examples every time: a failure belongs to the change that caused it.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
-torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))))
+# A shell starts what runs in its background with Ctrl-C ignored, and so would be all programs that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _take_a_share_of_the_processors() -> None:
+    """Give each of several workers processors of its own, as `taskset` would.
+
+    PyTorch, llama.cpp and the tokenizers start a thread for each processor they see, in this process and in those that
+    tests start. Threads that wait for each other on processors that another worker uses spend most of their time spinning.
+    """
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers == 1 or not hasattr(os, "sched_setaffinity"):
+        return
+    number = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
+    processors = sorted(os.sched_getaffinity(0))
+    share = processors[number::workers] or [processors[number % len(processors)]]
+    os.sched_setaffinity(0, share)
+    torch.set_num_threads(len(share))
+    os.environ["OMP_NUM_THREADS"] = str(len(share))
+
+
+_take_a_share_of_the_processors()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let workers of pytest-xdist take one test after another, instead of dozens that nobody else may take over."""
+    if getattr(config.option, "maxschedchunk", 1) is None:
+        config.option.maxschedchunk = 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the longest tests first, so that no worker is left with one when the others are done."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +85,10 @@ def bpe(topics: list[str]) -> Tokenizer:
 @pytest.fixture(scope="session")
 def trained_run(tmp_path_factory: pytest.TempPathFactory, topics: list[str], bpe: Tokenizer) -> Path:
     """A run directory of a Qwen3-shaped model trained until it has learned something (loss well below log 512)."""
-    folder = tmp_path_factory.mktemp("trained") / "run"
+    return made_once(tmp_path_factory, "trained", lambda folder: _train(folder / "run", topics, bpe)) / "run"
+
+
+def _train(folder: Path, topics: list[str], bpe: Tokenizer) -> None:
     config = lb.load_config(
         preset="tiny",
         overrides={
@@ -64,7 +102,6 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory, topics: list[str], bpe
     results = lb.train_model(lb.build_model(config), dataset, config, folder, callbacks=[])
     assert results.best_validation_loss is not None
     assert results.best_validation_loss < 4.3
-    return folder
 
 
 @pytest.fixture

@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from llmbuilder.config import Config
+from tests.command_line import run, run_program
 from tests.documents.samples import write_all
 from tests.references import NanoGPT
 
 
-def run(*arguments: object, cwd: Path, status: int = 0, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    result = subprocess.run(
-        [sys.executable, "-m", "llmbuilder", *map(str, arguments)], cwd=cwd, capture_output=True, text=True, input=stdin,
-        check=False, env={**os.environ, "COLUMNS": "200"},
-    )  # fmt: skip
-    assert result.returncode == status, result.stderr
-    assert "Traceback" not in result.stderr
-    return result
-
-
 def test_help_names_every_group(tmp_path: Path) -> None:
-    text = run("--help", cwd=tmp_path).stdout
+    text = run_program("--help", cwd=tmp_path).stdout
     for name in (
         "build",
         "data",
@@ -41,7 +29,7 @@ def test_help_names_every_group(tmp_path: Path) -> None:
         "info",
     ):
         assert f"\n  {name} " in text
-    assert run("--version", cwd=tmp_path).stdout.startswith("llmbuilder 0.")
+    assert run_program("--version", cwd=tmp_path).stdout.startswith("llmbuilder 0.")
 
 
 def test_data_load_and_inspect(tmp_path: Path) -> None:
@@ -85,7 +73,9 @@ def test_train_generate_evaluate_export(tmp_path: Path, tiny_config: Config, pro
         "generate", "text", "-m", "run", "-p", "a", "-p", "b", "--num-samples", 2, "--json", cwd=tmp_path
     ).stdout
     assert [len(item["continuations"]) for item in json.loads(several)] == [2, 2]
-    spoken = run("generate", "text", "-m", "run", "--interactive", "-n", 3, cwd=tmp_path, stdin="Item\nThe\n").stdout
+    spoken = run_program(
+        "generate", "text", "-m", "run", "--interactive", "-n", 3, cwd=tmp_path, stdin="Item\nThe\n"
+    ).stdout
     assert spoken.count("\n") >= 4
     measured = run("model", "evaluate", "run", "--data", "data.txt", "--json", cwd=tmp_path).stdout
     assert json.loads(measured)["perplexity"] > 1
@@ -157,5 +147,11 @@ def test_user_errors_are_one_message_and_status_one(tmp_path: Path, arguments: l
     assert {p.name for p in tmp_path.iterdir()} == before, "nothing is left behind"
 
 
+def test_the_program_ends_with_the_message_and_status_one(tmp_path: Path) -> None:
+    said = run_program("train", "resume", "nowhere", cwd=tmp_path, status=1)
+    assert "TrainingError: nowhere holds no run" in said.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_wrong_usage_is_status_two(tmp_path: Path) -> None:
-    run("generate", "text", cwd=tmp_path, status=2)
+    run_program("generate", "text", cwd=tmp_path, status=2)

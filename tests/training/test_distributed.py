@@ -22,6 +22,7 @@ from llmbuilder.training import train_model
 from llmbuilder.training.loop.batches import StepBatches
 from llmbuilder.training.processes.distributed import Processes
 from llmbuilder.training.storage.checkpoints import list_checkpoints, read_checkpoint
+from tests.shared import made_once
 
 STEPS = 12
 SETTINGS = {
@@ -71,16 +72,18 @@ def validation_losses(run: Path) -> list[float]:
 
 @pytest.fixture(scope="module")
 def alone(tokens: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Runs of a single process."""
-    runs = {}
-    for optimizer in ("adamw", "muon"):
-        config = Config()
-        for name, value in {**SETTINGS, "training.optimizer": optimizer}.items():
-            section, key = name.split(".")
-            setattr(getattr(config, section), key, value)
-        runs[optimizer] = tmp_path_factory.mktemp("alone") / optimizer
-        train_model(build_model(config), TextDataset(tokens, 16), config, runs[optimizer], callbacks=[])
-    return runs
+    """Runs of a single process, only to be read."""
+
+    def make(folder: Path) -> None:
+        for optimizer in ("adamw", "muon"):
+            config = Config()
+            for name, value in {**SETTINGS, "training.optimizer": optimizer}.items():
+                section, key = name.split(".")
+                setattr(getattr(config, section), key, value)
+            train_model(build_model(config), TextDataset(tokens, 16), config, folder / optimizer, callbacks=[])
+
+    folder = made_once(tmp_path_factory, "alone", make)
+    return {optimizer: folder / optimizer for optimizer in ("adamw", "muon")}
 
 
 @pytest.mark.slow

@@ -81,9 +81,11 @@ def test_resumed_run_equals_the_unbroken_one(
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
+@pytest.mark.slow
 def test_killed_process_resumes_with_identical_losses(tmp_path: Path, tiny_config: Config, prose: str) -> None:
-    tiny_config.training.max_steps = 400
+    tiny_config.training.max_steps = 300
     tiny_config.training.save_every = 10
+    tiny_config.training.eval_every = 30
     tiny_config.training.log_every = 1
     tiny_config.save(tmp_path / "config.json")
     (tmp_path / "data.txt").write_text(prose)
@@ -103,7 +105,7 @@ def test_killed_process_resumes_with_identical_losses(tmp_path: Path, tiny_confi
     resume = [sys.executable, "-m", "llmbuilder", "train", "resume", "killed", "--json"]
     result = subprocess.run(resume, cwd=tmp_path, capture_output=True, text=True, check=True,
                             env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
-    assert json.loads(result.stdout)["steps"] == 400
+    assert json.loads(result.stdout)["steps"] == 300
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
 
 
