@@ -24,6 +24,9 @@ def mixed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raw = write_texts(Path("raw"), 12)
     write_all(raw / "office")
     (raw / "again.txt").write_text(paragraph("text3").upper())
+    for folder in ("a", "a b", "a-1"):  # the first of equal documents stays, in the same order for both
+        (raw / folder).mkdir()
+        (raw / folder / "same.txt").write_text("The same words in three folders.")
     (raw / "broken.pdf").write_bytes(b"%PDF-1.4 broken")
     (raw / "empty.txt").write_text(" ")
     (raw / "many.txt").write_text(f"{paragraph('one')}\n\x1e\n{paragraph('two')}\n")

@@ -110,6 +110,35 @@ def test_encodings_are_detected(tmp_path: Path, encoding: str) -> None:
     assert DataLoader().load_file(tmp_path / "a.txt")[0].text.strip() == text.strip()
 
 
+def test_what_no_unicode_text_can_hold_is_replaced(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "rows.jsonl").write_text('{"text": "lone \\ud800 one", "title": "\\udc00", "n\\ud801": "x"}\n')
+    (raw / b"caf\xe9.txt".decode("utf-8", "surrogateescape")).write_text("A name in another encoding.")
+    for suffix in (".txt", ".jsonl", ".parquet"):
+        loader = DataLoader()
+        write_corpus(loader.iter_directory(raw), tmp_path / f"corpus{suffix}", loader.report)
+        texts = sorted(document.text.strip() for document in iter_documents(tmp_path / f"corpus{suffix}"))
+        assert texts == ["A name in another encoding.", "lone \ufffd one"]
+
+
+def test_encodings_are_recognised_where_they_show(tmp_path: Path) -> None:
+    (tmp_path / "late.txt").write_bytes(b"plain words\n" * 150_000 + "déjà vu".encode("latin-1"))
+    (tmp_path / "short.txt").write_bytes("Ça va déjà à l'été, garçon naïf".encode("cp1252"))
+    assert DataLoader().load_file(tmp_path / "late.txt")[0].text.endswith("déjà vu")
+    assert DataLoader().load_file(tmp_path / "short.txt")[0].text == "Ça va déjà à l'été, garçon naïf"
+
+
+def test_files_are_counted_once_whatever_their_names(tmp_path: Path) -> None:
+    for name in ("a#1.txt", "a#2.txt", "b.txt"):
+        (tmp_path / name).write_text(f"text of {name}")
+    (tmp_path / "rows.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+    (tmp_path / "bad.pdf").write_bytes(b"%PDF-1.4 bad")
+    loader = DataLoader()
+    loader.load_directory(tmp_path)
+    assert (loader.report.files, loader.report.documents, len(loader.report.skipped)) == (4, 5, 1)
+
+
 def test_tables_find_their_text_column(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id;note\n1;a long note about ships\n2;another long note\n")
     assert [d.text for d in DataLoader().load_file(tmp_path / "a.csv")] == [

@@ -114,10 +114,34 @@ def test_a_bad_line_costs_itself(tmp_path: Path) -> None:
     assert found["#1"] == "One."
     assert found["#2"].startswith("! the line is not JSON")
     assert found["#3"] == "! the line is not a JSON object"
-    assert found["#4"] == "! no text in column 'text'"
-    assert found["#6"] == "Lone \ud800 surrogate."
+    assert found["#4"] == "! no text in column 'text' (--text-column names another)"
+    assert found["#6"] == "Lone \ufffd surrogate."
     assert found["#7"].startswith("! the line is not JSON")
     assert "the line is longer than 12 bytes" in read(path, member_bytes=12)["#1"]
+
+
+def test_a_sentence_that_begins_with_from_is_no_message(tmp_path: Path) -> None:
+    envelope = "From jane@example.org Thu Jan  1 00:00:00 1970"
+    letters = [
+        f"{envelope}\nSubject: Letter {n}\n\nDear all,\n\nFrom here on it is {n}.\n\n>From me.\n\n" for n in (1, 2)
+    ]
+    (tmp_path / "letters").write_text("".join(letters))
+    found = read(tmp_path / "letters")
+    assert list(found) == ["#1.eml", "#2.eml"]
+    assert all(f"From here on it is {n}." in text for n, text in enumerate(found.values(), start=1))
+
+
+def test_compressed_members_keep_their_format_and_repeated_names_are_numbered(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("rows.csv.gz", gzip.compress(b"id,text\n1,one row\n"))
+        archive.writestr("a.txt", "the same name")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("a.txt", "the same name")
+    assert read(tmp_path / "a.zip") == {
+        "#rows.csv.gz#1": "one row", "#a.txt": "the same name", "#a.txt (2)": "the same name",
+    }  # fmt: skip
+    (tmp_path / "rows.jsonl").write_bytes(gzip.compress(b'{"text": "without a telling name"}\n'))
+    assert read(tmp_path / "rows.jsonl") == {"#1": "without a telling name"}
 
 
 def test_mailboxes_are_their_messages(tmp_path: Path) -> None:

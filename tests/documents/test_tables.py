@@ -51,7 +51,7 @@ def test_all_tables_follow_the_same_rules(tmp_path: Path, kind: str) -> None:
     name = f"rows.{kind}"
     assert found == [
         Document(ROWS[0]["text"], f"{name}#1", kind, "One", notes={"id": "1", "title": "One"}),
-        Unreadable(f"{name}#2", "no text in column 'text'"),
+        Unreadable(f"{name}#2", "no text in column 'text' (--text-column names another)"),
         Document(ROWS[2]["text"], f"{name}#3", kind, "Three", notes={"id": "3", "title": "Three"}),
     ]
     (first, *_) = read(tmp_path / name, "title")
@@ -66,7 +66,7 @@ def test_all_tables_follow_the_same_rules(tmp_path: Path, kind: str) -> None:
 def test_what_is_no_text_never_becomes_one(tmp_path: Path, value: object) -> None:
     path = write(tmp_path, "jsonl", [{"text": value}, {"text": "words"}])
     bad, good = read(path)
-    assert bad == Unreadable("rows.jsonl#1", "no text in column 'text'")
+    assert bad == Unreadable("rows.jsonl#1", "no text in column 'text' (--text-column names another)")
     assert isinstance(good, Document)
 
 
@@ -98,6 +98,86 @@ def test_compressed_rows_are_read_in_place(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(b'{"text": "small"}\n' * 100)[:-20])
     with pytest.raises(DataError, match=r"rows\.jsonl: it is damaged"):
         list(read(path))
+
+
+def texts_of(path: Path, column: str | None = None) -> list[str]:
+    return [outcome.text for outcome in read(path, column) if isinstance(outcome, Document)]
+
+
+def test_rows_before_the_damage_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(gzip.compress(b"".join(b'{"text": "row %d"}\n' % n for n in range(30))) + b"garbage here")
+    found = []
+    with pytest.raises(DataError, match="it is damaged"):
+        for outcome in read(path):
+            found.append(outcome)
+    assert len(found) == 30
+
+
+def test_a_number_too_long_for_python_costs_one_row(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "one"}\n{"text": "two", "n": ' + "9" * 5000 + '}\n{"text": "three"}\n')
+    assert texts_of(path) == ["one", "three"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "texts"),
+    [
+        ([{"instruction": "Count the ships.", "embedding": [0.5] * 60}], ["Count the ships."]),
+        ([{"text": None, "abstract": "What it is about."}], ["What it is about."]),
+        ([{"TEXT": "Short.", "url": "https://example.org/a/long/address"}], ["Short."]),
+    ],
+)
+def test_the_text_column_is_one_with_text(tmp_path: Path, rows: list[dict[str, Any]], texts: list[str]) -> None:
+    assert texts_of(write(tmp_path, "jsonl", rows)) == texts
+
+
+def test_utf_16_lines_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "Čas"}\n{"text": "Zwei"}\n', encoding="utf-16")
+    assert texts_of(path) == ["Čas", "Zwei"]
+
+
+@pytest.mark.parametrize(
+    ("content", "texts"),
+    [
+        ("sep=;\nid;text\n1;one, two\n", ["one, two"]),
+        ('id, text\n1, "a, b"\n', ["a, b"]),
+        ("id,text\n1,one,\n", ["one"]),
+        ("The first row is prose " * 5 + "and no header.\nThe second one is shorter.\n", None),
+    ],
+)
+def test_tables_as_programs_write_them(tmp_path: Path, content: str, texts: list[str] | None) -> None:
+    (tmp_path / "a.csv").write_text(content)
+    assert texts_of(tmp_path / "a.csv") == (texts or content.splitlines())
+
+
+def test_what_a_table_would_lose_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("id,text\n1,the keeper counted, and then, more\n2,fine\n")
+    first, second = read(path)
+    assert first == Unreadable("a.csv#1", "it has more fields (2) than the header: quote those with delimiters")
+    assert isinstance(second, Document)
+    path.write_text("text,text\na,b\n")
+    with pytest.raises(DataError, match="two of its columns are called 'text'"):
+        list(read(path))
+
+
+def test_columns_nobody_asked_for_cost_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+    stamps = pyarrow.array([1, 2], pyarrow.timestamp("ns"))
+    broken = pyarrow.array([b"fine", b"\xff\xfe"], pyarrow.binary())
+    parquet.write_table(
+        pyarrow.table({"text": ["one", "two"], "when": stamps, "picture": [{"bytes": b"1"}] * 2, "raw": broken}), path
+    )
+    assert texts_of(path) == ["one", "two"]
+    spoiled = pyarrow.StringArray.from_buffers(2, *broken.buffers()[1:])
+    parquet.write_table(pyarrow.table({"text": spoiled, "title": ["A", "B"]}), path)
+    first, second = read(path)
+    assert isinstance(first, Document)
+    assert second == Unreadable("rows.parquet#2", "no text in column 'text' (--text-column names another)")
+    parquet.write_table(pyarrow.table({"caption": pyarrow.array([b"bytes of text"], pyarrow.binary())}), path)
+    assert texts_of(path) == ["bytes of text"]
 
 
 def test_a_damaged_parquet_file_is_named(tmp_path: Path) -> None:

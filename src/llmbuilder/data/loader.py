@@ -87,7 +87,7 @@ class DataLoader:
         unreadable = self.report.dropped[earlier:]
         if unreadable and not found:
             raise DataError(f"{unreadable[0]['source']}: {unreadable[0]['reason']}")
-        return list(self.process(found))
+        return list(self._processed(found))
 
     def load_directory(self, path: str | Path) -> list[Document]:
         """Return the documents of a folder and its subfolders, in the order of their names.
@@ -113,17 +113,20 @@ class DataLoader:
 
     def iter_files(self, files: Iterable[Path]) -> Iterator[Document]:
         """Yield the documents of these files; what cannot be read is reported and passed over."""
-        yield from self.process(self._found(files, self.workers))
+        yield from self._processed(self._found(files, self.workers))
 
     def _found(self, files: Iterable[Path], workers: int | None) -> Iterator[Document]:
         reader = DocumentReader(text_column=self.text_column, ocr=self.ocr, limits=self.limits, workers=workers)
         with reader:
             for file, outcomes in reader.read_files(files):
+                holds_any = False
                 for outcome in outcomes:
                     if isinstance(outcome, Unreadable):
                         self._skip(outcome, str(file))
                     else:
+                        holds_any = True
                         yield outcome
+                self.report.counts["files"] += holds_any
 
     def _skip(self, unreadable: Unreadable, file: str) -> None:
         self.report.find(None, 0)
@@ -136,6 +139,16 @@ class DataLoader:
 
     def process(self, documents: Iterable[Document]) -> Iterator[Document]:
         """Clean, filter and deduplicate documents, in this order."""
+        yield from self._processed(self._counted(documents))
+
+    def _counted(self, documents: Iterable[Document]) -> Iterator[Document]:
+        file = None
+        for document in documents:
+            if file != (file := document.source.split("#")[0]):
+                self.report.counts["files"] += 1
+            yield document
+
+    def _processed(self, documents: Iterable[Document]) -> Iterator[Document]:
         survivors = self._refined(documents)
         dropped: list[tuple[str, str]] = []
         if self.near_duplicates is not None:
@@ -147,10 +160,7 @@ class DataLoader:
             self.report.drop(source, "near", REPEATS["near"], of=original)
 
     def _refined(self, documents: Iterable[Document]) -> Iterator[Document]:
-        file = None
         for document in documents:
-            if file != (file := document.source.split("#")[0]):
-                self.report.counts["files"] += 1
             refined = self._refiner.refine(document)
             self._account(refined, document.characters)
             if refined.stage is None and not self._is_duplicate(refined.document):

@@ -10,7 +10,7 @@ import bz2
 import gzip
 import io
 import lzma
-import mailbox
+import re
 import tarfile
 import zipfile
 import zlib
@@ -25,9 +25,14 @@ from llmbuilder.errors import DataError, MissingDependencyError
 
 _BLOCK = 1 << 20
 _GZIP, _ZSTD, _BZIP2, _XZ = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ"
+_COMPRESSED_SUFFIXES = (".gz", ".gzip", ".zst", ".zstd", ".bz2", ".bzip2", ".xz", ".lzma")
 _COMPRESSED = {_GZIP: "gzip", _ZSTD: "zstd", _BZIP2: "bzip2", _XZ: "xz"}
 _READ_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError, ValueError,
                 NotImplementedError, RuntimeError)  # fmt: skip
+
+
+# "From sender Thu Jan  1 00:00:00 1970": what begins a message (RFC 4155), and no sentence looks like.
+_FROM_LINE = re.compile(rb"From \S+.*\d\d:\d\d.*\b\d{4}\b")
 
 
 @dataclass(frozen=True)
@@ -105,20 +110,27 @@ def container_kind(path: Path) -> str | None:
         return "tar"
     if start.startswith(b"WARC/"):
         return "warc"
-    if not compressed and start.startswith(b"From ") and (path.suffix.lower() == ".mbox" or b"\nReceived:" in start):
+    is_mailbox = start.startswith(b"From ") and (path.suffix.lower() == ".mbox" or _FROM_LINE.match(start))
+    if is_mailbox and not compressed:
         return "mbox"
     return "compressed" if compressed else None
 
 
-def iter_members(path: Path, kind: str, folder: Path, limits: ContainerLimits) -> Iterator[Member]:
+def without_compression(name: str) -> str:
+    """Return what a compressed file is called inside: its name without a suffix that only says how it is compressed."""
+    return name[: -len(Path(name).suffix)] if Path(name).suffix.lower() in _COMPRESSED_SUFFIXES else name
+
+
+def iter_members(path: Path, kind: str, folder: Path, limits: ContainerLimits, name: str) -> Iterator[Member]:
     """Yield the members of a container, each copied into `folder` for as long as it is looked at.
 
+    `name` is what the one member of a compressed file is called.
     Raises DataError if the container itself cannot be read, also when members were yielded before.
     """
-    readers = {"zip": _zip, "tar": _tar, "mbox": _mbox, "warc": _warc, "compressed": _compressed}
+    readers = {"zip": _zip, "tar": _tar, "mbox": _mbox, "warc": _warc}
     copier = _Copier(path, folder, limits)
     try:
-        yield from readers[kind](path, copier)
+        yield from _compressed(path, copier, name) if kind == "compressed" else readers[kind](path, copier)
     except _READ_ERRORS as error:
         raise DataError(f"{path}: it is damaged: {error or type(error).__name__}") from error
 
@@ -173,6 +185,9 @@ def _zip(path: Path, copier: _Copier) -> Iterator[Member]:
             try:
                 with archive.open(entry) as stream:
                     member = copier.copy(entry.filename, stream)
+            except NotImplementedError:
+                reason = f"it is packed by method {entry.compress_type}, which is not supported: pack it with deflate"
+                member = Member(entry.filename, None, reason)
             except _READ_ERRORS as error:
                 member = Member(entry.filename, None, f"it is damaged: {error or type(error).__name__}")
             yield member
@@ -191,18 +206,30 @@ def _tar(path: Path, copier: _Copier) -> Iterator[Member]:
 
 
 def _mbox(path: Path, copier: _Copier) -> Iterator[Member]:
-    box = mailbox.mbox(path, create=False)
-    try:
-        for key in box.iterkeys():
-            with box.get_file(key) as stream:
-                yield copier.copy(f"{int(key) + 1}.eml", stream)  # type: ignore[arg-type]
-    finally:
-        box.close()
-
-
-def _compressed(path: Path, copier: _Copier) -> Iterator[Member]:
+    """Messages of a mailbox; a line of a message that begins with "From " does not begin another one."""
     with open_decompressed(path) as stream:
-        yield copier.copy(path.stem, stream)
+        for number, message in enumerate(_messages(stream), start=1):
+            yield copier.copy(f"{number}.eml", io.BytesIO(message))
+
+
+def _messages(stream: IO[bytes]) -> Iterator[bytes]:
+    lines: list[bytes] = []
+    after_blank = True
+    for line in stream:
+        if after_blank and _FROM_LINE.match(line):
+            if lines:
+                yield b"".join(lines)
+            lines = []
+        else:
+            lines.append(line.removeprefix(b">") if line.startswith(b">From ") else line)
+        after_blank = not line.strip()
+    if lines:
+        yield b"".join(lines)
+
+
+def _compressed(path: Path, copier: _Copier, name: str) -> Iterator[Member]:
+    with open_decompressed(path) as stream:
+        yield copier.copy(name, stream)
 
 
 def _warc(path: Path, copier: _Copier) -> Iterator[Member]:

@@ -53,6 +53,11 @@ _FOR_PROGRAMS = frozenset((
     ".xpm", ".po", ".pot", ".sql", ".dtd", ".xsd", ".xsl", ".desktop", ".service", ".pem", ".crt", ".asc", ".sig",
     ".diff", ".patch",
 ))  # fmt: skip
+_NOT_AN_ARCHIVE = "it is empty, damaged or no archive at all"
+_NOT_READ = {
+    ".json": "unsupported format '.json': as JSON Lines, one object with a text on each line, it can be read",
+    **dict.fromkeys((".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".mbox", ".warc"), _NOT_AN_ARCHIVE),
+}
 _HEAD = 4096
 
 
@@ -76,7 +81,7 @@ def detect_format(path: Path) -> str:
         return SUPPORTED_SUFFIXES[suffix]
     if suffix not in _FOR_PROGRAMS and _is_text(head):  # README.Debian, letter.final
         return "text"
-    raise DataError(f"{path}: unsupported format {suffix!r}")
+    raise DataError(f"{path}: {_NOT_READ.get(suffix, f'unsupported format {suffix!r}')}")
 
 
 def _head(path: Path) -> bytes:

@@ -8,20 +8,20 @@ from __future__ import annotations
 import functools
 import shutil
 import tempfile
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from llmbuilder.config.schema import DataConfig
-from llmbuilder.documents.containers import ContainerLimits, container_kind, iter_members
+from llmbuilder.documents.containers import ContainerLimits, container_kind, iter_members, without_compression
 from llmbuilder.documents.document import Document, Outcome, Unreadable
 from llmbuilder.documents.file_types import TABLE_SUFFIXES, detect_format
 from llmbuilder.documents.reader_pool import ReaderPool, ReadingLimits, require_size
 from llmbuilder.documents.sources import Source, is_remote, open_filesystem
 from llmbuilder.documents.tables import read_csv, read_json_lines, read_parquet
-from llmbuilder.documents.text import split_records
+from llmbuilder.documents.text import split_records, valid_text
 from llmbuilder.errors import DataError, LLMBuilderError
 
 Outcomes = Iterator[Outcome]
@@ -130,18 +130,18 @@ class DocumentReader:
         try:
             return _guarded(name, self._begin(path, name, inner_name, depth), path)
         except LLMBuilderError as error:
-            return iter([_unreadable(name, path, error)])
+            return iter([_valid(_unreadable(name, path, error))])
 
     def _begin(self, path: Path, name: str, inner_name: str, depth: int) -> Callable[[], Outcomes]:
         """Return the function that yields a file's content. Raises DataError for what is no document."""
         kind = container_kind(path)
-        stem = Path(inner_name).with_suffix("").name if kind == "compressed" else inner_name
+        stem = without_compression(inner_name) if kind == "compressed" else inner_name
         is_lines = TABLE_SUFFIXES.get(Path(stem).suffix.lower()) == "jsonl"
         if is_lines and kind in (None, "compressed"):
             most = self._limits.member_bytes
             return lambda: read_json_lines(path, name, self._text_column, largest_line=most)
         if kind is not None:
-            return lambda: self._container(path, kind, name, depth)
+            return lambda: self._container(path, kind, name, stem, depth)
         form = detect_format(path)
         if form == "parquet":
             return lambda: read_parquet(path, name, self._text_column)
@@ -151,16 +151,17 @@ class DocumentReader:
         document = self._pool.begin(path)
         return lambda: _records(document(), name)
 
-    def _container(self, path: Path, kind: str, name: str, depth: int) -> Outcomes:
+    def _container(self, path: Path, kind: str, name: str, inner_name: str, depth: int) -> Outcomes:
         if depth == _DEPTH:
             yield Unreadable(name, f"it lies in {depth} containers, one in another: unpack it")
             return
         folder = self._fresh(f"members-{depth}")
-        found = False
+        found: Counter[str] = Counter()
         try:
-            for member in iter_members(path, kind, folder, self._limits):
-                found = True
-                member_name = name if kind == "compressed" else f"{name}#{member.name}"
+            for member in iter_members(path, kind, folder, self._limits, inner_name):
+                found[member.name] += 1
+                again = f" ({found[member.name]})" if found[member.name] > 1 else ""  # archives may repeat a name
+                member_name = name if kind == "compressed" else f"{name}#{member.name}{again}"
                 if member.path is None:
                     yield Unreadable.because(member_name, member.error or "it cannot be read")
                 else:
@@ -174,11 +175,23 @@ class DocumentReader:
 def _guarded(name: str, read: Callable[[], Outcomes], path: Path | None = None) -> Outcomes:
     """Yield what a reader yields, and why it stopped if it did; whatever it raises costs this source alone."""
     try:
-        yield from read()
+        for outcome in read():
+            yield _valid(outcome)
     except LLMBuilderError as error:
-        yield _unreadable(name, path, error)
+        yield _valid(_unreadable(name, path, error))
     except Exception as error:  # noqa: BLE001 - parsers of foreign bytes can raise anything
-        yield Unreadable.because(name, f"its reader failed: {type(error).__name__}: {error}")
+        yield _valid(Unreadable.because(name, f"its reader failed: {type(error).__name__}: {error}"))
+
+
+def _valid(outcome: Outcome) -> Outcome:
+    """Return what can be written as Unicode: texts with lone surrogates and names of other encodings cannot."""
+    source = valid_text(outcome.source)
+    if isinstance(outcome, Unreadable):
+        return Unreadable(source, valid_text(outcome.reason))
+    title = valid_text(outcome.title) if outcome.title is not None else None
+    pages = [valid_text(page) for page in outcome.pages] if outcome.pages is not None else None
+    notes = {valid_text(k): valid_text(v) if isinstance(v, str) else v for k, v in outcome.notes.items()}
+    return Document(valid_text(outcome.text), source, outcome.format, title, pages, notes)
 
 
 def _unreadable(name: str, path: Path | None, error: LLMBuilderError) -> Unreadable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import itertools
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ def list_documents(folder: Path) -> list[Path]:
         raise DataError(
             f"{folder} is empty: put documents there ({', '.join(sorted(set(SUPPORTED_SUFFIXES) - {''})[:8])}, ...)"
         )
-    return sorted(files)
+    return sorted(files, key=lambda file: os.fsencode(file))  # as any other sources are
 
 
 def _is_hidden(path: Path) -> bool:

@@ -20,6 +20,10 @@ SEPARATOR = re.compile(rf"\r?\n?(?:{re.escape(_END_OF_TEXT)}|{RECORD_SEPARATOR})
 _SEPARATING_LINE = re.compile(rf"\n{RECORD_SEPARATOR}\n")
 _MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 _PIECE = 1 << 20
+_DETECTED_FROM = 1 << 20  # bytes
+# Baltic, Nordic and Celtic code pages, hardly ever met, that short Western text fits a little better by chance.
+_RARE = ("iso8859_4", "iso8859_10", "iso8859_13", "iso8859_14", "iso8859_16", "cp1257", "cp775")
+_RARE_MARGIN = 0.1  # of charset_normalizer's measure of chaos
 _BINARY = "it is a binary file, not text"
 
 
@@ -41,16 +45,17 @@ def decode_text(content: bytes, name: str) -> str:
         raise DataError(f"{name}: {_BINARY}")
     try:
         return content.decode("utf-8")
-    except UnicodeDecodeError:
-        pass
+    except UnicodeDecodeError as error:
+        begin = max(0, error.start - _DETECTED_FROM // 2)  # what stands before may be plain ASCII, which tells nothing
     import charset_normalizer
 
-    matches = charset_normalizer.from_bytes(content[: 1 << 20])
+    matches = charset_normalizer.from_bytes(content[begin : begin + _DETECTED_FROM])
     best = matches.best()
     if best is None or _control_share(str(best)) > 0.02:
         raise DataError(f"{name}: it is a binary file, or text in an encoding that could not be recognised")
     # Short texts fit several Latin code pages equally well; Windows-1252 is by far the commonest of them.
-    alike = {match.encoding for match in matches if match.chaos == best.chaos}
+    margin = _RARE_MARGIN if best.encoding in _RARE else 0.0
+    alike = {match.encoding for match in matches if match.chaos <= best.chaos + margin}
     return _decode(content, "cp1252" if "cp1252" in alike else best.encoding, name)
 
 
@@ -63,6 +68,15 @@ def _decode(content: bytes, encoding: str, name: str) -> str:
 
 def _control_share(text: str) -> float:
     return sum(character < " " and character not in "\t\n\r\f" for character in text) / max(1, len(text))
+
+
+def valid_text(text: str) -> str:
+    """Return the text with U+FFFD in the place of lone surrogates, which no encoding of Unicode can hold."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
 
 
 def split_records(text: str) -> list[str]:
