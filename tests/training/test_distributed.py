@@ -189,11 +189,11 @@ def test_batches_are_shared_without_overlap(tokens: Path) -> None:
     windows = TextDataset(tokens, 16).train
     whole = [row for inputs, _ in StepBatches(windows, config.training).fetch(5) for row in inputs.tolist()]
     for count in (2, 3, 4, 6, 12):
-        parts = [StepBatches(windows, config.training, Processes(rank, rank, count)).fetch(5) for rank in range(count)]
+        parts = [StepBatches(windows, config.training, Processes(rank, count)).fetch(5) for rank in range(count)]
         assert [row for part in parts for inputs, _ in part for row in inputs.tolist()] == whole
         assert max(len(inputs) for part in parts for inputs, _ in part) <= 4
     with pytest.raises(ConfigError, match="5 processes cannot share the 12 sequences"):
-        StepBatches(windows, config.training, Processes(0, 0, 5))
+        StepBatches(windows, config.training, Processes(0, 5))
 
 
 def test_sharding_and_muon_are_refused_together() -> None:

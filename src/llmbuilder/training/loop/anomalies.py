@@ -6,7 +6,6 @@ import itertools
 import math
 import statistics
 from collections import deque
-from collections.abc import Iterable
 
 _WINDOW = 100
 _COMPARED = 20
@@ -17,9 +16,9 @@ _LEAST_RISE = 0.1  # of the recent mean, so that a very even run does not call n
 class LossWatch:
     """Knows the recent losses and tells when one does not belong to them."""
 
-    def __init__(self, threshold: float, losses: Iterable[float] = ()) -> None:
+    def __init__(self, threshold: float) -> None:
         self._threshold = threshold
-        self.losses: deque[float] = deque(losses, maxlen=_WINDOW)
+        self.losses: deque[float] = deque(maxlen=_WINDOW)
 
     def problem(self, loss: float, grad_norm: float | None) -> str | None:
         """Return what is wrong with a step's loss or gradient norm, or None; fine losses are remembered."""

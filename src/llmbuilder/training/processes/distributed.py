@@ -28,10 +28,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes of a run as one of them sees them: its `rank` among `count`, and among those of its machine."""
+    """The processes of a run as one of them sees them: its `rank` among `count`."""
 
     rank: int = 0
-    local_rank: int = 0
     count: int = 1
 
     @property
@@ -68,11 +67,6 @@ class Processes:
         values: list[Any] = [None] * self.count
         dist.all_gather_object(values, value)
         return values
-
-
-def is_main_process() -> bool:
-    """Whether this process is alone or the first of those that torchrun started; needs no connection to others."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def is_restarted() -> bool:
@@ -129,7 +123,7 @@ def joined_processes(system: SystemConfig) -> Iterator[Processes]:
 
 
 def _myself(count: int) -> Processes:
-    return Processes(dist.get_rank(), int(os.environ.get("LOCAL_RANK", "0")), count)
+    return Processes(dist.get_rank(), count)
 
 
 def _is_about_connection(error: RuntimeError) -> bool:
