@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +26,32 @@ def test_operating_system_errors_become_a_message_with_the_path(tmp_path: Path) 
     blocked.write_text("x")
     with pytest.raises(LLMBuilderError, match="cannot write .*nested"), atomic_path(blocked / "nested"):
         pass
+
+
+def test_errors_of_inputs_are_not_blamed_on_the_output(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="absent"), atomic_file(tmp_path / "out") as handle:
+        handle.write((tmp_path / "absent").read_bytes())
+    with pytest.raises(LLMBuilderError, match=r"cannot write .*out: No space left"), atomic_path(tmp_path / "out"):
+        raise OSError(28, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_content_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+    flush, rename = os.fsync, os.replace
+
+    def noted_flush(handle: Any) -> None:
+        happened.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        flush(handle)
+
+    def noted_rename(source: Path, target: Path) -> None:
+        happened.append("rename")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted_flush)
+    monkeypatch.setattr(os, "replace", noted_rename)
+    write_json(tmp_path / "value.json", 1)
+    assert happened == ["file", "rename", "folder"]
 
 
 def test_set_aside_counts_up(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Everything is written to a temporary name in the same folder, flushed to the dis
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -19,14 +20,15 @@ from typing import Any, BinaryIO
 from llmbuilder.errors import DataError, LLMBuilderError
 
 logger = logging.getLogger("llmbuilder")
+_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success flush it and rename it to `path`, on failure remove it.
 
-    Raises LLMBuilderError, naming the file, when the disk is full or the folder cannot be written;
-    an earlier file of that name is untouched then.
+    Raises LLMBuilderError, naming the file, when the disk is full or the folder cannot be written; an earlier file of
+    that name is untouched then. What goes wrong inside the block for other reasons is raised as it is.
     """
     path = Path(path)
     try:
@@ -37,18 +39,31 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        _flush_to_disk(temporary)
-        temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
-        _flush_to_disk(path.parent)
-    except OSError as error:
-        raise LLMBuilderError(
-            f"cannot write {path}: {error.strerror or error}; what was there before is unchanged"
-        ) from error
+        try:
+            yield temporary
+        except OSError as error:
+            if not _is_about_writing(error, temporary):
+                raise
+            raise _not_written(path, error) from error
+        try:
+            _flush_to_disk(temporary)
+            temporary.chmod(0o666 & ~_umask())
+            os.replace(temporary, path)
+        except OSError as error:
+            raise _not_written(path, error) from error
+        _flush_folder(path.parent)
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def _is_about_writing(error: OSError, temporary: Path) -> bool:
+    """Whether an error inside the block is the output's: the disk is full, or the file itself is named."""
+    return error.errno in _WRITING or (error.filename is not None and Path(os.fsdecode(error.filename)) == temporary)
+
+
+def _not_written(path: Path, error: OSError) -> LLMBuilderError:
+    return LLMBuilderError(f"cannot write {path}: {error.strerror or error}; what was there before is unchanged")
 
 
 @contextmanager
@@ -119,7 +134,15 @@ def require_absent(path: Path, *, overwrite: bool, error: type[LLMBuilderError] 
 
 
 def _flush_to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+    with open(path, "rb+") as handle:  # Windows flushes only what is open for writing
+        os.fsync(handle.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    """Flush the entry of a renamed file; Windows opens no folders, and the file is in its place already."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

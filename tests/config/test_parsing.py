@@ -47,6 +47,19 @@ def test_merged_mappings_may_be_overridden(tmp_path: Path) -> None:
     assert load_config(tmp_path / "c.yaml").model.num_heads == 2
 
 
+def test_a_file_names_no_code_unless_it_is_trusted(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.yaml"
+    path.write_text("data:\n  classifier: os:system\n")
+    with pytest.raises(
+        ConfigError, match=r"theirs.yaml: data.classifier names code to import \(os:system\).*--allow-code"
+    ):
+        load_config(path)
+    assert load_config(path, allow_code=True).data.classifier == "os:system"
+    assert load_config(overrides=["data.classifier=taste:score"]).data.classifier == "taste:score"
+    path.write_text("data:\n  classifier: quality.ftz\n")
+    assert load_config(path).data.classifier == "quality.ftz"
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

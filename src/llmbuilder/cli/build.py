@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from llmbuilder.cli.output import Json, Overwrite, Plain, Quiet, Set, print_json, say
+from llmbuilder.cli.output import AllowCode, Json, Overwrite, Plain, Quiet, Set, print_json, say
 
 
 def build(
@@ -26,6 +26,7 @@ def build(
     quiet: bool = Quiet,
     quantization: str = typer.Option("f16", "--quantization", help="Type of the exported GGUF file."),
     set_: list[str] = Set,
+    allow_code: bool = AllowCode,
     overwrite: bool = Overwrite,
     as_json: bool = Json,
 ) -> None:
@@ -45,7 +46,9 @@ def build(
         return
     if output is None:
         raise ConfigError("name a run directory with --output")
-    settings = load_config(config, preset=preset, overrides=set_ or []) if config is not None else None
+    settings = (
+        load_config(config, preset=preset, overrides=set_ or [], allow_code=allow_code) if config is not None else None
+    )
     result = build_model_from(
         list(documents) if documents else None,
         output,

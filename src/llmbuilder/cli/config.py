@@ -80,7 +80,7 @@ def validate(
 
     from llmbuilder.config import fix_config, load_config, validate_config
 
-    config = load_config(path)
+    config = load_config(path, allow_code=True)
     valid, problems = validate_config(config)
     if as_json:
         print_json({"valid": valid, "errors": [asdict(problem) for problem in problems]})
@@ -106,7 +106,7 @@ def show(
     """Print the configuration that results from preset, file, environment and overrides."""
     from llmbuilder.config import load_config
 
-    print_json(load_config(path, preset=preset, overrides=set_ or []).to_dict())
+    print_json(load_config(path, preset=preset, overrides=set_ or [], allow_code=True).to_dict())
 
 
 @app.command("migrate")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from llmbuilder.cli.output import Json, Overwrite, Plain, Quiet, Set, print_json, print_pairs, say
+from llmbuilder.cli.output import AllowCode, Json, Overwrite, Plain, Quiet, Set, print_json, print_pairs, say
 from llmbuilder.stages import DROPPED_AT
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def prepare(
     ),
     config: Path = typer.Option(None, "--config", help="Configuration; the stages' settings are in its data section."),
     set_: list[str] = Set,
+    allow_code: bool = AllowCode,
     overwrite: bool = Overwrite,
     plain: bool = Plain,
     quiet: bool = Quiet,
@@ -96,7 +97,7 @@ def prepare(
     from llmbuilder.config import load_config
     from llmbuilder.corpus import prepare_corpus
 
-    settings = load_config(config, overrides=set_ or [])
+    settings = load_config(config, overrides=set_ or [], allow_code=allow_code)
     data = settings.data
     if preset is not None:
         data.filter = preset  # type: ignore[assignment]

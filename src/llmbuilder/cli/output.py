@@ -14,6 +14,7 @@ Json = typer.Option(False, "--json", help="Print the result as JSON.")
 Set = typer.Option(None, "--set", help="Override a setting: section.key=value. May be repeated.")
 Plain = typer.Option(False, "--plain", help="Progress as lines of text, also in a terminal.")
 Quiet = typer.Option(False, "--quiet", help="No progress.")
+AllowCode = typer.Option(False, "--allow-code", help="Let the configuration file name Python code to import.")
 Overwrite = typer.Option(False, "--overwrite", help="Replace what is at the output already.")
 
 

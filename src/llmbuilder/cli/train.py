@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from llmbuilder.cli.output import Json, Overwrite, Plain, Quiet, Set, print_json
+from llmbuilder.cli.output import AllowCode, Json, Overwrite, Plain, Quiet, Set, print_json
 
 app = typer.Typer(help="Train models.", no_args_is_help=True)
 Nproc = typer.Option(1, "--nproc", min=1, help="Processes to train with, as torchrun starts them.")
@@ -26,6 +26,7 @@ def model(
     plain: bool = Plain,
     quiet: bool = Quiet,
     set_: list[str] = Set,
+    allow_code: bool = AllowCode,
     overwrite: bool = Overwrite,
     as_json: bool = Json,
 ) -> None:
@@ -37,7 +38,7 @@ def model(
     from llmbuilder.tokenizer import Tokenizer
     from llmbuilder.training import train_model
 
-    settings = load_config(config, preset=preset, overrides=set_ or [])
+    settings = load_config(config, preset=preset, overrides=set_ or [], allow_code=allow_code)
     if output is None and settings.training.output_dir is None:
         raise ConfigError("name a run directory with --output (or training.output_dir)")
     path = tokenizer or settings.tokenizer.path

@@ -28,12 +28,15 @@ def load_config(
     *,
     preset: str | None = None,
     overrides: Iterable[str] | Mapping[str, Any] = (),
+    allow_code: bool = False,
 ) -> Config:
     """Return the configuration of a preset, a file, or both, with the environment and `overrides` applied on top.
 
     `path` is JSON, YAML, or a legacy configuration: flat JSON/YAML with keys such as `n_layer`, a nanoGPT
     Python file of assignments (parsed, never run), or the nested form of older LLMBuilder scripts. Legacy
     files are migrated with one notice. `overrides` are "section.key=value" strings or a mapping of such keys.
+    A file that names code to import (`data.classifier: module:function`) is refused unless `allow_code` is set: it may
+    come from somebody else. In `overrides` such a name is welcome.
 
     Raises ConfigError for a missing or malformed file, an unknown key (naming the nearest known one) or a wrong type.
     """
@@ -47,7 +50,19 @@ def load_config(
     if path is not None:
         source = str(path)
         values = merge(values, _read_file(Path(path)))
+        if not allow_code:
+            _refuse_code(values, source)
     return build_config(merge(values, explicit_settings(overrides)), source)
+
+
+def _refuse_code(values: Mapping[str, Any], source: str) -> None:
+    data = values.get("data")
+    name = data.get("classifier") if isinstance(data, Mapping) else None
+    if isinstance(name, str) and ":" in name and not Path(name).is_file():
+        raise ConfigError(
+            f"{source}: data.classifier names code to import ({name}), which a file must not do: give it yourself with "
+            f"--set data.classifier={name}, or pass --allow-code (allow_code=True) if you trust the file"
+        )
 
 
 def explicit_settings(overrides: Iterable[str] | Mapping[str, Any] = ()) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class RunFiles:
         self.lines = read_json_lines(self.folder / "metrics.jsonl")
         if not self.lines:
             raise TrainingError(f"{self.folder} has no metrics yet: train for at least training.log_every steps")
-        self.config = load_config(self.folder / "config.json")
+        self.config = load_config(self.folder / "config.json", allow_code=True)  # nothing is read by it
 
     def curve(self, name: str) -> list[tuple[float, float]]:
         """Return a metric as (step, value) points."""
