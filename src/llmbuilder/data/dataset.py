@@ -16,6 +16,7 @@ from llmbuilder.corpus.prepared import PreparedCorpus, is_prepared
 from llmbuilder.data.loader import DataLoader
 from llmbuilder.documents.document import Document
 from llmbuilder.errors import DataError, TokenizerError
+from llmbuilder.files import link_file
 from llmbuilder.tokenizer import Tokenizer, train_tokenizer
 from llmbuilder.tokens.sampling import tokenizer_sample
 from llmbuilder.tokens.shards import OpenedTokens, TokenFileInfo, TokenWriter, open_tokens
@@ -25,6 +26,8 @@ from llmbuilder.tokens.windows import TokenWindows
 
 if TYPE_CHECKING:
     import torch
+
+_TOKEN_FILES = [f"{part}.{kind}" for part in ("train", "validation", "val") for kind in ("bin", "json")]
 
 
 class TextDataset:
@@ -190,6 +193,26 @@ class TextDataset:
         self._write(self._token_folder, self.tokenizer)
         self._open(self._token_folder)
         return self
+
+    @property
+    def has_temporary_tokens(self) -> bool:
+        """Whether the tokens vanish with this dataset."""
+        return self._temporary is not None
+
+    def move_to(self, folder: Path) -> None:
+        """Use the tokens from `folder` from now on: the same files by another name, or copies on another disk."""
+        assert self._token_folder is not None
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in _TOKEN_FILES:
+            if (self._token_folder / name).is_file():
+                link_file(self._token_folder / name, folder / name)
+            else:
+                (folder / name).unlink(missing_ok=True)
+        self._token_folder = folder
+        self._open(folder)
+        if self._temporary is not None:
+            self._temporary.cleanup()
+            self._temporary = None
 
     def _write(self, folder: Path, tokenizer: Tokenizer) -> None:
         split = split_pieces(self.iter_texts(), self.train_split, self.seed)

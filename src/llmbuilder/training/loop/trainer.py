@@ -151,7 +151,7 @@ class Trainer:
             if saved is not None:
                 self.snapshots.restore(saved)
                 self._first_step = self.state.step
-                self._model_written = self.paths.model.exists()
+                self._model_written = self.state.best_validation_loss is not None and self.paths.model.exists()
             elif self.settings.time_budget_seconds is not None:
                 budget = self._fitted_budget(self.settings.time_budget_seconds)
             self.learner.compile(self.state.max_steps)

@@ -75,13 +75,23 @@ def is_main_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def is_restarted() -> bool:
-    """Whether torchrun started this process again after one of the run's processes failed."""
-    return _restarts() > 0
+@dataclass(frozen=True)
+class Launch:
+    """One call of torchrun: its `name`, None without torchrun, and how often it has started its processes again."""
+
+    name: str | None = None
+    restarts: int = 0
+
+    @property
+    def is_restarted(self) -> bool:
+        """Whether torchrun started these processes again after one of the run's failed."""
+        return self.name is not None and self.restarts > 0
 
 
-def _restarts() -> int:
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+def this_launch() -> Launch:
+    """Return the launch this process belongs to, as torchrun's environment variables tell."""
+    restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    return Launch(os.environ.get("TORCHELASTIC_RUN_ID"), restarts)
 
 
 @contextlib.contextmanager
@@ -109,7 +119,7 @@ def joined_processes(system: SystemConfig) -> Iterator[Processes]:
     try:
         store, rank, _ = next(dist.rendezvous("env://", timeout=timeout))
         # Processes that were started again must not find the addresses of those that died.
-        store = dist.PrefixStore(f"attempt-{_restarts()}", store)
+        store = dist.PrefixStore(f"attempt-{this_launch().restarts}", store)
         dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=timeout)
         yield _myself(count)
         gc.collect()  # what still holds on to the connections would end the process with an error later

@@ -33,8 +33,16 @@ _RANDOM = "random.pt"
 
 
 def is_sharded(path: Path) -> bool:
-    """Whether a checkpoint is a folder of shards."""
-    return path.is_dir()
+    """Whether a path is a folder of shards; one appears with its description or not at all."""
+    return (path / _STATE).is_file()
+
+
+def remove_sharded(path: Path) -> None:
+    """Delete the files that a sharded checkpoint lists as its own, and its folder if nothing else is in it."""
+    for name in (*json.loads((path / _STATE).read_text("utf-8"))["files"], _STATE):
+        (path / name).unlink(missing_ok=True)
+    if not any(path.iterdir()):
+        path.rmdir()
 
 
 def write_sharded(
