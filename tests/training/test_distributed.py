@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -153,6 +154,32 @@ def test_a_killed_process_ends_the_other_with_a_message(tokens: Path, tmp_path: 
     assert both[1 - killed].returncode == 1, said[-3000:]
     assert f"process {1 - killed} of 2 lost the others" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_to_the_command_reaches_its_processes(
+    tokens: Path, tmp_path: Path, sent: signal.Signals, status: int
+) -> None:
+    run = tmp_path / "run"
+    more = settings(training__max_steps=10**6, training__eval_every=0, training__save_every=0)
+    command = [sys.executable, "-m", "llmbuilder", "train", "model", "--data", tokens, "--output", run, *more]
+    process = subprocess.Popen(
+        [*map(str, command), "--nproc", "2"], env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    wait_for_steps(run, 3)
+    process.send_signal(sent)
+    _, said = process.communicate(timeout=60)  # which also waits until no process holds the pipe
+    assert process.returncode == status, said[-3000:]
+    assert "go on with: llmbuilder train resume" in said
+    assert "Traceback" not in said
+    assert len(list_checkpoints(run / "checkpoints")) == 1
+
+
+def test_a_failed_process_decides_the_exit_status(tmp_path: Path) -> None:
+    done = llmbuilder("train", "resume", tmp_path / "nowhere", "--nproc", 2, fails=True)
+    assert done.returncode == 1
+    assert "holds no run" in done.stderr
 
 
 @pytest.mark.slow

@@ -29,7 +29,7 @@ from llmbuilder.inference import generate_text
 from llmbuilder.machine import describe_machine
 from llmbuilder.model import build_model
 from llmbuilder.tokenizer import Tokenizer, choose_vocab_size
-from llmbuilder.training import Callback, TrainingResults, train_model
+from llmbuilder.training import Callback, StoppedRun, TrainingResults, train_model
 
 logger = logging.getLogger("llmbuilder")
 DEFAULT_SECONDS = 150.0
@@ -98,7 +98,10 @@ def build(
     dataset = TextDataset.from_config(text.path, planned, tokenizer)
     model = build_model(planned)
     planned.training.output_dir = None
-    results = train_model(model, dataset, planned, folder, callbacks, overwrite=overwrite)
+    try:
+        results = train_model(model, dataset, planned, folder, callbacks, overwrite=overwrite)
+    except StoppedRun as stopped:  # what there is becomes a model, too
+        results = stopped.results
 
     announce("Writing samples" if results.interrupted else "Evaluating, sampling, exporting")
     trained = load_model(folder / "model.pt", planned.system.device)

@@ -32,7 +32,7 @@ from llmbuilder.training.processes.distributed import (
     this_launch,
 )
 from llmbuilder.training.processes.memory import needs_sharding, warn_about_memory
-from llmbuilder.training.results import TrainingResults
+from llmbuilder.training.results import TrainingResults, unless_stopped
 from llmbuilder.training.storage.checkpoints import TrainingState, list_checkpoints, read_newest_checkpoint
 from llmbuilder.training.storage.paths import RunPaths
 from llmbuilder.training.storage.run_record import (
@@ -66,7 +66,9 @@ def train_model(
     the model's vocabulary. Started by torchrun, the processes train together; the first one does the writing.
 
     Raises TrainingError for a non-finite loss or a directory in use, TokenizerError if tokenizer and model do not
-    fit, DataError if there is too little text, CheckpointError if `output_dir` holds a run already.
+    fit, DataError if there is too little text, CheckpointError if `output_dir` holds a run already. SIGINT and SIGTERM
+    end the run after the step and what is to be saved; then they reach the caller, as a KeyboardInterrupt and a
+    SystemExit that are both StoppedRun and hold the results.
     """
     whole = _resolved_config(model, config)
     _fit_window(dataset, model)
@@ -80,8 +82,10 @@ def train_model(
     with joined_processes(system) as processes:
         start = processes.on_main(lambda: prepare_start(paths, asked, this_launch()))
         if start is Start.RESUME:
-            return resume_training(paths.folder, callbacks=callbacks)
-        return _start(model, dataset, whole, paths, callbacks, processes)
+            results = _resume(paths.folder, (), callbacks)
+        else:
+            results = _start(model, dataset, whole, paths, callbacks, processes)
+    return unless_stopped(results)
 
 
 def resume_training(
@@ -94,8 +98,14 @@ def resume_training(
 
     `overrides` change the run's settings, for example "training.max_steps=20000" to train longer. Any number of
     processes can go on with a run, whatever number began it; the same number repeats it bit for bit.
-    Raises TrainingError if there is no run, CheckpointError if no checkpoint of it can be read.
+    Raises TrainingError if there is no run, CheckpointError if no checkpoint of it can be read, StoppedRun as
+    `train_model` does.
     """
+    return unless_stopped(_resume(run_dir, overrides, callbacks))
+
+
+def _resume(run_dir: str | Path, overrides: Iterable[str], callbacks: Sequence[Callback] | None) -> TrainingResults:
+    """Train from the newest whole checkpoint."""
     paths = RunPaths.of_run(run_dir)
     record = paths.read_record()
     if not list_checkpoints(paths.checkpoints):

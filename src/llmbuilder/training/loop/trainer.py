@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -36,7 +35,7 @@ from llmbuilder.training.loop.snapshots import Snapshots
 from llmbuilder.training.loop.time_budget import Costs, TimeBudget, measure_costs
 from llmbuilder.training.loop.validation import mean_loss
 from llmbuilder.training.processes.distributed import Processes, process_device
-from llmbuilder.training.processes.interruption import noted_interruption
+from llmbuilder.training.processes.interruption import Interruption, noted_interruption
 from llmbuilder.training.results import TrainingResults
 from llmbuilder.training.storage.checkpoints import TrainingState
 from llmbuilder.training.storage.paths import RunPaths
@@ -143,7 +142,7 @@ class Trainer:
         with (
             torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
             self._kernels(),
-            noted_interruption() as interrupted,
+            noted_interruption() as interruption,
             self.snapshots,
         ):
             torch.manual_seed(self.config.system.seed + self.processes.rank)
@@ -159,8 +158,11 @@ class Trainer:
             self._tell("on_start", self._plan())
             try:
                 if not self.settings.eval_only:
-                    self._train(interrupted, budget)
-                return self._finish(interrupted=self._is_interrupted and not self.state.is_complete)
+                    self._train(interruption, budget)
+                results = self._finish(interrupted=self._is_interrupted and not self.state.is_complete)
+                signals = self.processes.gather(interruption.signal)
+                results.stopped_by = next((signal.name for signal in signals if signal is not None), None)
+                return results
             except BaseException:
                 for callback in self.callbacks:
                     callback.on_failure()
@@ -180,13 +182,13 @@ class Trainer:
             self.callbacks = callbacks
         return costs
 
-    def _train(self, interrupted: threading.Event, budget: TimeBudget | None) -> None:
+    def _train(self, interruption: Interruption, budget: TimeBudget | None) -> None:
         with self.batches.stream(self.state.position) as batches:
             waiting = timed(batches)
             while not self.state.is_complete and not self._is_interrupted:
                 begin = time.perf_counter()
                 waited, batch = next(waiting)
-                metrics = self.one_step(batch, interrupted.is_set())
+                metrics = self.one_step(batch, interruption.is_set)
                 if metrics is None:
                     continue
                 self.meter.add_step(time.perf_counter() - begin, waited)
@@ -276,10 +278,12 @@ class Trainer:
             loss = self.state.final_loss()
         self.snapshots.finish()
         results = self._results(loss, interrupted=interrupted)
-        self._tell("on_end", results)
-        if interrupted and self.processes.is_main:
-            folder = self.paths.folder
-            logger.warning(f"stopped at step {self.state.step}; go on with: llmbuilder train resume {folder}")
+        try:
+            self._tell("on_end", results)
+        finally:
+            if interrupted and self.processes.is_main:
+                folder = self.paths.folder
+                logger.warning(f"stopped at step {self.state.step}; go on with: llmbuilder train resume {folder}")
         return results
 
     def _save_at_the_end(self) -> None:

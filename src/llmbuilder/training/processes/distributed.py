@@ -1,7 +1,7 @@
 """Several processes, one run: who they are, how they agree, how a model is replicated or sharded over them.
 
-The processes are started by torchrun (or `llmbuilder train model --nproc N`, which calls it) and find each other by
-its environment variables. The model's own code knows nothing of this.
+The processes are started by torchrun (or, on one machine, by `llmbuilder train model --nproc N`) and find each other
+by its environment variables. The model's own code knows nothing of this.
 """
 
 from __future__ import annotations
@@ -196,20 +196,3 @@ class ShardedModel:
         """Reduce the gradients of a backward pass inside only if it is the step's last."""
         self.module.set_requires_gradient_sync(is_last)  # type: ignore[operator]
         yield
-
-
-def launch(processes: int, arguments: list[str]) -> int:
-    """Run `llmbuilder` with `arguments` in several processes of this machine and return the exit code."""
-    import subprocess
-    import sys
-
-    from llmbuilder.machine import cpu_count
-
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    environment = {"OMP_NUM_THREADS": str(max(1, cpu_count() // processes)), **os.environ}
-    child = subprocess.Popen([*command, "-m", "llmbuilder", *arguments], env=environment)
-    while True:
-        try:
-            return child.wait()
-        except KeyboardInterrupt:
-            continue  # the processes got the signal too and save before they end
