@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import socket
 import subprocess
@@ -16,10 +17,10 @@ import pytest
 
 from llmbuilder.config import Config
 from llmbuilder.data import TextDataset
-from llmbuilder.errors import ConfigError
+from llmbuilder.errors import ConfigError, DataError, MissingDependencyError, TrainingError
 from llmbuilder.files import read_json_lines
 from llmbuilder.model import build_model, load_model
-from llmbuilder.training import train_model
+from llmbuilder.training import resume_training, train_model
 from llmbuilder.training.loop.batches import StepBatches
 from llmbuilder.training.processes.distributed import Processes
 from llmbuilder.training.storage.checkpoints import list_checkpoints, read_checkpoint
@@ -121,6 +122,57 @@ def test_sharded_run_goes_on_with_other_numbers_of_processes(
     shard.write_bytes(shard.read_bytes()[:-1] + b"?")
     done = llmbuilder("train", "resume", run, "--set", f"training.max_steps={STEPS + 3}")
     assert f"the checksum of {shard.name} does not match" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_sharded_model_with_tied_embeddings_is_saved_and_goes_on(tokens: Path, tmp_path: Path) -> None:
+    tied = {"model__tie_embeddings": True, "training__eval_every": 0}
+    llmbuilder("train", "model", "--data", tokens, "--output", tmp_path / "alone", *settings(**tied))
+    run, more = tmp_path / "run", settings(**tied, system__distributed_strategy="fsdp", training__max_steps=4)
+    llmbuilder("train", "model", "--data", tokens, "--output", run, "--nproc", 2, *more)
+    llmbuilder("train", "resume", run, "--nproc", 2, "--set", "training.max_steps=8")
+    llmbuilder("train", "resume", run, "--set", "training.max_steps=10")
+    llmbuilder("train", "resume", run, "--nproc", 2, "--set", f"training.max_steps={STEPS}")
+    assert losses(run) == pytest.approx(losses(tmp_path / "alone"), abs=1e-5)
+    ours, theirs = load_model(run, "cpu").weights(), load_model(tmp_path / "alone", "cpu").weights()
+    assert max((ours[name] - theirs[name]).abs().max().item() for name in theirs) < 1e-4
+
+
+def test_rules_hold_on_resuming_too(alone: dict[str, Path]) -> None:
+    before = (alone["muon"] / "config.json").read_bytes()
+    with pytest.raises(ConfigError, match="needs whole matrices, which no process has under fsdp"):
+        resume_training(alone["muon"], overrides=["system.distributed_strategy=fsdp"], callbacks=[])
+    assert (alone["muon"] / "config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("error", "known", "words"),
+    [
+        (IsADirectoryError(21, "Is a directory"), TrainingError, "main process failed: IsADirectoryError.*directory"),
+        (DataError("no text"), DataError, "^no text$"),
+        (MissingDependencyError("ray", "ray", "this"), TrainingError, "failed: MissingDependencyError: this needs ray"),
+    ],
+)
+def test_every_error_of_the_main_process_reaches_the_others(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, known: type[Exception], words: str
+) -> None:
+    sent: list[bytes] = []
+
+    def broadcast(values: list[object], src: int) -> None:
+        if sent:
+            values[:] = pickle.loads(sent[0])
+        else:
+            sent.append(pickle.dumps(values))
+
+    def failing() -> None:
+        raise error
+
+    monkeypatch.setattr("torch.distributed.broadcast_object_list", broadcast)
+    with pytest.raises(type(error)) as raised:
+        Processes(0, 0, 2).on_main(failing)
+    assert raised.value is error
+    with pytest.raises(known, match=words):
+        Processes(1, 1, 2).on_main(failing)
 
 
 def start(rank: int, port: int, *arguments: object) -> subprocess.Popen[str]:

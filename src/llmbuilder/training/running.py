@@ -112,6 +112,7 @@ def _resume(run_dir: str | Path, overrides: Iterable[str], callbacks: Sequence[C
         again = "the same command and --overwrite" if paths.model.exists() else "the same command"
         raise TrainingError(f"{paths.folder} has no checkpoint yet: start it again with {again}")
     config = load_config(paths.config, overrides=overrides)
+    _require_trainable(config)
     with joined_processes(config.system) as processes, _locked(paths, processes):
         saved = read_newest_checkpoint(paths.checkpoints)
         processes.on_main(paths.remove_unfinished_writes)
@@ -130,8 +131,13 @@ def _resolved_config(model: LanguageModel, config: Config | TrainingConfig | Non
     whole = (source or Config()).copy_of()
     whole.training = section_of(config, TrainingConfig).model_copy()
     whole.model = model.config.model_copy()
-    require_valid(whole, ["training"], "train with these settings", unchecked=["training.warmup_steps"])
+    _require_trainable(whole)
     return whole
+
+
+def _require_trainable(config: Config) -> None:
+    """Raise ConfigError for training settings that cannot be; a warm-up longer than the run is only warned of."""
+    require_valid(config, ["training"], "train with these settings", unchecked=["training.warmup_steps"])
 
 
 def _fit_window(dataset: TextDataset, model: LanguageModel) -> None:

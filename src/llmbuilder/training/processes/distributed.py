@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from llmbuilder.config.schema import SystemConfig
-from llmbuilder.errors import LLMBuilderError, LostProcessError
+from llmbuilder.errors import LLMBuilderError, LostProcessError, TrainingError
 from llmbuilder.machine import resolve_device
 from llmbuilder.model import LanguageModel
 
@@ -51,12 +51,16 @@ class Processes:
         if self.count == 1:
             return work()
         outcome: list[Any] = [None, None]
+        failure: Exception | None = None
         if self.is_main:
             try:
                 outcome[0] = work()
-            except LLMBuilderError as error:
-                outcome[1] = error
+            except Exception as error:  # noqa: BLE001 - raised below, when the others know
+                failure = error
+                outcome[1] = _for_the_others(error)
         dist.broadcast_object_list(outcome, src=0)
+        if failure is not None:
+            raise failure
         if outcome[1] is not None:
             raise outcome[1]
         return outcome[0]
@@ -68,6 +72,14 @@ class Processes:
         values: list[Any] = [None] * self.count
         dist.all_gather_object(values, value)
         return values
+
+
+def _for_the_others(error: Exception) -> LLMBuilderError:
+    """Return what the other processes raise for an error of the main one: itself if it is ours, else its text."""
+    if isinstance(error, LLMBuilderError):
+        with contextlib.suppress(TypeError):  # of a class that is not made from its message
+            return type(error)(str(error))
+    return TrainingError(f"the main process failed: {type(error).__name__}: {error}")
 
 
 def is_main_process() -> bool:
