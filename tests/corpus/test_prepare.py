@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from llmbuilder.config import Config
 from llmbuilder.corpus import prepare_corpus
@@ -46,6 +47,13 @@ def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "broken.pdf").write_bytes(b"%PDF-1.7 and nothing else")
     (folder / "empty.md").write_text("  \n")
     return folder
+
+
+def test_preparing_leaves_the_process_as_it_was(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM")
+    before = dict(os.environ), os.getcwd(), signal.getsignal(signal.SIGINT), torch.get_num_threads()
+    prepare_corpus(raw, "corpus", small())
+    assert (dict(os.environ), os.getcwd(), signal.getsignal(signal.SIGINT), torch.get_num_threads()) == before
 
 
 def test_everything_found_is_kept_or_accounted_for(raw: Path) -> None:

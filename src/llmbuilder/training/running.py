@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from llmbuilder.acceleration import limited_threads
 from llmbuilder.config.loading import load_config
 from llmbuilder.config.recipe import resolve_recipe
 from llmbuilder.config.schema import Config, TrainingConfig, section_of, whole_config
@@ -68,7 +69,8 @@ def train_model(
     Raises TrainingError for a non-finite loss or a directory in use, TokenizerError if tokenizer and model do not
     fit, DataError if there is too little text, CheckpointError if `output_dir` holds a run already. SIGINT and SIGTERM
     end the run after the step and what is to be saved; then they reach the caller, as a KeyboardInterrupt and a
-    SystemExit that are both StoppedRun and hold the results.
+    SystemExit that are both StoppedRun and hold the results. The process is left as it was found, but for the C
+    library's allocator, which keeps large freed blocks from then on (see `acceleration`).
     """
     whole = _resolved_config(model, config)
     _fit_window(dataset, model)
@@ -211,15 +213,18 @@ def _run(
     processes.on_main(lambda: config.save(paths.config))
     acceleration = recorded_acceleration(record, processes.count) if record is not None else None
     watchers = _watchers(config, paths, callbacks, processes)
-    trainer = Trainer(
-        model, dataset, config, paths, watchers, processes=processes, is_sharded=is_sharded, acceleration=acceleration
-    )
-    if saved is not None:
-        trainer.state.history = [line for line in read_json_lines(paths.metrics) if line["step"] <= saved.step]
-    computation = describe_computation(trainer.acceleration, processes.count, trainer.learner.model.num_parameters())
-    processes.on_main(lambda: paths.write_record({**paths.read_record(), **computation}))
-    _warn_about_warmup(config.training, trainer.state.max_steps)
-    return trainer.run(saved)
+    with limited_threads(config.system.num_threads):
+        trainer = Trainer(
+            model, dataset, config, paths, watchers,
+            processes=processes, is_sharded=is_sharded, acceleration=acceleration,
+        )  # fmt: skip
+        if saved is not None:
+            trainer.state.history = [line for line in read_json_lines(paths.metrics) if line["step"] <= saved.step]
+        parameters = trainer.learner.model.num_parameters()
+        computation = describe_computation(trainer.acceleration, processes.count, parameters)
+        processes.on_main(lambda: paths.write_record({**paths.read_record(), **computation}))
+        _warn_about_warmup(config.training, trainer.state.max_steps)
+        return trainer.run(saved)
 
 
 def _watchers(

@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 
-from llmbuilder.acceleration import Acceleration, apply_threads, choose_threads, measure_acceleration
+from llmbuilder.acceleration import Acceleration, choose_threads, fixed_acceleration, measure_acceleration
 from llmbuilder.config.schema import Config
 from llmbuilder.data.dataset import TextDataset
 from llmbuilder.errors import TrainingError
 from llmbuilder.formats.model_file import save_model
-from llmbuilder.machine import describe_machine
+from llmbuilder.machine import cpu_count, describe_machine
 from llmbuilder.model import LanguageModel
 from llmbuilder.tokens.windows import TokenWindows
 from llmbuilder.training.display.callbacks import Callback, RunPlan
@@ -72,7 +72,6 @@ class Trainer:
         device = process_device(config.system)
         self.batches = StepBatches(self.windows, self.settings, self.processes, pinned=device.type == "cuda")
         self.state = RunState(self._count_steps(), LossWatch(self.settings.loss_spike_threshold))
-        apply_threads(config.system.num_threads)
         self.learner = Learner(model, config, device, self.processes, is_sharded=is_sharded)
         self.acceleration = acceleration or self._accelerate()
         self.meter = self._new_meter()
@@ -125,8 +124,14 @@ class Trainer:
         return max(1, math.ceil(self.settings.num_epochs * len(self.windows) / self.batches.sequences_per_step))
 
     def _accelerate(self) -> Acceleration:
-        """Measure how this machine computes fastest, its number of threads by a pass of this very model."""
+        """Measure how this machine computes fastest, its number of threads by a pass of this very model.
+
+        A stopwatch never reads the same twice: a run that is to be deterministic takes what is always the same.
+        """
         learner = self.learner
+        if self.config.system.deterministic:
+            threads = self.config.system.num_threads or max(1, cpu_count() // self.processes.count_here)
+            return fixed_acceleration(learner.device, learner.precision, threads)
         found = measure_acceleration(learner.device, learner.precision)
         if learner.device.type != "cpu" or self.config.system.num_threads is not None or self.processes.count > 1:
             return found
@@ -361,11 +366,14 @@ class Trainer:
 
     @contextlib.contextmanager
     def _kernels(self) -> Iterator[None]:
-        before = torch.are_deterministic_algorithms_enabled()
+        before, warned = (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+        )
         if self.config.system.deterministic:
             torch.use_deterministic_algorithms(True, warn_only=True)
         try:
             with self.acceleration.applied():
                 yield
         finally:
-            torch.use_deterministic_algorithms(before)
+            torch.use_deterministic_algorithms(before, warn_only=warned)

@@ -35,6 +35,11 @@ class Processes:
     count: int = 1
 
     @property
+    def count_here(self) -> int:
+        """The number of them on this machine."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", str(self.count)))
+
+    @property
     def is_main(self) -> bool:
         """Whether this process is the one that writes files and talks."""
         return self.rank == 0
