@@ -63,22 +63,22 @@ class Acceleration:
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """Compute with these settings inside the block."""
+        """Compute with these settings inside the block.
+
+        Afterwards everything is as it was, but for one: the C library has no way to tell what it did with freed
+        memory before, so that with `keep_memory` it keeps large freed blocks until the process ends.
+        """
         import torch
 
-        threads = torch.get_num_threads()
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
+        flushed = _denormals_are_flushed()
         torch.set_flush_denormal(True)
         if self.keep_memory:
             _keep_freed_memory()
         try:
-            with _onednn_products(self.matmul == "onednn"):
+            with limited_threads(self.threads), _onednn_products(self.matmul == "onednn"):
                 yield
         finally:
-            torch.set_flush_denormal(False)
-            if self.threads is not None:
-                torch.set_num_threads(threads)
+            torch.set_flush_denormal(flushed)
 
 
 def measure_acceleration(device: torch.device, precision: torch.dtype) -> Acceleration:
@@ -99,12 +99,31 @@ def measure_acceleration(device: torch.device, precision: torch.dtype) -> Accele
     )
 
 
-def apply_threads(num_threads: int | None) -> None:
-    """Limit PyTorch to `num_threads` threads; None leaves its own choice."""
+def fixed_acceleration(device: torch.device, precision: torch.dtype, threads: int) -> Acceleration:
+    """Return settings that depend on no measurement, so that a run repeats another bit for bit on the same machine."""
+    if device.type != "cpu":
+        return Acceleration(peak_flops=_gpu_peak(device))
+    return Acceleration(threads=threads, keep_memory=sys.platform == "linux", peak_flops=_probe(precision)[0])
+
+
+@contextlib.contextmanager
+def limited_threads(number: int | None) -> Iterator[None]:
+    """Let PyTorch use `number` threads inside the block; None leaves its own choice."""
     import torch
 
-    if num_threads is not None:
-        torch.set_num_threads(num_threads)
+    before = torch.get_num_threads()
+    if number is not None:
+        torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _denormals_are_flushed() -> bool:
+    import torch
+
+    return (torch.tensor([1e-40]) * 0.5).item() == 0.0  # PyTorch cannot be asked
 
 
 def choose_threads(work: Callable[[], object], most: int | None = None) -> int:

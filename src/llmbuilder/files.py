@@ -94,6 +94,16 @@ def file_checksum(path: Path) -> str:
     return digest.hexdigest()
 
 
+def link_file(source: Path, path: Path) -> None:
+    """Let `path` be the file that `source` is, or a copy of it where the file system cannot give it two names."""
+    with atomic_path(path) as temporary:
+        temporary.unlink()
+        try:
+            os.link(source, temporary)
+        except OSError:  # another disk, or no such links
+            shutil.copyfile(source, temporary)
+
+
 def set_aside(path: Path) -> Path | None:
     """Rename an existing file or folder to the first free `name.N.suffix`, say so, and return it; None if absent."""
     if not path.exists():

@@ -5,6 +5,7 @@ Nothing here changes a setting: callers decide, this module only knows.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import sys
@@ -15,6 +16,8 @@ from llmbuilder.notices import warn_once
 
 if TYPE_CHECKING:
     import torch
+
+_INSTRUCTIONS = ("fma", "avx2", "avx512", "avx_vnni", "amx", "asimd", "sve", "sme", "bf16", "i8mm")
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -117,11 +120,26 @@ def describe_machine() -> dict[str, Any]:
         "python": sys.version.split()[0],
         "torch": str(torch.__version__),
         "platform": platform.platform(),
+        **_processor(),
         "processors": cpu_count(),
         "memory_gib": round(memory_bytes() / 2**30, 1),
         "device": str(resolve_device("auto")),
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }
+
+
+def _processor() -> dict[str, Any]:
+    """Return the processor's name and the instructions that decide how sums are rounded, as far as the system tells."""
+    facts: dict[str, str] = {}
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as lines:  # Linux has it
+        for line in lines:
+            name, _, value = line.partition(":")
+            facts.setdefault(name.strip(), value.strip())
+    flags = (facts.get("flags") or facts.get("Features") or "").split()
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    if "cpu family" in facts:  # virtual machines often have one name for all processors
+        name = f"{name}, family {facts['cpu family']}, model {facts.get('model')}"
+    return {"processor": name, "instructions": sorted(flag for flag in flags if flag.startswith(_INSTRUCTIONS))}
 
 
 def used_memory_bytes(device: torch.device) -> int:

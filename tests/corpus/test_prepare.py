@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 
 from llmbuilder.config import Config
 from llmbuilder.corpus import prepare_corpus
@@ -85,6 +86,13 @@ def prepared_from_everything(tmp_path_factory: pytest.TempPathFactory, monkeypat
     folder = made_once(tmp_path_factory, "corpus-of-everything", make)
     monkeypatch.chdir(folder)
     return Path("raw")
+
+
+def test_preparing_leaves_the_process_as_it_was(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM")
+    before = dict(os.environ), os.getcwd(), signal.getsignal(signal.SIGINT), torch.get_num_threads()
+    prepare_corpus(raw, "corpus", small())
+    assert (dict(os.environ), os.getcwd(), signal.getsignal(signal.SIGINT), torch.get_num_threads()) == before
 
 
 def test_everything_found_is_kept_or_accounted_for(prepared_from_everything: Path) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,13 @@ import torch
 import torch.nn.functional as F
 
 from llmbuilder.config import ModelConfig
+from llmbuilder.data import TextDataset
 from llmbuilder.errors import DataError
-from llmbuilder.evaluation import evaluate_model, score_tokens
+from llmbuilder.evaluation import bits_per_byte, evaluate_model, score_tokens
+from llmbuilder.evaluation.scoring import sliding_windows
+from llmbuilder.evaluation.token_bytes import NO_TEXT, token_bytes
 from llmbuilder.model import LanguageModel, build_model
-from llmbuilder.tokenizer import Tokenizer
+from llmbuilder.tokenizer import Tokenizer, train_tokenizer
 
 
 @pytest.fixture
@@ -47,7 +52,75 @@ def test_measures_agree_with_each_other(tmp_path: Path, model: LanguageModel, bp
     (tmp_path / "text.txt").write_text("The quick brown fox jumps. " * 30)
     found = evaluate_model(model, tmp_path / "text.txt", bpe)
     assert found.perplexity == pytest.approx(math.exp(found.loss))
-    assert found.bits_per_byte == pytest.approx(found.loss * (found.tokens - 1) / math.log(2) / found.bytes_of_text)
+    assert found.tokens == len(bpe.encode("The quick brown fox jumps. " * 30)), "the separator in place of the first"
+
+
+TEXTS = ["Grüße aus Łódź — 東京から。", "Ünïcödé 🦊🦊 jumps", "plain words, and many more of them"]
+
+
+def renamed(tokenizer: Tokenizer, name: str, *, special: bool) -> Tokenizer:
+    """Return a tokenizer with another end of text, marked as special or not."""
+    described = json.loads(tokenizer.to_json())
+    for token in described["added_tokens"]:
+        token["content"], token["special"] = name, special
+    return Tokenizer.from_json(json.dumps(described).replace('"<|endoftext|>"', json.dumps(name)), end_of_text=name)
+
+
+@pytest.mark.parametrize("special", [True, False])
+@pytest.mark.parametrize("end", ["<|endoftext|>", "</s>"])
+def test_bits_per_byte_are_those_of_the_text_scored(
+    tmp_path: Path, model: LanguageModel, bpe: Tokenizer, end: str, special: bool
+) -> None:
+    """Every prediction is uniform, so that each token of text costs log2(512) bits; separators cost and count none."""
+    for parameter in model.parameters():
+        parameter.data.zero_()
+    tokenizer = renamed(bpe, end, special=special)
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS))
+    encoded = [tokenizer.encode(text) for text in TEXTS]
+    first = len(tokenizer.decode(encoded[0][:1]).encode("utf-8"))
+    tokens = sum(map(len, encoded)) - 1
+    size = sum(len(text.encode("utf-8")) for text in TEXTS) - first
+    found = evaluate_model(model, tmp_path / "texts.jsonl", tokenizer)
+    assert (found.tokens, found.bytes_of_text) == (tokens + len(TEXTS), size)
+    assert found.bits_per_byte == pytest.approx(9 * tokens / size, rel=1e-6)
+
+    windows = TextDataset(TEXTS, 8, tokenizer=tokenizer).prepare(tmp_path / "tokens").train
+    stream = np.concatenate([[*ids, tokenizer.end_of_text_id] for ids in encoded])
+    for batches in (1, 2):
+        scored = stream[1 : 1 + batches * 2 * 8]
+        text = scored[scored != tokenizer.end_of_text_id]
+        sizes = token_bytes(tokenizer)[text].sum()
+        found_bits = bits_per_byte(model, windows, tokenizer, batch_size=2, batches=batches)
+        assert found_bits == pytest.approx(9 * len(text) / sizes, rel=1e-6)
+
+
+@pytest.mark.parametrize("algorithm", ["bpe", "char", "unigram", "wordpiece"])
+def test_the_bytes_of_tokens_are_those_of_their_text(topics: list[str], algorithm: str) -> None:
+    texts = [*topics[:20], *TEXTS]
+    tokenizer = train_tokenizer(texts, vocab_size=600, algorithm=algorithm)  # type: ignore[arg-type]
+    sizes = token_bytes(tokenizer)
+    assert sizes[tokenizer.end_of_text_id] == NO_TEXT
+    for text in TEXTS:
+        found = sizes[tokenizer.encode(text)]
+        if algorithm in ("bpe", "char"):
+            assert found.sum() == len(text.encode("utf-8"))
+        else:
+            ids = [id for id, size in zip(tokenizer.encode(text), found, strict=True) if size != NO_TEXT]
+            assert abs(sizes[ids].sum() - len(tokenizer.decode(ids).encode("utf-8"))) <= 1
+
+
+def test_a_corpus_is_never_held_whole(model: LanguageModel) -> None:
+    drawn = []
+
+    def pieces() -> Iterator[np.ndarray]:
+        for number in range(1000):
+            drawn.append(number)
+            yield np.full(10, number % 512, dtype=np.uint32)
+
+    windows = sliding_windows(pieces(), 16, None)
+    first = next(windows)
+    assert len(drawn) == 2
+    assert sum(int((targets != -100).sum()) for _, targets in [first, *windows]) == 9999
 
 
 def test_a_trained_model_beats_an_untrained_one(tmp_path: Path, trained_run: Path, topics: list[str]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
+import signal
 import socket
 import subprocess
 import sys
@@ -15,10 +17,10 @@ import pytest
 
 from llmbuilder.config import Config
 from llmbuilder.data import TextDataset
-from llmbuilder.errors import ConfigError
+from llmbuilder.errors import ConfigError, DataError, MissingDependencyError, TrainingError
 from llmbuilder.files import read_json_lines
 from llmbuilder.model import build_model, load_model
-from llmbuilder.training import train_model
+from llmbuilder.training import resume_training, train_model
 from llmbuilder.training.loop.batches import StepBatches
 from llmbuilder.training.processes.distributed import Processes
 from llmbuilder.training.storage.checkpoints import list_checkpoints, read_checkpoint
@@ -125,6 +127,57 @@ def test_sharded_run_goes_on_with_other_numbers_of_processes(
     assert f"the checksum of {shard.name} does not match" in done.stderr
 
 
+@pytest.mark.slow
+def test_a_sharded_model_with_tied_embeddings_is_saved_and_goes_on(tokens: Path, tmp_path: Path) -> None:
+    tied = {"model__tie_embeddings": True, "training__eval_every": 0}
+    llmbuilder("train", "model", "--data", tokens, "--output", tmp_path / "alone", *settings(**tied))
+    run, more = tmp_path / "run", settings(**tied, system__distributed_strategy="fsdp", training__max_steps=4)
+    llmbuilder("train", "model", "--data", tokens, "--output", run, "--nproc", 2, *more)
+    llmbuilder("train", "resume", run, "--nproc", 2, "--set", "training.max_steps=8")
+    llmbuilder("train", "resume", run, "--set", "training.max_steps=10")
+    llmbuilder("train", "resume", run, "--nproc", 2, "--set", f"training.max_steps={STEPS}")
+    assert losses(run) == pytest.approx(losses(tmp_path / "alone"), abs=1e-5)
+    ours, theirs = load_model(run, "cpu").weights(), load_model(tmp_path / "alone", "cpu").weights()
+    assert max((ours[name] - theirs[name]).abs().max().item() for name in theirs) < 1e-4
+
+
+def test_rules_hold_on_resuming_too(alone: dict[str, Path]) -> None:
+    before = (alone["muon"] / "config.json").read_bytes()
+    with pytest.raises(ConfigError, match="needs whole matrices, which no process has under fsdp"):
+        resume_training(alone["muon"], overrides=["system.distributed_strategy=fsdp"], callbacks=[])
+    assert (alone["muon"] / "config.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("error", "known", "words"),
+    [
+        (IsADirectoryError(21, "Is a directory"), TrainingError, "main process failed: IsADirectoryError.*directory"),
+        (DataError("no text"), DataError, "^no text$"),
+        (MissingDependencyError("ray", "ray", "this"), TrainingError, "failed: MissingDependencyError: this needs ray"),
+    ],
+)
+def test_every_error_of_the_main_process_reaches_the_others(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, known: type[Exception], words: str
+) -> None:
+    sent: list[bytes] = []
+
+    def broadcast(values: list[object], src: int) -> None:
+        if sent:
+            values[:] = pickle.loads(sent[0])
+        else:
+            sent.append(pickle.dumps(values))
+
+    def failing() -> None:
+        raise error
+
+    monkeypatch.setattr("torch.distributed.broadcast_object_list", broadcast)
+    with pytest.raises(type(error)) as raised:
+        Processes(0, 0, 2).on_main(failing)
+    assert raised.value is error
+    with pytest.raises(known, match=words):
+        Processes(1, 1, 2).on_main(failing)
+
+
 def start(rank: int, port: int, *arguments: object) -> subprocess.Popen[str]:
     """Start one process of two as torchrun would, without torchrun, which would end the other one itself."""
     more = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "localhost",
@@ -156,6 +209,32 @@ def test_a_killed_process_ends_the_other_with_a_message(tokens: Path, tmp_path: 
     assert both[1 - killed].returncode == 1, said[-3000:]
     assert f"process {1 - killed} of 2 lost the others" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_to_the_command_reaches_its_processes(
+    tokens: Path, tmp_path: Path, sent: signal.Signals, status: int
+) -> None:
+    run = tmp_path / "run"
+    more = settings(training__max_steps=10**6, training__eval_every=0, training__save_every=0)
+    command = [sys.executable, "-m", "llmbuilder", "train", "model", "--data", tokens, "--output", run, *more]
+    process = subprocess.Popen(
+        [*map(str, command), "--nproc", "2"], env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    wait_for_steps(run, 3)
+    process.send_signal(sent)
+    _, said = process.communicate(timeout=60)  # which also waits until no process holds the pipe
+    assert process.returncode == status, said[-3000:]
+    assert "go on with: llmbuilder train resume" in said
+    assert "Traceback" not in said
+    assert len(list_checkpoints(run / "checkpoints")) == 1
+
+
+def test_a_failed_process_decides_the_exit_status(tmp_path: Path) -> None:
+    done = llmbuilder("train", "resume", tmp_path / "nowhere", "--nproc", 2, fails=True)
+    assert done.returncode == 1
+    assert "holds no run" in done.stderr
 
 
 @pytest.mark.slow

@@ -116,6 +116,15 @@ def test_a_second_run_on_one_directory_is_refused(tmp_path: Path, tiny_config: C
         pass
 
 
+def test_what_a_killed_sharded_checkpoint_leaves_is_removed(tmp_path: Path, tiny_config: Config, prose: str) -> None:
+    train(tiny_config, prose, tmp_path / "run")
+    unfinished = tmp_path / "run" / "checkpoints" / ".step-00000099.tmp"
+    unfinished.mkdir()
+    (unfinished / "shard-00001.safetensors").write_bytes(b"half")
+    assert resume_training(tmp_path / "run", overrides=["training.max_steps=13"], callbacks=[]).steps == 13
+    assert not unfinished.exists()
+
+
 FILLS_ITS_DISK = """
 import resource, signal, sys
 from llmbuilder.cli.main import run

@@ -19,9 +19,10 @@ from llmbuilder.config import Config, TrainingConfig
 from llmbuilder.data import TextDataset
 from llmbuilder.errors import CheckpointError, ConfigError, TokenizerError, TrainingError
 from llmbuilder.files import read_json_lines
+from llmbuilder.machine import cpu_count
 from llmbuilder.model import build_model, load_model, read_metadata
 from llmbuilder.tokenizer import Tokenizer
-from llmbuilder.training import Callback, resume_training, train_model
+from llmbuilder.training import Callback, StoppedRun, resume_training, train_model
 from llmbuilder.training.loop.muon import orthogonalize
 from llmbuilder.training.loop.optimizers import Optimizers
 from llmbuilder.training.loop.schedules import learning_rate_factor
@@ -109,26 +110,134 @@ def test_killed_process_resumes_with_identical_losses(tmp_path: Path, tiny_confi
     assert losses(tmp_path / "killed") == losses(tmp_path / "whole")
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path, tiny_config: Config, prose: str) -> None:
+@pytest.mark.parametrize(("sent", "status", "log_every"), [(signal.SIGINT, 130, 2), (signal.SIGTERM, 143, 100_000)])
+def test_a_signal_saves_and_says_how_to_go_on(
+    tmp_path: Path, tiny_config: Config, prose: str, sent: signal.Signals, status: int, log_every: int
+) -> None:
+    """Also before the first line of metrics, when there is nothing to report yet."""
     tiny_config.training.max_steps = 100_000
     tiny_config.training.save_every = 0
+    tiny_config.training.eval_every = 0 if log_every > 2 else 4
+    tiny_config.training.log_every = log_every
     tiny_config.save(tmp_path / "config.json")
     (tmp_path / "data.txt").write_text(prose)
     process = subprocess.Popen(
         [sys.executable, "-m", "llmbuilder", "train", "model", "--config", "config.json", "--data", "data.txt",
          "--output", "run"], cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    while len(read_json_lines(tmp_path / "run" / "metrics.jsonl")) < 5:
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    while not metrics.exists() or len(read_json_lines(metrics)) < (5 if log_every == 2 else 0):
         assert process.poll() is None
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == status, errors
     assert "go on with: llmbuilder train resume run" in errors
     assert "Traceback" not in errors
     step = int(list_checkpoints(tmp_path / "run" / "checkpoints")[0].stem.split("-")[1])
     results = resume_training(tmp_path / "run", overrides=[f"training.max_steps={step + 3}"], callbacks=[])
     assert results.steps == step + 3
+
+
+class Stops(Callback):
+    """Sends this process a signal at the third step."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        self.number = number
+
+    def on_step(self, metrics: dict) -> None:
+        if metrics["step"] == 3:
+            os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize(("sent", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_a_signal_reaches_the_caller_after_everything_is_saved(
+    tmp_path: Path, tiny_config: Config, prose: str, sent: signal.Signals, kind: type[BaseException]
+) -> None:
+    tiny_config.training.log_every = 100
+    tiny_config.training.eval_every = 0
+    with pytest.raises(kind) as caught:
+        train_model(
+            build_model(tiny_config), dataset_for(tiny_config, prose), tiny_config, tmp_path, callbacks=[Stops(sent)]
+        )
+    assert isinstance(caught.value, StoppedRun)
+    assert caught.value.exit_status == 128 + sent
+    assert getattr(caught.value, "code", 143) == 143
+    assert caught.value.results.steps in (3, 4)
+    assert caught.value.results.interrupted
+    assert resume_training(tmp_path, callbacks=[]).steps == 12
+
+
+@pytest.mark.parametrize(
+    ("name", "elsewhere"), [("processor", "Another Processor"), ("instructions", ["amx_tile", "avx2"])]
+)
+def test_another_processor_chooses_anew_and_says_so(
+    tmp_path: Path, tiny_config: Config, prose: str, caplog: pytest.LogCaptureFixture, name: str, elsewhere: object
+) -> None:
+    """Settings that are exact here may round on a processor with other instructions."""
+    train_model(build_model(tiny_config), dataset_for(tiny_config, prose), tiny_config, tmp_path, callbacks=[])
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["machine"]["processor"]
+    record["acceleration"]["matmul"] = "from there"
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    resume_training(tmp_path, overrides=["training.max_steps=13"], callbacks=[])
+    assert json.loads((tmp_path / "run.json").read_text())["acceleration"]["matmul"] == "from there"
+    assert "last bits" not in caplog.text
+    record["machine"][name] = elsewhere
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    resume_training(tmp_path, overrides=["training.max_steps=14"], callbacks=[])
+    assert json.loads((tmp_path / "run.json").read_text())["acceleration"]["matmul"] in ("default", "onednn")
+    assert f"{name} {elsewhere} -> " in caplog.text
+    assert "losses may differ in their last bits" in caplog.text
+
+
+def test_a_deterministic_run_reads_no_stopwatch(
+    tmp_path: Path, tiny_config: Config, prose: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured(*_: object) -> None:
+        raise AssertionError("something is chosen by its speed")
+
+    monkeypatch.setattr("llmbuilder.training.loop.trainer.measure_acceleration", measured)
+    monkeypatch.setattr("llmbuilder.training.loop.trainer.choose_threads", measured)
+    tiny_config.system.deterministic = True
+    for threads, expected in ((None, cpu_count()), (1, 1)):
+        tiny_config.system.num_threads = threads
+        run = tmp_path / str(threads)
+        train_model(build_model(tiny_config), dataset_for(tiny_config, prose), tiny_config, run, callbacks=[])
+        chosen = json.loads((run / "run.json").read_text())["acceleration"]
+        assert (chosen["matmul"], chosen["threads"]) == ("default", expected)
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_training_leaves_the_process_as_it_was(tmp_path: Path, tiny_config: Config, prose: str, flushed: bool) -> None:
+    def state() -> dict[str, object]:
+        return {
+            "threads": torch.get_num_threads(),
+            "denormals": (torch.tensor([1e-40]) * 0.5).item(),
+            "deterministic": torch.are_deterministic_algorithms_enabled(),
+            "only warning": torch.is_deterministic_algorithms_warn_only_enabled(),
+            "products": torch.backends.mkldnn.matmul.fp32_precision,
+            "random": torch.get_rng_state().tolist(),
+            "environment": dict(os.environ),
+            "folder": os.getcwd(),
+            "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
+        }
+
+    threads = torch.get_num_threads()
+    tiny_config.system.num_threads = threads + 1
+    tiny_config.system.deterministic = True
+    model, dataset = build_model(tiny_config), dataset_for(tiny_config, prose)
+    torch.use_deterministic_algorithms(flushed, warn_only=flushed)
+    torch.set_flush_denormal(flushed)
+    try:
+        before = state()
+        assert (before["denormals"] == 0) == flushed
+        train_model(model, dataset, tiny_config, tmp_path, callbacks=[])
+        assert state() == before
+    finally:
+        torch.use_deterministic_algorithms(False)
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(threads)
 
 
 def test_accumulated_batches_equal_one_large_batch(tmp_path: Path, tiny_config: Config, prose: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,15 +20,16 @@ from llmbuilder.config.sizes import count_parameters
 from llmbuilder.config.validation import fix_config, validate_config
 from llmbuilder.corpus.load_report import LoadReport
 from llmbuilder.data import TextDataset
+from llmbuilder.evaluation import bits_per_byte
 from llmbuilder.export import GGUFExport, GGUFVerification, export_gguf, verify_gguf
 from llmbuilder.export.verification import llamacpp_is_installed
 from llmbuilder.files import require_absent
 from llmbuilder.formats.model_file import load_model
 from llmbuilder.inference import generate_text
 from llmbuilder.machine import describe_machine
-from llmbuilder.model import build_model
+from llmbuilder.model import LanguageModel, build_model
 from llmbuilder.tokenizer import Tokenizer, choose_vocab_size
-from llmbuilder.training import Callback, TrainingResults, train_model
+from llmbuilder.training import Callback, StoppedRun, TrainingResults, train_model
 
 logger = logging.getLogger("llmbuilder")
 DEFAULT_SECONDS = 150.0
@@ -100,7 +100,10 @@ def build(
     dataset = TextDataset(text.path, window, data.stride, data.train_split, tokenizer, seed=planned.system.seed)
     model = build_model(planned)
     planned.training.output_dir = None
-    results = train_model(model, dataset, planned, folder, callbacks, overwrite=overwrite)
+    try:
+        results = train_model(model, dataset, planned, folder, callbacks, overwrite=overwrite)
+    except StoppedRun as stopped:  # what there is becomes a model, too
+        results = stopped.results
 
     announce("Writing samples" if results.interrupted else "Evaluating, sampling, exporting")
     trained = load_model(folder / "model.pt", planned.system.device)
@@ -113,7 +116,7 @@ def build(
         documents=report.to_dict(),
         plan=plan.summary() if plan else None,
         training=results,
-        bits_per_byte=_bits_per_byte(results, dataset),
+        bits_per_byte=_bits_per_byte(trained, results, dataset, tokenizer, planned),
         samples=samples,
         export=exported,
         verification=verification,
@@ -211,8 +214,11 @@ def _export(
     return exported, verify_gguf(folder / "model.gguf", model, texts, greedy_tokens=32)
 
 
-def _bits_per_byte(results: TrainingResults, dataset: TextDataset) -> float | None:
+def _bits_per_byte(
+    model: LanguageModel, results: TrainingResults, dataset: TextDataset, tokenizer: Tokenizer, config: Config
+) -> float | None:
+    """Return the bits per byte that the best validation loss comes to; None where nothing was validated."""
     if results.best_validation_loss is None or dataset.validation is None:
         return None
-    info = dataset.validation.info
-    return results.best_validation_loss * info.tokens / info.bytes_of_text / math.log(2)
+    settings = config.training
+    return bits_per_byte(model, dataset.validation, tokenizer, settings.batch_size, settings.eval_batches)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
-from llmbuilder.acceleration import apply_threads, measure_acceleration
+from llmbuilder.acceleration import limited_threads, measure_acceleration
 from llmbuilder.config.presets import PRESETS
 from llmbuilder.config.recipe import (
     RECOMMENDED,
@@ -107,10 +107,10 @@ def parse_duration(text: str) -> float:
 
 def measured_speed(config: Config) -> Speed:
     """Return a function that measures how many tokens a second a model trains on, whole steps counted."""
-    apply_threads(config.system.num_threads)
     device = resolve_device(config.system.device)
     precision = resolve_precision(config.training.mixed_precision, device)
-    acceleration = measure_acceleration(device, precision)
+    with limited_threads(config.system.num_threads):
+        acceleration = measure_acceleration(device, precision)
 
     def measure(shape: ModelConfig, sequences: int) -> float:
         whole = Config(model=shape, training=config.training.model_copy(update=RECOMMENDED))

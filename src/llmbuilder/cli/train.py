@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from llmbuilder.cli.output import AllowCode, Json, Overwrite, Plain, Quiet, Set, print_json
+
+if TYPE_CHECKING:
+    from llmbuilder.training import TrainingResults
 
 app = typer.Typer(help="Train models.", no_args_is_help=True)
 Nproc = typer.Option(1, "--nproc", min=1, help="Processes to train with, as torchrun starts them.")
@@ -45,8 +49,9 @@ def model(
     loaded = Tokenizer.from_pretrained(path) if path else None
     dataset = _dataset(data, settings, loaded)
     callbacks = _display(plain=plain, quiet=quiet)
-    results = train_model(build_model(settings), dataset, settings, output, callbacks, overwrite=overwrite)
-    _finish(results, as_json)
+    _carry_out(
+        lambda: train_model(build_model(settings), dataset, settings, output, callbacks, overwrite=overwrite), as_json
+    )
 
 
 def _dataset(data: Path | None, settings: Any, tokenizer: Any) -> Any:
@@ -74,15 +79,15 @@ def resume(
     _in_processes(nproc)
     from llmbuilder.training import resume_training
 
-    results = resume_training(run, overrides=set_ or [], callbacks=_display(plain=plain, quiet=quiet))
-    _finish(results, as_json)
+    callbacks = _display(plain=plain, quiet=quiet)
+    _carry_out(lambda: resume_training(run, overrides=set_ or [], callbacks=callbacks), as_json)
 
 
 def _in_processes(count: int) -> None:
     """Hand this very command to `count` processes and end with their exit code, unless it runs in one of them."""
     if count == 1 or "WORLD_SIZE" in os.environ:
         return
-    from llmbuilder.training.processes.distributed import launch
+    from llmbuilder.training.processes.launching import launch
 
     arguments = sys.argv[1:]
     at = next(index for index, word in enumerate(arguments) if word.startswith("--nproc"))
@@ -96,7 +101,18 @@ def _display(*, plain: bool, quiet: bool) -> list[Any]:
     return [] if quiet else [TrainingProgress(plain=plain)]
 
 
-def _finish(results: Any, as_json: bool) -> None:
+def _carry_out(train: Callable[[], TrainingResults], as_json: bool) -> None:
+    """Train and show the results; those of a stopped run end with the status of the signal."""
+    from llmbuilder.training import StoppedRun
+
+    try:
+        _show(train(), as_json)
+    except StoppedRun as stopped:
+        _show(stopped.results, as_json)
+        raise typer.Exit(stopped.exit_status) from None
+
+
+def _show(results: TrainingResults, as_json: bool) -> None:
     if os.environ.get("RANK", "0") != "0":
         return
     if as_json:
@@ -105,5 +121,3 @@ def _finish(results: Any, as_json: bool) -> None:
         typer.echo(f"model: {results.model_path}")
         if results.tokenizer_path:
             typer.echo(f"tokenizer: {results.tokenizer_path}")
-    if results.interrupted:
-        raise typer.Exit(130)

@@ -29,8 +29,6 @@ class Engine:
         if address is not None and name != "ray":
             raise ConfigError("a Ray address is for --engine ray")
         self.name = name
-        # The kernels run on the workers, one unit each; a pool of threads in each would only compete.
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         _choose_runner(name, address)
         self.workers = workers or (_cluster_cpus() if name == "ray" else os.cpu_count() or 1)
 
@@ -47,6 +45,8 @@ class Engine:
         @daft.cls(max_concurrency=workers, use_process=True)
         class Worker:
             def __init__(self) -> None:
+                # In the workers' own processes, one unit each: a pool of threads in each would only compete.
+                os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
                 self.answer = _answering(task, settings, folder)
 
             @daft.method.batch(return_dtype=daft.DataType.string(), batch_size=1)

@@ -17,6 +17,7 @@ from llmbuilder.data.in_force import is_token_folder, require_in_force
 from llmbuilder.data.loader import DataLoader
 from llmbuilder.documents.document import Document
 from llmbuilder.errors import DataError, TokenizerError
+from llmbuilder.files import link_file
 from llmbuilder.tokenizer import Tokenizer, train_tokenizer
 from llmbuilder.tokens.sampling import tokenizer_sample
 from llmbuilder.tokens.shards import OpenedTokens, TokenFileInfo, TokenWriter, open_tokens
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import torch
 
 _READ_DOCUMENTS = "documents.jsonl"
+_TOKEN_FILES = [f"{part}.{kind}" for part in ("train", "validation", "val") for kind in ("bin", "json")]
 
 
 class TextDataset:
@@ -211,6 +213,26 @@ class TextDataset:
         self._write(self._token_folder, self.tokenizer)
         self._open(self._token_folder)
         return self
+
+    @property
+    def has_temporary_tokens(self) -> bool:
+        """Whether the tokens vanish with this dataset."""
+        return self._temporary is not None
+
+    def move_to(self, folder: Path) -> None:
+        """Use the tokens from `folder` from now on: the same files by another name, or copies on another disk."""
+        assert self._token_folder is not None
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in _TOKEN_FILES:
+            if (self._token_folder / name).is_file():
+                link_file(self._token_folder / name, folder / name)
+            else:
+                (folder / name).unlink(missing_ok=True)
+        self._token_folder = folder
+        self._open(folder)
+        if self._temporary is not None:
+            self._temporary.cleanup()
+            self._temporary = None
 
     def _write(self, folder: Path, tokenizer: Tokenizer) -> None:
         split = split_pieces(self.iter_texts(), self.train_split, self.seed)

@@ -7,24 +7,29 @@ Source of the sliding window: Hugging Face, "Perplexity of fixed-length models".
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 
 from llmbuilder.corpus.corpus_files import iter_pieces
 from llmbuilder.errors import DataError
+from llmbuilder.evaluation.scoring import Score, batched_windows, score, sliding_windows
+from llmbuilder.evaluation.token_bytes import token_bytes
 from llmbuilder.inference.generation import load_generator
 from llmbuilder.model import LanguageModel
 from llmbuilder.tokenizer import Tokenizer
+from llmbuilder.tokens.windows import TokenWindows
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Mean negative log-likelihood in nats per token, its exponential, and bits per UTF-8 byte of the text."""
+    """Mean negative log-likelihood in nats per token, its exponential, and bits per UTF-8 byte of the text.
+
+    All tokens but the first of the text are scored, separators between documents among them; bits per byte leave
+    separators out. `tokens` and `bytes_of_text` are those that were scored.
+    """
 
     loss: float
     perplexity: float
@@ -42,65 +47,43 @@ def evaluate_model(
     batch_size: int = 8,
     device: str | None = None,
 ) -> Evaluation:
-    """Measure how well a model predicts the text of a corpus file.
+    """Measure how well a model predicts the text of a corpus file, of any size.
 
     Windows of the model's context length advance by `stride` tokens (default: half the context).
     Raises DataError if the text is empty or shorter than two tokens.
     """
     generator = load_generator(model, tokenizer, device)
-    pieces: list[np.ndarray] = []
-    size = 0
-    separator = generator.tokenizer.end_of_text_id
-    for text, ends in iter_pieces(Path(data)):
-        end = [separator] if ends and separator is not None else []
-        pieces.append(np.asarray(generator.tokenizer.encode(text) + end, dtype=np.uint32))
-        size += len(text.encode("utf-8"))
-    tokens = np.concatenate(pieces)
-    total = score_tokens(generator.model, tokens, stride=stride, batch_size=batch_size)
-    loss = total / (len(tokens) - 1)
-    return Evaluation(loss, math.exp(min(loss, 700)), total / math.log(2) / size, len(tokens), size)
+    pieces = _encoded(Path(data), generator.tokenizer)
+    found = _score_stream(generator.model, pieces, token_bytes(generator.tokenizer), stride, batch_size)
+    perplexity = math.exp(min(found.loss, 700))
+    return Evaluation(found.loss, perplexity, found.bits_per_byte, found.tokens, found.bytes_of_text)
 
 
-@torch.inference_mode()
+def _encoded(data: Path, tokenizer: Tokenizer) -> Iterator[np.ndarray]:
+    separator = tokenizer.end_of_text_id
+    for text, ends in iter_pieces(data):
+        yield tokenizer.encode_arrays([text])[0]
+        if ends and separator is not None:
+            yield np.array([separator], dtype=np.uint32)
+
+
 def score_tokens(model: LanguageModel, tokens: np.ndarray, *, stride: int | None = None, batch_size: int = 8) -> float:
     """Return the negative log-likelihood, in nats, of all tokens but the first. Raises DataError below two tokens."""
-    if len(tokens) < 2:
-        raise DataError(f"evaluation needs at least 2 tokens, the text has {len(tokens)}")
-    model.eval()
-    total = 0.0
-    for inputs, targets in _batches(_windows(tokens, model.config.max_seq_length, stride), batch_size):
-        logits = model(inputs.to(model.device))[0].float()
-        total += float(F.cross_entropy(logits.flatten(0, 1), targets.to(model.device).flatten(), reduction="sum"))
-    return total
+    return _score_stream(model, [tokens], np.zeros(model.config.vocab_size, dtype=np.int64), stride, batch_size).nats
 
 
-def _windows(tokens: np.ndarray, context: int, stride: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield (inputs, targets); targets already scored by an earlier window are -100."""
-    context = min(context, len(tokens) - 1)
-    step = max(1, min(stride or context // 2, context))
-    scored = 0
-    for begin in range(0, len(tokens) - 1, step):
-        begin = min(begin, len(tokens) - 1 - context)
-        targets = tokens[begin + 1 : begin + 1 + context].astype(np.int64)
-        targets[: max(0, scored - begin)] = -100
-        yield tokens[begin : begin + context].astype(np.int64), targets
-        scored = begin + context
-        if scored >= len(tokens) - 1:
-            return
+def _score_stream(
+    model: LanguageModel, pieces: Iterable[np.ndarray], sizes: np.ndarray, stride: int | None, batch_size: int
+) -> Score:
+    windows = sliding_windows(pieces, model.config.max_seq_length, stride)
+    found = score(model, batched_windows(windows, batch_size), sizes)
+    if not found.tokens:
+        raise DataError("evaluation needs at least 2 tokens, the text has fewer")
+    return found
 
 
-def _batches(
-    windows: Iterator[tuple[np.ndarray, np.ndarray]], size: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    batch: list[tuple[np.ndarray, np.ndarray]] = []
-    for window in windows:
-        batch.append(window)
-        if len(batch) == size:
-            yield _stack(batch)
-            batch = []
-    if batch:
-        yield _stack(batch)
-
-
-def _stack(batch: list[tuple[np.ndarray, np.ndarray]]) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.from_numpy(np.stack([i for i, _ in batch])), torch.from_numpy(np.stack([t for _, t in batch]))
+def bits_per_byte(
+    model: LanguageModel, windows: TokenWindows, tokenizer: Tokenizer, batch_size: int, batches: int | None = None
+) -> float:
+    """Return the bits per byte of the windows that a validation loss is taken over (at most `batches` batches)."""
+    return score(model, windows.in_order(batch_size, batches), token_bytes(tokenizer)).bits_per_byte

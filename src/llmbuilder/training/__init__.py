@@ -1,7 +1,7 @@
 """Training: `train_model`, resuming, callbacks."""
 
 from llmbuilder.training.display.callbacks import Callback
-from llmbuilder.training.results import TrainingResults
+from llmbuilder.training.results import StoppedRun, TrainingResults
 from llmbuilder.training.running import resume_training, train_model
 
-__all__ = ["Callback", "TrainingResults", "resume_training", "train_model"]
+__all__ = ["Callback", "StoppedRun", "TrainingResults", "resume_training", "train_model"]

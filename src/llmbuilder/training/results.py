@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -24,7 +25,41 @@ class TrainingResults:
     tokenizer_path: str | None
     history: list[dict[str, Any]] = field(default_factory=list)
     interrupted: bool = False
+    stopped_by: str | None = None  # "SIGINT" or "SIGTERM", if one came while the run was at work
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         return asdict(self)
+
+
+class StoppedRun(BaseException):
+    """A run that a signal ended; `results` is what there is of it, saved so that it can go on.
+
+    Not caught, it ends the program as the signal would have: nobody mistakes a stopped run for a finished one.
+    """
+
+    def __init__(self, results: TrainingResults, exit_status: int) -> None:
+        super().__init__(f"training was stopped by {results.stopped_by} at step {results.steps}")
+        self.results = results
+        self.exit_status = exit_status
+
+
+class InterruptedRun(StoppedRun, KeyboardInterrupt):
+    """Ctrl-C, after everything was saved."""
+
+
+class TerminatedRun(StoppedRun, SystemExit):
+    """SIGTERM, after everything was saved."""
+
+    def __init__(self, results: TrainingResults, exit_status: int) -> None:
+        super().__init__(results, exit_status)
+        self.code = exit_status
+
+
+def unless_stopped(results: TrainingResults) -> TrainingResults:
+    """Return the results. Raises InterruptedRun or TerminatedRun if a signal came while the run was at work."""
+    if results.stopped_by is None:
+        return results
+    number = signal.Signals[results.stopped_by]
+    kind = InterruptedRun if number == signal.SIGINT else TerminatedRun
+    raise kind(results, 128 + number)

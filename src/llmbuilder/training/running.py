@@ -8,13 +8,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from llmbuilder.acceleration import limited_threads
 from llmbuilder.config.loading import load_config
 from llmbuilder.config.recipe import resolve_recipe
 from llmbuilder.config.schema import Config, TrainingConfig, section_of, whole_config
 from llmbuilder.config.validation import require_valid
 from llmbuilder.data.dataset import TextDataset
 from llmbuilder.errors import TrainingError
-from llmbuilder.files import read_json_lines, set_aside
+from llmbuilder.files import read_json_lines
 from llmbuilder.formats.model_file import load_model
 from llmbuilder.locking import locked_folder
 from llmbuilder.machine import memory_bytes
@@ -25,9 +26,14 @@ from llmbuilder.training.display.progress import TrainingProgress
 from llmbuilder.training.display.run_report import RunReport
 from llmbuilder.training.display.sinks import open_sinks
 from llmbuilder.training.loop.trainer import Trainer
-from llmbuilder.training.processes.distributed import Processes, is_restarted, joined_processes, process_device
+from llmbuilder.training.processes.distributed import (
+    Processes,
+    joined_processes,
+    process_device,
+    this_launch,
+)
 from llmbuilder.training.processes.memory import needs_sharding, warn_about_memory
-from llmbuilder.training.results import TrainingResults
+from llmbuilder.training.results import TrainingResults, unless_stopped
 from llmbuilder.training.storage.checkpoints import TrainingState, list_checkpoints, read_newest_checkpoint
 from llmbuilder.training.storage.paths import RunPaths
 from llmbuilder.training.storage.run_record import (
@@ -37,6 +43,8 @@ from llmbuilder.training.storage.run_record import (
     recorded_acceleration,
 )
 from llmbuilder.training.storage.run_tokenizer import choose_tokenizer, require_known_tokens, store_tokenizer
+from llmbuilder.training.storage.run_tokens import prepare_tokens, take_tokens
+from llmbuilder.training.storage.starting import Asked, Start, prepare_start, remove_earlier_run
 
 logger = logging.getLogger("llmbuilder")
 
@@ -59,7 +67,10 @@ def train_model(
     the model's vocabulary. Started by torchrun, the processes train together; the first one does the writing.
 
     Raises TrainingError for a non-finite loss or a directory in use, TokenizerError if tokenizer and model do not
-    fit, DataError if there is too little text, CheckpointError if `output_dir` holds a run already.
+    fit, DataError if there is too little text, CheckpointError if `output_dir` holds a run already. SIGINT and SIGTERM
+    end the run after the step and what is to be saved; then they reach the caller, as a KeyboardInterrupt and a
+    SystemExit that are both StoppedRun and hold the results. The process is left as it was found, but for the C
+    library's allocator, which keeps large freed blocks from then on (see `acceleration`).
     """
     whole = _resolved_config(model, config)
     _fit_window(dataset, model)
@@ -67,20 +78,16 @@ def train_model(
     if whole.training.init_from == "resume" and directory is None:
         raise TrainingError("training.init_from is 'resume', but there is no output directory to resume")
     paths = RunPaths.choose(directory)
-    if whole.training.init_from == "resume" or (is_restarted() and list_checkpoints(paths.checkpoints)):
-        return resume_training(paths.folder, callbacks=callbacks)
-    with joined_processes(whole.system) as processes:
-        processes.on_main(lambda: paths.require_free(overwrite=overwrite or is_restarted()))
-        if paths.keep_earlier:
-            processes.on_main(lambda: set_aside(paths.folder) and None)
-        with _locked(paths, processes):
-            if whole.training.init_from != "scratch":
-                model.load_weights(load_model(whole.training.init_from, "cpu").weights())
-            processes.on_main(lambda: _prepare(model, dataset, whole, paths, overwrite=overwrite or is_restarted()))
-            if not processes.is_main:
-                dataset = open_dataset(paths)
-                model.tokenizer_json = dataset.tokenizer.to_json() if dataset.tokenizer is not None else None
-            return _run(model, dataset, whole, paths, callbacks, processes)
+    asked = Asked.OVERWRITE if overwrite else Asked.NEW
+    asked = Asked.RESUME if whole.training.init_from == "resume" else asked
+    system = load_config(RunPaths.of_run(paths.folder).config).system if asked is Asked.RESUME else whole.system
+    with joined_processes(system) as processes:
+        start = processes.on_main(lambda: prepare_start(paths, asked, this_launch()))
+        if start is Start.RESUME:
+            results = _resume(paths.folder, (), callbacks)
+        else:
+            results = _start(model, dataset, whole, paths, callbacks, processes)
+    return unless_stopped(results)
 
 
 def resume_training(
@@ -93,13 +100,21 @@ def resume_training(
 
     `overrides` change the run's settings, for example "training.max_steps=20000" to train longer. Any number of
     processes can go on with a run, whatever number began it; the same number repeats it bit for bit.
-    Raises TrainingError if there is no run, CheckpointError if no checkpoint of it can be read.
+    Raises TrainingError if there is no run, CheckpointError if no checkpoint of it can be read, StoppedRun as
+    `train_model` does.
     """
+    return unless_stopped(_resume(run_dir, overrides, callbacks))
+
+
+def _resume(run_dir: str | Path, overrides: Iterable[str], callbacks: Sequence[Callback] | None) -> TrainingResults:
+    """Train from the newest whole checkpoint."""
     paths = RunPaths.of_run(run_dir)
     record = paths.read_record()
     if not list_checkpoints(paths.checkpoints):
-        raise TrainingError(f"{paths.folder} has no checkpoint yet: start it again with --overwrite")
-    config = load_config(paths.config, overrides=overrides)
+        again = "the same command and --overwrite" if paths.model.exists() else "the same command"
+        raise TrainingError(f"{paths.folder} has no checkpoint yet: start it again with {again}")
+    config = load_config(paths.config, overrides=overrides, allow_code=True)  # no document is read again
+    _require_trainable(config)
     with joined_processes(config.system) as processes, _locked(paths, processes):
         saved = read_newest_checkpoint(paths.checkpoints)
         processes.on_main(paths.remove_unfinished_writes)
@@ -118,8 +133,13 @@ def _resolved_config(model: LanguageModel, config: Config | TrainingConfig | Non
     whole = (source or Config()).copy_of()
     whole.training = section_of(config, TrainingConfig).model_copy()
     whole.model = model.config.model_copy()
-    require_valid(whole, ["training"], "train with these settings", unchecked=["training.warmup_steps"])
+    _require_trainable(whole)
     return whole
+
+
+def _require_trainable(config: Config) -> None:
+    """Raise ConfigError for training settings that cannot be; a warm-up longer than the run is only warned of."""
+    require_valid(config, ["training"], "train with these settings", unchecked=["training.warmup_steps"])
 
 
 def _fit_window(dataset: TextDataset, model: LanguageModel) -> None:
@@ -140,19 +160,38 @@ def _locked(paths: RunPaths, processes: Processes) -> contextlib.AbstractContext
     return stack  # type: ignore[return-value]
 
 
-def _prepare(model: LanguageModel, dataset: TextDataset, config: Config, paths: RunPaths, *, overwrite: bool) -> None:
+def _start(
+    model: LanguageModel,
+    dataset: TextDataset,
+    config: Config,
+    paths: RunPaths,
+    callbacks: Sequence[Callback] | None,
+    processes: Processes,
+) -> TrainingResults:
+    """Train from the first step."""
+    with _locked(paths, processes):
+        if config.training.init_from != "scratch":
+            model.load_weights(load_model(config.training.init_from, "cpu").weights())
+        processes.on_main(lambda: _prepare(model, dataset, config, paths))
+        if not processes.is_main:
+            dataset = open_dataset(paths)
+            model.tokenizer_json = dataset.tokenizer.to_json() if dataset.tokenizer is not None else None
+        return _run(model, dataset, config, paths, callbacks, processes)
+
+
+def _prepare(model: LanguageModel, dataset: TextDataset, config: Config, paths: RunPaths) -> None:
     """Write everything into the run directory that training starts from."""
+    paths.remove_unfinished_writes()
     tokenizer = choose_tokenizer(model, dataset, config, paths)
-    if not dataset.is_prepared:
-        dataset.prepare(paths.tokens)
+    prepare_tokens(dataset, paths)
     require_known_tokens(model, dataset)
-    if overwrite:
-        paths.remove_earlier_state()
+    remove_earlier_run(paths)  # not sooner: a start that fails before this leaves it whole
+    take_tokens(dataset, paths)
     if tokenizer is not None:
         store_tokenizer(tokenizer, paths)
         model.tokenizer_json = tokenizer.to_json()
     config.save(paths.config)
-    paths.write_record(describe_dataset(dataset, paths))
+    paths.write_record({"launch": this_launch().name, **describe_dataset(dataset, paths)})
 
 
 def _run(
@@ -174,16 +213,18 @@ def _run(
     processes.on_main(lambda: config.save(paths.config))
     acceleration = recorded_acceleration(record, processes.count) if record is not None else None
     watchers = _watchers(config, paths, callbacks, processes)
-    trainer = Trainer(
-        model, dataset, config, paths, watchers, processes=processes, is_sharded=is_sharded, acceleration=acceleration
-    )
-    if saved is not None:
-        trainer.state.history = [line for line in read_json_lines(paths.metrics) if line["step"] <= saved.step]
-    computation = describe_computation(trainer.acceleration, processes.count, trainer.learner.model.num_parameters())
-    described = {**(record or describe_dataset(dataset, paths)), **computation}
-    processes.on_main(lambda: paths.write_record(described))
-    _warn_about_warmup(config.training, trainer.state.max_steps)
-    return trainer.run(saved)
+    with limited_threads(config.system.num_threads):
+        trainer = Trainer(
+            model, dataset, config, paths, watchers,
+            processes=processes, is_sharded=is_sharded, acceleration=acceleration,
+        )  # fmt: skip
+        if saved is not None:
+            trainer.state.history = [line for line in read_json_lines(paths.metrics) if line["step"] <= saved.step]
+        parameters = trainer.learner.model.num_parameters()
+        computation = describe_computation(trainer.acceleration, processes.count, parameters)
+        processes.on_main(lambda: paths.write_record({**paths.read_record(), **computation}))
+        _warn_about_warmup(config.training, trainer.state.max_steps)
+        return trainer.run(saved)
 
 
 def _watchers(

@@ -16,4 +16,5 @@ class RunReport(Callback):
         self._folder = folder
 
     def on_end(self, results: TrainingResults) -> None:
-        write_run_report(self._folder)
+        if results.history:  # a run stopped before its first line has nothing to show
+            write_run_report(self._folder)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,12 +16,12 @@ from typing import Any
 
 import torch
 
-from llmbuilder.acceleration import Acceleration, apply_threads, choose_threads, measure_acceleration
+from llmbuilder.acceleration import Acceleration, choose_threads, fixed_acceleration, measure_acceleration
 from llmbuilder.config.schema import Config
 from llmbuilder.data.dataset import TextDataset
 from llmbuilder.errors import TrainingError
 from llmbuilder.formats.model_file import save_model
-from llmbuilder.machine import describe_machine
+from llmbuilder.machine import cpu_count, describe_machine
 from llmbuilder.model import LanguageModel
 from llmbuilder.tokens.windows import TokenWindows
 from llmbuilder.training.display.callbacks import Callback, RunPlan
@@ -36,7 +35,7 @@ from llmbuilder.training.loop.snapshots import Snapshots
 from llmbuilder.training.loop.time_budget import Costs, TimeBudget, measure_costs
 from llmbuilder.training.loop.validation import mean_loss
 from llmbuilder.training.processes.distributed import Processes, process_device
-from llmbuilder.training.processes.interruption import noted_interruption
+from llmbuilder.training.processes.interruption import Interruption, noted_interruption
 from llmbuilder.training.results import TrainingResults
 from llmbuilder.training.storage.checkpoints import TrainingState
 from llmbuilder.training.storage.paths import RunPaths
@@ -73,7 +72,6 @@ class Trainer:
         device = process_device(config.system)
         self.batches = StepBatches(self.windows, self.settings, self.processes, pinned=device.type == "cuda")
         self.state = RunState(self._count_steps(), LossWatch(self.settings.loss_spike_threshold))
-        apply_threads(config.system.num_threads)
         self.learner = Learner(model, config, device, self.processes, is_sharded=is_sharded)
         self.acceleration = acceleration or self._accelerate()
         self.meter = self._new_meter()
@@ -126,8 +124,14 @@ class Trainer:
         return max(1, math.ceil(self.settings.num_epochs * len(self.windows) / self.batches.sequences_per_step))
 
     def _accelerate(self) -> Acceleration:
-        """Measure how this machine computes fastest, its number of threads by a pass of this very model."""
+        """Measure how this machine computes fastest, its number of threads by a pass of this very model.
+
+        A stopwatch never reads the same twice: a run that is to be deterministic takes what is always the same.
+        """
         learner = self.learner
+        if self.config.system.deterministic:
+            threads = self.config.system.num_threads or max(1, cpu_count() // self.processes.count_here)
+            return fixed_acceleration(learner.device, learner.precision, threads)
         found = measure_acceleration(learner.device, learner.precision)
         if learner.device.type != "cpu" or self.config.system.num_threads is not None or self.processes.count > 1:
             return found
@@ -143,7 +147,7 @@ class Trainer:
         with (
             torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
             self._kernels(),
-            noted_interruption() as interrupted,
+            noted_interruption() as interruption,
             self.snapshots,
         ):
             torch.manual_seed(self.config.system.seed + self.processes.rank)
@@ -151,7 +155,7 @@ class Trainer:
             if saved is not None:
                 self.snapshots.restore(saved)
                 self._first_step = self.state.step
-                self._model_written = self.paths.model.exists()
+                self._model_written = self.state.best_validation_loss is not None and self.paths.model.exists()
             elif self.settings.time_budget_seconds is not None:
                 budget = self._fitted_budget(self.settings.time_budget_seconds)
             self.learner.compile(self.state.max_steps)
@@ -159,8 +163,11 @@ class Trainer:
             self._tell("on_start", self._plan())
             try:
                 if not self.settings.eval_only:
-                    self._train(interrupted, budget)
-                return self._finish(interrupted=self._is_interrupted and not self.state.is_complete)
+                    self._train(interruption, budget)
+                results = self._finish(interrupted=self._is_interrupted and not self.state.is_complete)
+                signals = self.processes.gather(interruption.signal)
+                results.stopped_by = next((signal.name for signal in signals if signal is not None), None)
+                return results
             except BaseException:
                 for callback in self.callbacks:
                     callback.on_failure()
@@ -180,13 +187,13 @@ class Trainer:
             self.callbacks = callbacks
         return costs
 
-    def _train(self, interrupted: threading.Event, budget: TimeBudget | None) -> None:
+    def _train(self, interruption: Interruption, budget: TimeBudget | None) -> None:
         with self.batches.stream(self.state.position) as batches:
             waiting = timed(batches)
             while not self.state.is_complete and not self._is_interrupted:
                 begin = time.perf_counter()
                 waited, batch = next(waiting)
-                metrics = self.one_step(batch, interrupted.is_set())
+                metrics = self.one_step(batch, interruption.is_set)
                 if metrics is None:
                     continue
                 self.meter.add_step(time.perf_counter() - begin, waited)
@@ -276,10 +283,12 @@ class Trainer:
             loss = self.state.final_loss()
         self.snapshots.finish()
         results = self._results(loss, interrupted=interrupted)
-        self._tell("on_end", results)
-        if interrupted and self.processes.is_main:
-            folder = self.paths.folder
-            logger.warning(f"stopped at step {self.state.step}; go on with: llmbuilder train resume {folder}")
+        try:
+            self._tell("on_end", results)
+        finally:
+            if interrupted and self.processes.is_main:
+                folder = self.paths.folder
+                logger.warning(f"stopped at step {self.state.step}; go on with: llmbuilder train resume {folder}")
         return results
 
     def _save_at_the_end(self) -> None:
@@ -357,11 +366,14 @@ class Trainer:
 
     @contextlib.contextmanager
     def _kernels(self) -> Iterator[None]:
-        before = torch.are_deterministic_algorithms_enabled()
+        before, warned = (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+        )
         if self.config.system.deterministic:
             torch.use_deterministic_algorithms(True, warn_only=True)
         try:
             with self.acceleration.applied():
                 yield
         finally:
-            torch.use_deterministic_algorithms(before)
+            torch.use_deterministic_algorithms(before, warn_only=warned)

@@ -1,7 +1,7 @@
 """Several processes, one run: who they are, how they agree, how a model is replicated or sharded over them.
 
-The processes are started by torchrun (or `llmbuilder train model --nproc N`, which calls it) and find each other by
-its environment variables. The model's own code knows nothing of this.
+The processes are started by torchrun (or, on one machine, by `llmbuilder train model --nproc N`) and find each other
+by its environment variables. The model's own code knows nothing of this.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from llmbuilder.config.schema import SystemConfig
-from llmbuilder.errors import LLMBuilderError, LostProcessError
+from llmbuilder.errors import LLMBuilderError, LostProcessError, TrainingError
 from llmbuilder.machine import resolve_device
 from llmbuilder.model import LanguageModel
 
@@ -32,6 +32,11 @@ class Processes:
 
     rank: int = 0
     count: int = 1
+
+    @property
+    def count_here(self) -> int:
+        """The number of them on this machine."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", str(self.count)))
 
     @property
     def is_main(self) -> bool:
@@ -50,12 +55,16 @@ class Processes:
         if self.count == 1:
             return work()
         outcome: list[Any] = [None, None]
+        failure: Exception | None = None
         if self.is_main:
             try:
                 outcome[0] = work()
-            except LLMBuilderError as error:
-                outcome[1] = error
+            except Exception as error:  # noqa: BLE001 - raised below, when the others know
+                failure = error
+                outcome[1] = _for_the_others(error)
         dist.broadcast_object_list(outcome, src=0)
+        if failure is not None:
+            raise failure
         if outcome[1] is not None:
             raise outcome[1]
         return outcome[0]
@@ -69,13 +78,31 @@ class Processes:
         return values
 
 
-def is_restarted() -> bool:
-    """Whether torchrun started this process again after one of the run's processes failed."""
-    return _restarts() > 0
+def _for_the_others(error: Exception) -> LLMBuilderError:
+    """Return what the other processes raise for an error of the main one: itself if it is ours, else its text."""
+    if isinstance(error, LLMBuilderError):
+        with contextlib.suppress(TypeError):  # of a class that is not made from its message
+            return type(error)(str(error))
+    return TrainingError(f"the main process failed: {type(error).__name__}: {error}")
 
 
-def _restarts() -> int:
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+@dataclass(frozen=True)
+class Launch:
+    """One call of torchrun: its `name`, None without torchrun, and how often it has started its processes again."""
+
+    name: str | None = None
+    restarts: int = 0
+
+    @property
+    def is_restarted(self) -> bool:
+        """Whether torchrun started these processes again after one of the run's failed."""
+        return self.name is not None and self.restarts > 0
+
+
+def this_launch() -> Launch:
+    """Return the launch this process belongs to, as torchrun's environment variables tell."""
+    restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    return Launch(os.environ.get("TORCHELASTIC_RUN_ID"), restarts)
 
 
 @contextlib.contextmanager
@@ -103,7 +130,7 @@ def joined_processes(system: SystemConfig) -> Iterator[Processes]:
     try:
         store, rank, _ = next(dist.rendezvous("env://", timeout=timeout))
         # Processes that were started again must not find the addresses of those that died.
-        store = dist.PrefixStore(f"attempt-{_restarts()}", store)
+        store = dist.PrefixStore(f"attempt-{this_launch().restarts}", store)
         dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=timeout)
         yield _myself(count)
         gc.collect()  # what still holds on to the connections would end the process with an error later
@@ -180,20 +207,3 @@ class ShardedModel:
         """Reduce the gradients of a backward pass inside only if it is the step's last."""
         self.module.set_requires_gradient_sync(is_last)  # type: ignore[operator]
         yield
-
-
-def launch(processes: int, arguments: list[str]) -> int:
-    """Run `llmbuilder` with `arguments` in several processes of this machine and return the exit code."""
-    import subprocess
-    import sys
-
-    from llmbuilder.machine import cpu_count
-
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    environment = {"OMP_NUM_THREADS": str(max(1, cpu_count() // processes)), **os.environ}
-    child = subprocess.Popen([*command, "-m", "llmbuilder", *arguments], env=environment)
-    while True:
-        try:
-            return child.wait()
-        except KeyboardInterrupt:
-            continue  # the processes got the signal too and save before they end

@@ -7,29 +7,42 @@ import logging
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 logger = logging.getLogger("llmbuilder")
 
 
+@dataclass
+class Interruption:
+    """Which signal asked the run to stop; None while none did."""
+
+    signal: signal.Signals | None = None
+
+    @property
+    def is_set(self) -> bool:
+        """Whether the run was asked to stop."""
+        return self.signal is not None
+
+
 @contextlib.contextmanager
-def noted_interruption() -> Iterator[threading.Event]:
-    """Yield an event that the first SIGINT or SIGTERM sets; outside the main thread it never is."""
-    event = threading.Event()
+def noted_interruption() -> Iterator[Interruption]:
+    """Yield what notes the first SIGINT or SIGTERM; outside the main thread there never is one."""
+    interruption = Interruption()
     if threading.current_thread() is not threading.main_thread():
-        yield event
+        yield interruption
         return
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number: int, _frame: Any) -> None:
         logger.warning("finishing this step, then saving; once more to stop at once")
-        event.set()
-        signal.signal(number, before[signal.Signals(number)])
+        interruption.signal = signal.Signals(number)
+        signal.signal(number, before[interruption.signal])
 
     for number in before:
         signal.signal(number, note)
     try:
-        yield event
+        yield interruption
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -130,7 +130,7 @@ def remove_old_checkpoints(folder: Path, keep: int) -> None:
 def list_checkpoints(folder: Path) -> list[Path]:
     """Return a run's checkpoints, oldest first."""
     found = [(int(match[1]), path) for path in folder.glob("step-*") if (match := _NAME.match(path.name))]
-    return [path for _, path in sorted(found)]
+    return [path for _, path in sorted(found) if path.is_file() or is_sharded(path)]
 
 
 def read_checkpoint(path: Path) -> TrainingState:

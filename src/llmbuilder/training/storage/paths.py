@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llmbuilder.errors import CheckpointError, TrainingError
-from llmbuilder.files import write_json
+from llmbuilder.errors import TrainingError
+from llmbuilder.files import remove_path, write_json
 
 _DEFAULT_FOLDER = "llmbuilder-run"
 
@@ -51,6 +50,10 @@ class RunPaths:
         return self.folder / "tokens"
 
     @property
+    def unfinished_tokens(self) -> Path:
+        return self.folder / ".tokens.tmp"
+
+    @property
     def last_model(self) -> Path:
         return self.model.with_name("last.pt" if self.model.parent == self.folder else f"{self.model.stem}.last.pt")
 
@@ -66,27 +69,11 @@ class RunPaths:
     def record(self) -> Path:
         return self.folder / "run.json"
 
-    def require_free(self, *, overwrite: bool) -> None:
-        """Raise CheckpointError if an earlier run is here and may neither be kept aside nor replaced."""
-        if overwrite or self.keep_earlier:
-            return
-        if self.model.exists() or self.record.exists() or self.checkpoints.exists():
-            raise CheckpointError(
-                f"{self.folder} already holds a run: continue it with `llmbuilder train resume {self.folder}`, "
-                "replace it with --overwrite (overwrite=True), or choose another directory"
-            )
-
-    def remove_earlier_state(self) -> None:
-        """Delete checkpoints and metrics of a run that is being replaced."""
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
-        for path in (self.metrics, self.last_model):
-            path.unlink(missing_ok=True)
-
     def remove_unfinished_writes(self) -> None:
-        """Delete the temporary files that a killed process left behind."""
+        """Delete the temporary files, and folders of a sharded checkpoint, that a killed process left behind."""
         for folder in (self.folder, self.checkpoints, self.tokens):
             for path in folder.glob(".*.tmp"):
-                path.unlink(missing_ok=True)
+                remove_path(path)
 
     def write_record(self, values: dict[str, Any]) -> None:
         """Write run.json: where things are and how the run came to be."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from llmbuilder.machine import describe_machine
 from llmbuilder.tokenizer import Tokenizer
 from llmbuilder.training.storage.paths import RunPaths
 
-_SAME_MACHINE = ("torch", "platform", "processors", "device", "gpus")
+logger = logging.getLogger("llmbuilder")
+_SAME_MACHINE = ("torch", "platform", "processor", "instructions", "processors", "device", "gpus")
 
 
 def describe_dataset(dataset: TextDataset, paths: RunPaths) -> dict[str, Any]:
@@ -60,9 +62,21 @@ def open_dataset(paths: RunPaths) -> TextDataset:
 
 
 def recorded_acceleration(record: dict[str, Any], processes: int) -> Acceleration | None:
-    """Return the settings the run was started with, if it goes on on such a machine; they decide the last bits."""
-    machine = record.get("machine", {})
-    same = all(machine.get(key) == value for key, value in describe_machine().items() if key in _SAME_MACHINE)
-    if not same or record.get("processes", 1) != processes or "acceleration" not in record:
+    """Return the settings the run was started with, which decide the last bits, if it goes on on such a machine.
+
+    None means to choose anew: what is exact on one processor need not be on another. It is said, because a run that
+    goes on like that is not the unbroken one bit for bit.
+    """
+    if "acceleration" not in record:  # the start ended before it was chosen
         return None
-    return Acceleration.from_dict(record["acceleration"])
+    before, now = record.get("machine", {}), describe_machine()
+    changed = [f"{name} {before.get(name)} -> {now[name]}" for name in _SAME_MACHINE if before.get(name) != now[name]]
+    if record.get("processes", 1) != processes:
+        changed.append(f"processes {record.get('processes', 1)} -> {processes}")
+    if not changed:
+        return Acceleration.from_dict(record["acceleration"])
+    logger.warning(
+        f"this run goes on in another place than it was in ({'; '.join(changed)}): how to compute is chosen anew, "
+        "and losses may differ in their last bits from those of an unbroken run"
+    )
+    return None

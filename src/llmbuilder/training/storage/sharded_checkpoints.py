@@ -18,13 +18,14 @@ from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
-from torch import Tensor, nn
-from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch import Tensor
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
 from llmbuilder import __version__
 from llmbuilder.errors import CheckpointError
 from llmbuilder.files import file_checksum, write_json
 from llmbuilder.formats.model_file import read_torch_file, write_torch_file
+from llmbuilder.model import LanguageModel
 from llmbuilder.training.processes.distributed import Processes
 
 CHECKPOINT_FORMAT_VERSION = 1
@@ -33,14 +34,22 @@ _RANDOM = "random.pt"
 
 
 def is_sharded(path: Path) -> bool:
-    """Whether a checkpoint is a folder of shards."""
-    return path.is_dir()
+    """Whether a path is a folder of shards; one appears with its description or not at all."""
+    return (path / _STATE).is_file()
+
+
+def remove_sharded(path: Path) -> None:
+    """Delete the files that a sharded checkpoint lists as its own, and its folder if nothing else is in it."""
+    for name in (*json.loads((path / _STATE).read_text("utf-8"))["files"], _STATE):
+        (path / name).unlink(missing_ok=True)
+    if not any(path.iterdir()):
+        path.rmdir()
 
 
 def write_sharded(
     folder: Path,
     step: int,
-    model: nn.Module,
+    model: LanguageModel,
     optimizer: torch.optim.Optimizer,
     values: dict[str, Any],
     processes: Processes,
@@ -88,7 +97,7 @@ def read_sharded_state(path: Path) -> dict[str, Any]:
     return {**content, **tensors, "sharded": str(path)}
 
 
-def load_sharded(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def load_sharded(path: Path, model: LanguageModel, optimizer: torch.optim.Optimizer) -> None:
     """Fill model and optimizer, whole or cut over any number of processes, from a sharded checkpoint."""
     tensors, optimizer_state = _flat_state(model, optimizer)
     with _quiet():
@@ -99,13 +108,20 @@ def load_sharded(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer)
     for name, state in optimizer_state["state"].items():
         for key, value in state.items():
             state[key] = tensors[f"optimizer.{name}.{key}"].reshape(value.shape)
-    set_state_dict(model, optimizer, model_state_dict=weights, optim_state_dict=optimizer_state)
+    set_state_dict(
+        model,
+        optimizer,
+        model_state_dict=weights,
+        optim_state_dict=optimizer_state,
+        options=StateDictOptions(strict=not model.config.tie_embeddings),
+    )
 
 
-def _flat_state(model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _flat_state(model: LanguageModel, optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return all tensors under one level of names, and the optimizer's state they came from."""
     weights, optimizer_state = get_state_dict(model, optimizer)
-    tensors: dict[str, Any] = {f"model.{name}": tensor for name, tensor in weights.items()}
+    # Without the output projection where that is the embedding: a file holds no tensor twice.
+    tensors: dict[str, Any] = {f"model.{name}": weights[name] for name in model.weights()}
     for name, state in optimizer_state["state"].items():  # type: ignore[union-attr]
         for key, value in state.items():  # type: ignore[union-attr]
             tensors[f"optimizer.{name}.{key}"] = value if value.dim() else value.reshape(1)  # type: ignore[union-attr]

@@ -1,0 +1,103 @@
+"""What predicting tokens costs a model: nats, and the bytes of text that they bought."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from llmbuilder.model import LanguageModel
+from llmbuilder.model.base import IGNORE_INDEX
+
+
+@dataclass
+class Score:
+    """Sums over tokens: `nats` of all `tokens`, `text_nats` of those that stand for the `bytes_of_text`."""
+
+    nats: float = 0.0
+    tokens: int = 0
+    text_nats: float = 0.0
+    bytes_of_text: int = 0
+
+    @property
+    def loss(self) -> float:
+        """Nats per token."""
+        return self.nats / self.tokens
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Bits per byte of text, special tokens counting in neither; not a number where there is no text."""
+        return self.text_nats / self.bytes_of_text / math.log(2) if self.bytes_of_text else math.nan
+
+
+@torch.inference_mode()
+def score(model: LanguageModel, batches: Iterable[tuple[Tensor, Tensor]], sizes: np.ndarray) -> Score:
+    """Return the score of a model on (inputs, targets); `sizes` are the bytes of each token (see `token_bytes`).
+
+    Targets of -100 do not count.
+    """
+    model.eval()
+    table = torch.from_numpy(sizes)
+    found = Score()
+    for inputs, targets in batches:
+        logits = model(inputs.to(model.device))[0].float().flatten(0, 1)
+        nats = F.cross_entropy(logits, targets.to(model.device).flatten(), reduction="none").double().cpu()
+        flat = targets.flatten()
+        counted = flat != IGNORE_INDEX
+        nats, bytes_of = nats[counted], table[flat[counted]]
+        is_text = bytes_of >= 0
+        found.nats += float(nats.sum())
+        found.tokens += int(counted.sum())
+        found.text_nats += float(nats[is_text].sum())
+        found.bytes_of_text += int(bytes_of[is_text].sum())
+    return found
+
+
+def sliding_windows(
+    pieces: Iterable[np.ndarray], context: int, stride: int | None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield (inputs, targets) over a stream of tokens, of which no more is held than a window and a piece.
+
+    Windows of `context` tokens advance by `stride` (default: half the context); the last one ends with the stream.
+    Targets already scored by an earlier window, and nothing else, are -100.
+    """
+    step = max(1, min(stride or context // 2, context))
+    passed = held = np.empty(0, dtype=np.int64)
+    scored = 1  # of the tokens held, from the first on; the very first has nothing to be predicted from
+    for piece in pieces:
+        held = np.concatenate([held, piece.astype(np.int64)])
+        while len(held) > context:
+            yield _window(held[: context + 1], scored)
+            passed, held = held[:step], held[step:]
+            scored = context + 1 - step
+    unscored = len(held) - scored
+    if unscored > 0:
+        last = np.concatenate([passed, held])[-(context + 1) :]
+        yield _window(last, len(last) - unscored)
+
+
+def _window(tokens: np.ndarray, scored: int) -> tuple[np.ndarray, np.ndarray]:
+    targets = tokens[1:].copy()
+    targets[: scored - 1] = IGNORE_INDEX
+    return tokens[:-1], targets
+
+
+def batched_windows(windows: Iterator[tuple[np.ndarray, np.ndarray]], size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield windows `size` at a time, as tensors."""
+    batch: list[tuple[np.ndarray, np.ndarray]] = []
+    for window in windows:
+        batch.append(window)
+        if len(batch) == size:
+            yield _stack(batch)
+            batch = []
+    if batch:
+        yield _stack(batch)
+
+
+def _stack(batch: list[tuple[np.ndarray, np.ndarray]]) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(np.stack([i for i, _ in batch])), torch.from_numpy(np.stack([t for _, t in batch]))
