@@ -37,6 +37,8 @@ def _answer(path: Path, options: dict[str, str | None]) -> dict[str, object]:
         return {"error": str(error)}
     except MemoryError:
         return {"error": f"{path}: it needs more memory than a document may take"}
+    except Exception as error:  # noqa: BLE001 - parsers of foreign bytes can raise anything
+        return {"error": f"{path}: its reader failed: {type(error).__name__}: {error}"}
 
 
 def _limit_memory(most: int) -> None:
