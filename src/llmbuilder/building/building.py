@@ -72,11 +72,7 @@ def build(
     text = read_text(documents, folder, planned)
     report = text.report
     announce(text.summary())
-    if report.characters < _SMALL_CORPUS:
-        logger.warning(
-            f"{report.characters:,} characters are very little to learn language from: expect a model that repeats "
-            f"them; {_SMALL_CORPUS:,} or more make a start"
-        )
+    _warn_if_small(report)
 
     seconds = time_budget if time_budget is not None else DEFAULT_SECONDS if choose else None
     if choose:
@@ -125,6 +121,14 @@ def build(
     )
     write_summary(folder, result)
     return result
+
+
+def _warn_if_small(report: LoadReport) -> None:
+    if report.characters < _SMALL_CORPUS:
+        logger.warning(
+            f"{report.characters:,} characters are very little to learn language from: expect a model that repeats "
+            f"them; {_SMALL_CORPUS:,} or more make a start"
+        )
 
 
 def plan_build(
