@@ -40,6 +40,7 @@ class Generator:
         self.tokenizer = _matching_tokenizer(model, tokenizer)
         self.use_cache = use_cache
         self._window = model.config.max_seq_length
+        self._holes = self.tokenizer.holes()
 
     def encode_prompt(self, prompt: str) -> list[int]:
         """Return the tokens of a prompt; an empty one becomes the end-of-text token that starts documents."""
@@ -105,6 +106,7 @@ class Generator:
                 logits_BV = self._recompute(histories)
             logits_BV = logits_BV.float()
             logits_BV[:, len(self.tokenizer) :] = float("-inf")  # padding of the vocabulary has no text
+            logits_BV[:, self._holes] = float("-inf")
             chosen = next_tokens(logits_BV, histories, config, generators)
             for row in list(active):
                 if config.stop_at_eos and chosen[row] == self.tokenizer.end_of_text_id:

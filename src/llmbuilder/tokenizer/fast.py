@@ -18,7 +18,9 @@ from llmbuilder.tokenizer.pretokenizing import expression_of
 def fast_encoder(backend: tokenizers.Tokenizer, description: dict[str, Any]) -> Any:
     """Return a tiktoken encoding that gives the same ids, or None if it is not installed or would not."""
     pattern = expression_of(description)
-    if pattern is None or description["normalizer"] is not None:
+    if pattern is None or description["normalizer"] is not None or description["model"].get("dropout"):
+        return None
+    if _finds_added_words(backend, description):
         return None
     try:
         import tiktoken
@@ -28,6 +30,20 @@ def fast_encoder(backend: tokenizers.Tokenizer, description: dict[str, Any]) -> 
     if ranks is None:
         return None
     return tiktoken.Encoding("own", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+
+
+def _finds_added_words(backend: tokenizers.Tokenizer, description: dict[str, Any]) -> bool:
+    """Whether a text's words can be tokens that no merge makes.
+
+    Added words that are not special are cut out of the text whole, before anything else. A special one is found where
+    words that are tokens are taken whole and it is such a word.
+    """
+    added = description["added_tokens"]
+    if any(not token["special"] for token in added):
+        return True
+    whole = [token["content"] for token in added] if description["model"].get("ignore_merges") else []
+    cut: Any = backend.pre_tokenizer
+    return any(token in (piece for piece, _ in cut.pre_tokenize_str(token)) for token in whole)
 
 
 def _ranks(backend: tokenizers.Tokenizer, description: dict[str, Any]) -> dict[bytes, int] | None:

@@ -38,6 +38,9 @@ class Tokenizer:
     def __init__(self, backend: tokenizers.Tokenizer, *, end_of_text: str | None = END_OF_TEXT) -> None:
         self._backend = backend
         self._backend.encode_special_tokens = True
+        # Some files store how their author cut and filled batches; here every text is encoded whole and alone.
+        self._backend.no_truncation()
+        self._backend.no_padding()
         self.end_of_text = end_of_text if end_of_text and backend.token_to_id(end_of_text) is not None else None
 
     @classmethod
@@ -127,7 +130,8 @@ class Tokenizer:
             ) from error
 
     def __len__(self) -> int:
-        return self._backend.get_vocab_size(with_added_tokens=True)
+        """The rows a model needs: the largest id and one, which is more than there are tokens if some ids have none."""
+        return len(self._tokens)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Tokenizer) and self.fingerprint == other.fingerprint
@@ -158,14 +162,21 @@ class Tokenizer:
         """'bpe' (byte-level), 'unigram', 'wordpiece' or 'char'; otherwise the backend's own name."""
         kind = self._description["model"]["type"]
         byte_level = "ByteLevel" in json.dumps(self._description["pre_tokenizer"])
-        return {"Unigram": "unigram", "WordPiece": "wordpiece", "WordLevel": "char"}.get(
+        if kind == "WordLevel" and all(len(token) == 1 for token in self._description["model"]["vocab"]):
+            return "char"
+        return {"Unigram": "unigram", "WordPiece": "wordpiece"}.get(
             kind, "bpe" if kind == "BPE" and byte_level else kind
         )
 
     @property
     def has_gguf_form(self) -> bool:
-        """Whether llama.cpp can tokenize exactly like this tokenizer: byte-level BPE it knows, and characters."""
-        return self.algorithm == "char" or self.gguf_pretokenizer is not None
+        """Whether llama.cpp can tokenize exactly like this tokenizer: byte-level BPE it knows, and characters.
+
+        It finds added words as they are spelled; ones that take blanks with them, or stand alone only, it cannot.
+        """
+        words = [token for token in self._description["added_tokens"] if not token["special"]]
+        plain = not any(token[rule] for token in words for rule in ("single_word", "lstrip", "rstrip"))
+        return plain and (self.algorithm == "char" or self.gguf_pretokenizer is not None)
 
     @property
     def gguf_pretokenizer(self) -> str | None:
@@ -231,9 +242,14 @@ class Tokenizer:
     def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = False) -> str:
         """Return the text of token ids. Raises TokenizerError for an id outside the vocabulary."""
         ids = [int(token) for token in ids]
-        wrong = next((token for token in ids if not 0 <= token < len(self)), None)
+        tokens = self._tokens
+        wrong = next((token for token in ids if not 0 <= token < len(tokens) or tokens[token] is None), None)
         if wrong is not None:
-            raise TokenizerError(f"token id {wrong} is outside this tokenizer's vocabulary of {len(self)}")
+            raise TokenizerError(
+                f"token id {wrong} is outside this tokenizer's vocabulary of {len(self)}"
+                if not 0 <= wrong < len(tokens)
+                else f"token id {wrong} has no token: this tokenizer's vocabulary has a hole there"
+            )
         return self._backend.decode(ids, skip_special_tokens=skip_special_tokens)
 
     def decode_batch(self, batch: Iterable[Iterable[int]], *, skip_special_tokens: bool = False) -> list[str]:
@@ -243,6 +259,26 @@ class Tokenizer:
     def vocabulary(self) -> dict[str, int]:
         """Return every token, special ones included, with its id."""
         return self._backend.get_vocab(with_added_tokens=True)
+
+    @functools.cached_property
+    def _tokens(self) -> list[str | None]:
+        vocabulary = self.vocabulary()
+        tokens: list[str | None] = [None] * (max(vocabulary.values(), default=-1) + 1)
+        for number in vocabulary.values():
+            tokens[number] = self._backend.id_to_token(number)
+        return tokens
+
+    def tokens(self) -> list[str | None]:
+        """Return the token of every id in order, None for an id that the vocabulary leaves out."""
+        return list(self._tokens)
+
+    def holes(self) -> list[int]:
+        """Return the ids below the largest that have no token."""
+        return [number for number, token in enumerate(self._tokens) if token is None]
+
+    def word_ids(self) -> set[int]:
+        """Return the ids of added tokens that are words: found whole in a text, unlike special tokens."""
+        return {token["id"] for token in self._description["added_tokens"] if not token["special"]}
 
     def merges(self) -> list[tuple[str, str]]:
         """Return the merges of a BPE tokenizer in order of priority; empty for other kinds."""
