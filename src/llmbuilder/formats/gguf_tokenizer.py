@@ -47,6 +47,16 @@ def tokenizer_fields(tokenizer: Tokenizer) -> Iterator[tuple[str, tuple[Any, ...
     yield "add_add_bos_token", (False,)
 
 
+def engine_texts(tokenizer: Tokenizer) -> list[str]:
+    """Return what llama.cpp writes for each id of a file with `tokenizer_fields`."""
+    found, known = tokenizer.tokens(), tokenizer.vocabulary()
+    if tokenizer.algorithm != "char":
+        return ["" if token is None else tokenizer.decode([index]) for index, token in enumerate(found)]
+    texts = [_placeholder(index, known) if token is None else token for index, token in enumerate(found)]
+    never = tokenizer.special_ids() | set(tokenizer.holes())
+    return ["\ufffd" + text if index in never else text for index, text in enumerate(texts)]
+
+
 def _placeholder(index: int, known: Container[str]) -> str:
     """Return a name of its own for an id without a token: every id keeps its row in the file."""
     name = f"[PAD{index}]"
