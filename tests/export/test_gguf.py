@@ -14,9 +14,10 @@ from llmbuilder.config import ModelConfig
 from llmbuilder.errors import ExportError
 from llmbuilder.export import QUANTIZATIONS, export_gguf, export_huggingface, verify_gguf
 from llmbuilder.export.verification import ask_llamacpp
+from llmbuilder.inference import Generator
 from llmbuilder.machine import cpu_count
 from llmbuilder.model import LanguageModel, build_model, load_model, save_model
-from llmbuilder.tokenizer import Tokenizer, train_tokenizer
+from llmbuilder.tokenizer import SpecialTokens, Tokenizer, train_tokenizer
 from tests.tokenizer.foreign import learned, with_holes
 
 # Accents, code, emoji, runs of white space, digits, contractions, other scripts, a spelled special token.
@@ -266,3 +267,19 @@ def test_words_that_take_blanks_along_have_no_form(tmp_path: Path, topics: list[
     backend.add_tokens([tokenizers.AddedToken("<mask>", lstrip=True)])
     with pytest.raises(ExportError, match="has no form in GGUF"):
         export_gguf(randomized("gpt2", 700), tmp_path / "m.gguf", tokenizer=Tokenizer(backend))
+
+
+@pytest.mark.parametrize("adds_begin", [False, True])
+def test_special_tokens_are_told_to_llamacpp(tmp_path: Path, topics: list[str], adds_begin: bool) -> None:
+    backend = learned(topics, special=["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<pad>"])
+    special = SpecialTokens(begin="<|im_start|>", end="<|im_end|>", padding="<pad>", adds_begin=adds_begin)
+    tokenizer = Tokenizer(backend, special)
+    model = randomized("qwen3-untied", len(tokenizer))
+    save_model(model, tmp_path / "model.pt", tokenizer=tokenizer)
+    export_gguf(tmp_path / "model.pt", tmp_path / "m.gguf", "f32")
+    fields = gguf.GGUFReader(tmp_path / "m.gguf").fields
+    names = ("bos_token_id", "eos_token_id", "padding_token_id", "add_bos_token")
+    assert [fields[f"tokenizer.ggml.{name}"].contents() for name in names] == [1, 2, 3, adds_begin]
+    answer, _ = ask_llamacpp({"model": str(tmp_path / "m.gguf"), "context": 64, "threads": cpu_count(), "greedy": [],
+                              "predict": [], "anchor": 0, "tokenize": ["The cat"], "begun": True})  # fmt: skip
+    assert answer["tokens"] == [Generator(model, tokenizer).encode_prompt("The cat")]

@@ -1,8 +1,8 @@
 """Runs llama.cpp in a process of its own: it ends the process on malformed files, and has its own thread pools.
 
 Usage: python -m llmbuilder.export.llamacpp_worker REQUEST ANSWER LOG_PROBABILITIES
-REQUEST is a JSON file with `model`, `context`, `threads`, `tokenize` (texts), `detokenize` and `predict`
-(token lists), `greedy` ({tokens, count}) and `anchor` (a token that is a whole character). Tokens, texts and
+REQUEST is a JSON file with `model`, `context`, `threads`, `tokenize` (texts; `begun`: as prompts), `detokenize` and
+`predict` (token lists), `greedy` ({tokens, count}) and `anchor` (a token that is a whole character). Tokens, texts and
 continuations go to the JSON file ANSWER, the log-probabilities of the token after each list to the NumPy file
 LOG_PROBABILITIES.
 """
@@ -45,8 +45,8 @@ class _LlamaCpp:
         with urllib.request.urlopen(request, timeout=600) as answer:
             return json.load(answer)
 
-    def tokenize(self, text: str) -> list[int]:
-        body = {"content": text, "add_special": False, "parse_special": False}
+    def tokenize(self, text: str, *, begun: bool) -> list[int]:
+        body = {"content": text, "add_special": begun, "parse_special": False}
         return self._get("/tokenize", body)["tokens"]
 
     def detokenize(self, tokens: list[int]) -> str:
@@ -77,7 +77,7 @@ def main() -> None:
     engine = _LlamaCpp(request["model"], request["context"], request["threads"])
     answer = {
         "vocab_size": engine.vocab_size,
-        "tokens": [engine.tokenize(text) for text in request["tokenize"]],
+        "tokens": [engine.tokenize(text, begun=bool(request.get("begun"))) for text in request["tokenize"]],
         "texts": [engine.detokenize(tokens) for tokens in request.get("detokenize", [])],
         "greedy": [engine.greedy(item["tokens"], item["count"]) for item in request["greedy"]],
     }

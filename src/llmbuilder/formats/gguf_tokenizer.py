@@ -19,12 +19,12 @@ def tokenizer_fields(tokenizer: Tokenizer) -> Iterator[tuple[str, tuple[Any, ...
     """Yield the names of GGUFWriter's methods and their arguments that describe the tokenizer."""
     import gguf
 
-    special, words = tokenizer.special_ids(), tokenizer.word_ids()
+    never_in_text, words = tokenizer.special_ids(), tokenizer.word_ids()
     found, known = tokenizer.tokens(), tokenizer.vocabulary()
     tokens = [_placeholder(index, known) if token is None else token for index, token in enumerate(found)]
     if tokenizer.algorithm == "char":
         # That model would find a special token's spelling in ordinary text, so it gets a byte no text has.
-        never = special | set(tokenizer.holes())
+        never = never_in_text | set(tokenizer.holes())
         tokens = [_UNREACHABLE + token if index in never else _escaped(token) for index, token in enumerate(tokens)]
         yield "add_tokenizer_model", ("rwkv",)
     else:
@@ -34,17 +34,22 @@ def tokenizer_fields(tokenizer: Tokenizer) -> Iterator[tuple[str, tuple[Any, ...
     types = gguf.TokenType
     kinds = [
         types.UNUSED if token is None
-        else types.CONTROL if index in special
+        else types.CONTROL if index in never_in_text
         else types.USER_DEFINED if index in words
         else types.NORMAL
         for index, token in enumerate(found)
     ]  # fmt: skip
     yield "add_token_list", (tokens,)
     yield "add_token_types", (kinds,)
-    if tokenizer.end_of_text_id is not None:
-        yield "add_bos_token_id", (tokenizer.end_of_text_id,)
-        yield "add_eos_token_id", (tokenizer.end_of_text_id,)
-    yield "add_add_bos_token", (False,)
+    end, special = tokenizer.end_of_text_id, tokenizer.special
+    begin = tokenizer.id_of(special.begin)
+    # llama.cpp takes the id 11 for what a file leaves out, an ordinary token.
+    parts = {"bos": end if begin is None else begin, "eos": end,
+             "unk": tokenizer.unknown_id, "pad": tokenizer.id_of(special.padding)}  # fmt: skip
+    for part, number in parts.items():
+        if number is not None:
+            yield f"add_{part}_token_id", (number,)
+    yield "add_add_bos_token", (special.adds_begin,)
 
 
 def engine_texts(tokenizer: Tokenizer) -> list[str]:

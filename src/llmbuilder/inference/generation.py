@@ -43,8 +43,11 @@ class Generator:
         self._holes = self.tokenizer.holes()
 
     def encode_prompt(self, prompt: str) -> list[int]:
-        """Return the tokens of a prompt; an empty one becomes the end-of-text token that starts documents."""
-        tokens = self.tokenizer.encode(prompt)
+        """Return the tokens of a prompt, behind the begin-of-text token if the model expects one.
+
+        An empty prompt becomes the token that starts documents, which is end-of-text for most models without that one.
+        """
+        tokens = [*self.tokenizer.beginning_ids, *self.tokenizer.encode(prompt)]
         if tokens:
             if len(tokens) > self._window:
                 warn_once(
@@ -89,6 +92,7 @@ class Generator:
         generators = [torch.Generator().manual_seed(seed + row) for row in range(len(prompts))]
         histories = [list(prompt) for prompt in prompts]
         active = list(range(len(prompts)))
+        endings = set(self.tokenizer.ending_ids)
         cache: KeyValueCache | None = None
         for _ in range(config.max_new_tokens):
             fits = self.use_cache and max(map(len, histories)) <= self._window
@@ -109,7 +113,7 @@ class Generator:
             logits_BV[:, self._holes] = float("-inf")
             chosen = next_tokens(logits_BV, histories, config, generators)
             for row in list(active):
-                if config.stop_at_eos and chosen[row] == self.tokenizer.end_of_text_id:
+                if config.stop_at_eos and chosen[row] in endings:
                     active.remove(row)
                     continue
                 yield row, chosen[row]
@@ -190,7 +194,7 @@ class _StoppingText:
 
 
 def _matching_tokenizer(model: LanguageModel, tokenizer: Tokenizer | None) -> Tokenizer:
-    own = Tokenizer.from_json(model.tokenizer_json) if model.tokenizer_json else None
+    own = model.tokenizer
     if tokenizer is None:
         if own is None:
             raise TokenizerError("this model file holds no tokenizer: name one (tokenizer_path=, --tokenizer)")

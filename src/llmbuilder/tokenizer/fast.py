@@ -7,12 +7,21 @@ span's merges in a text are those of the span alone, and before its last merge t
 
 from __future__ import annotations
 
+import functools
 import itertools
-from typing import Any
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
 import tokenizers
 
 from llmbuilder.tokenizer.pretokenizing import expression_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_WORTH_THREADS = 1 << 16  # characters
 
 
 def fast_encoder(backend: tokenizers.Tokenizer, description: dict[str, Any]) -> Any:
@@ -30,6 +39,19 @@ def fast_encoder(backend: tokenizers.Tokenizer, description: dict[str, Any]) -> 
     if ranks is None:
         return None
     return tiktoken.Encoding("own", pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
+
+
+def encode_fast(encoder: Any, texts: Sequence[str], threads: int | None) -> list[np.ndarray]:
+    """Return the ids of each text by an encoding that `fast_encoder` made."""
+    for text in texts:
+        if not text.isascii():
+            text.encode("utf-8")  # tiktoken would replace lone surrogates
+    encode = functools.partial(encoder.encode_to_numpy, disallowed_special=())
+    count = min(threads or os.cpu_count() or 1, len(texts))
+    if count <= 1 or sum(map(len, texts)) < _WORTH_THREADS:
+        return [encode(text) for text in texts]
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(encode, texts, chunksize=max(1, len(texts) // (8 * count))))
 
 
 def _finds_added_words(backend: tokenizers.Tokenizer, description: dict[str, Any]) -> bool:

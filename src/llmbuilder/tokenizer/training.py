@@ -11,7 +11,8 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from llmbuilder.errors import TokenizerError
 from llmbuilder.tokenizer.pretokenizing import TAKES_WHOLE_WORDS, make_pretokenizer
-from llmbuilder.tokenizer.tokenizer import END_OF_TEXT, Tokenizer
+from llmbuilder.tokenizer.special import END_OF_TEXT
+from llmbuilder.tokenizer.tokenizer import Tokenizer
 
 _UNKNOWN = "<|unknown|>"
 
@@ -66,7 +67,7 @@ def _with_reserved(tokenizer: Tokenizer, reserved: Sequence[str]) -> Tokenizer:
         raise TokenizerError(f"{taken!r} cannot be reserved as a special token: it is empty, or an ordinary token")
     backend = tokenizers.Tokenizer.from_str(tokenizer.to_json())
     backend.add_special_tokens([tokenizers.AddedToken(token, special=True, normalized=False) for token in reserved])
-    return Tokenizer(backend, end_of_text=tokenizer.end_of_text)
+    return Tokenizer(backend, tokenizer.special)
 
 
 def _not_empty(texts: Iterable[str]) -> Iterator[str]:

@@ -79,7 +79,7 @@ def train_model(
             processes.on_main(lambda: _prepare(model, dataset, whole, paths, overwrite=overwrite or is_restarted()))
             if not processes.is_main:
                 dataset = open_dataset(paths)
-                model.tokenizer_json = dataset.tokenizer.to_json() if dataset.tokenizer is not None else None
+                model.tokenizer = dataset.tokenizer
             return _run(model, dataset, whole, paths, callbacks, processes)
 
 
@@ -108,7 +108,7 @@ def resume_training(
         if saved.tokenizer is not None and tokenizer is not None and saved.tokenizer != tokenizer.fingerprint:
             raise TrainingError(f"{paths.tokenizer} is not the tokenizer this run was started with")
         model = build_model(config)
-        model.tokenizer_json = tokenizer.to_json() if tokenizer is not None else None
+        model.tokenizer = tokenizer
         return _run(model, dataset, config, paths, callbacks, processes, saved, record)
 
 
@@ -150,7 +150,7 @@ def _prepare(model: LanguageModel, dataset: TextDataset, config: Config, paths: 
         paths.remove_earlier_state()
     if tokenizer is not None:
         store_tokenizer(tokenizer, paths)
-        model.tokenizer_json = tokenizer.to_json()
+        model.tokenizer = tokenizer
     config.save(paths.config)
     paths.write_record(describe_dataset(dataset, paths))
 
