@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -112,10 +113,31 @@ def _train_unigram(
     trainer = trainers.UnigramTrainer(
         vocab_size=vocab_size - 1, special_tokens=[_UNKNOWN], unk_token=_UNKNOWN, show_progress=progress
     )
-    backend.train_from_iterator(texts, trainer)
+    seen: set[str] = set()
+    try:
+        backend.train_from_iterator(_noting_characters(texts, seen), trainer)
+    except Exception as error:
+        least = _least_unigram_size(seen)
+        if vocab_size >= least:
+            raise
+        raise TokenizerError(
+            f"vocab_size {vocab_size} is too small for unigram: the text has {len(seen)} distinct characters, each of "
+            f"them a token; use at least {least}, or algorithm 'bpe'"
+        ) from error
     # Outside the model's own pieces: a Unigram model would otherwise find it in ordinary text.
     backend.add_special_tokens([tokenizers.AddedToken(END_OF_TEXT, special=True, normalized=False)])
     return backend
+
+
+def _noting_characters(texts: Iterable[str], seen: set[str]) -> Iterator[str]:
+    for text in texts:
+        seen.update(unicodedata.normalize("NFC", text).replace(" ", "\u2581"))
+        yield text
+
+
+def _least_unigram_size(characters: set[str]) -> int:
+    """Every character, the unknown token, end-of-text, and one more that the trainer keeps for itself."""
+    return len(characters) + 3
 
 
 def _train_wordpiece(
