@@ -7,15 +7,18 @@ from random import Random
 
 import gguf
 import pytest
+import tokenizers
 import torch
 
 from llmbuilder.config import ModelConfig
 from llmbuilder.errors import ExportError
 from llmbuilder.export import QUANTIZATIONS, export_gguf, export_huggingface, verify_gguf
 from llmbuilder.export.verification import ask_llamacpp
+from llmbuilder.inference import Generator
 from llmbuilder.machine import cpu_count
 from llmbuilder.model import LanguageModel, build_model, load_model, save_model
-from llmbuilder.tokenizer import Tokenizer, train_tokenizer
+from llmbuilder.tokenizer import SpecialTokens, Tokenizer, train_tokenizer
+from tests.tokenizer.foreign import learned, with_holes
 
 # Accents, code, emoji, runs of white space, digits, contractions, other scripts, a spelled special token.
 PROBES = [
@@ -197,3 +200,86 @@ def test_random_text_is_tokenized_alike(tmp_path: Path, topics: list[str], preto
     answer, _ = ask_llamacpp({"model": str(tmp_path / "m.gguf"), "context": 64, "threads": cpu_count(), "greedy": [],
                               "predict": [], "anchor": 0, "tokenize": texts})  # fmt: skip
     assert answer["tokens"] == bpe.encode_batch(texts)
+
+
+def foreign_vocabulary(topics: list[str]) -> Tokenizer:
+    """A vocabulary with holes, special tokens and added words."""
+    backend = with_holes(topics)
+    backend.add_tokens(["LLMBuilder", "<think>"])
+    return Tokenizer(backend)
+
+
+def test_every_id_keeps_its_row(tmp_path: Path, topics: list[str]) -> None:
+    tokenizer = foreign_vocabulary(topics)
+    model = randomized("qwen3-untied", len(tokenizer) + 9)
+    with torch.no_grad():
+        model.lm_head.weight[tokenizer.holes()] = 0  # as training leaves what never comes
+    export_gguf(model, tmp_path / "m.gguf", "f32", tokenizer=tokenizer)
+    found = verify_gguf(tmp_path / "m.gguf", model, [*PROBES, "ask LLMBuilder <think>now"], tokenizer=tokenizer)
+    assert found.equal_tokenizations == found.texts
+    assert found.equal_tokens == found.greedy_tokens > 0
+    assert found.max_difference < 1e-4
+    stored = gguf.GGUFReader(tmp_path / "m.gguf").fields["tokenizer.ggml.tokens"].contents()
+    assert [stored[number] for number in (99, 100, 300, 420)] == [
+        tokenizer.tokens()[99], "[PAD100]", "[PAD300]", "<|endoftext|>",
+    ]  # fmt: skip
+
+
+def swap_tokens(content: bytes, one: str, other: str) -> bytes:
+    """Exchange two entries of equal length in the list of tokens of a GGUF file."""
+    entries = [len(token.encode()).to_bytes(8, "little") + token.encode() for token in (one, other)]
+    start = content.index(b"tokenizer.ggml.tokens")
+    first, second = (content.index(entry, start) for entry in entries)
+    swapped = bytearray(content)
+    swapped[first : first + len(entries[0])], swapped[second : second + len(entries[1])] = entries[1], entries[0]
+    return bytes(swapped)
+
+
+@pytest.mark.parametrize(("one", "other"), [("Ġt", "Ġa"), ("ķ", "ĸ"), ("LLMBuilder", "TTTBuilder")])
+def test_a_file_with_two_tokens_swapped_is_refused(tmp_path: Path, topics: list[str], one: str, other: str) -> None:
+    """Ordinary tokens, halves of characters, added words; none of them is in the text."""
+    backend = with_holes(topics)
+    backend.add_tokens(["LLMBuilder", "TTTBuilder"])
+    tokenizer = Tokenizer(backend)
+    model = randomized("qwen3-untied", len(tokenizer))
+    export_gguf(model, tmp_path / "m.gguf", "f32", tokenizer=tokenizer)
+    content = (tmp_path / "m.gguf").read_bytes()
+    (tmp_path / "m.gguf").write_bytes(swap_tokens(content, one, other))
+    with pytest.raises(ExportError, match="llama.cpp reads other tokens|are other tokens in the file"):
+        verify_gguf(tmp_path / "m.gguf", model, ["zzz"], tokenizer=tokenizer, greedy_tokens=1)
+
+
+@pytest.mark.parametrize("quantization", ["f32", "q4_0"])
+def test_a_file_with_two_rows_swapped_is_refused(tmp_path: Path, bpe: Tokenizer, quantization: str) -> None:
+    model = randomized("qwen3-untied", len(bpe))
+    export_gguf(model, tmp_path / "m.gguf", quantization, tokenizer=bpe)
+    verify_gguf(tmp_path / "m.gguf", model, ["zzz"], tokenizer=bpe, greedy_tokens=1)
+    rows = gguf.GGUFReader(tmp_path / "m.gguf", "r+")
+    table = next(tensor.data for tensor in rows.tensors if tensor.name == "token_embd.weight")
+    table[[400, 401]] = table[[401, 400]]
+    table.flush()
+    with pytest.raises(ExportError, match="2 of the 512 rows of token_embd.weight .* id 400"):
+        verify_gguf(tmp_path / "m.gguf", model, ["zzz"], tokenizer=bpe, greedy_tokens=1)
+
+
+def test_words_that_take_blanks_along_have_no_form(tmp_path: Path, topics: list[str]) -> None:
+    backend = learned(topics)
+    backend.add_tokens([tokenizers.AddedToken("<mask>", lstrip=True)])
+    with pytest.raises(ExportError, match="has no form in GGUF"):
+        export_gguf(randomized("gpt2", 700), tmp_path / "m.gguf", tokenizer=Tokenizer(backend))
+
+
+@pytest.mark.parametrize("adds_begin", [False, True])
+def test_special_tokens_are_told_to_llamacpp(tmp_path: Path, topics: list[str], adds_begin: bool) -> None:
+    backend = learned(topics, special=["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<pad>"])
+    special = SpecialTokens(begin="<|im_start|>", end="<|im_end|>", padding="<pad>", adds_begin=adds_begin)
+    tokenizer = Tokenizer(backend, special)
+    model = randomized("qwen3-untied", len(tokenizer))
+    save_model(model, tmp_path / "model.pt", tokenizer=tokenizer)
+    export_gguf(tmp_path / "model.pt", tmp_path / "m.gguf", "f32")
+    fields = gguf.GGUFReader(tmp_path / "m.gguf").fields
+    names = ("bos_token_id", "eos_token_id", "padding_token_id", "add_bos_token")
+    assert [fields[f"tokenizer.ggml.{name}"].contents() for name in names] == [1, 2, 3, adds_begin]
+    answer, _ = ask_llamacpp({"model": str(tmp_path / "m.gguf"), "context": 64, "threads": cpu_count(), "greedy": [],
+                              "predict": [], "anchor": 0, "tokenize": ["The cat"], "begun": True})  # fmt: skip
+    assert answer["tokens"] == [Generator(model, tokenizer).encode_prompt("The cat")]

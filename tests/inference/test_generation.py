@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import tokenizers
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,9 +14,10 @@ import llmbuilder as lb
 from llmbuilder.config import ModelConfig
 from llmbuilder.errors import ConfigError, GenerationError, TokenizerError
 from llmbuilder.inference import GenerationConfig, Generator, generate_text, stream_text
+from llmbuilder.inference.continuation import Continuation
 from llmbuilder.inference.sampling import filter_logits, next_tokens, penalize_repetition
 from llmbuilder.model import LanguageModel, build_model, save_model
-from llmbuilder.tokenizer import Tokenizer
+from llmbuilder.tokenizer import Tokenizer, train_tokenizer
 
 
 @pytest.fixture(scope="module", params=["gpt", "llama"])
@@ -65,14 +67,12 @@ def test_seeds_repeat_and_streams_join(model: LanguageModel, bpe: Tokenizer) -> 
 
 
 def test_streams_never_show_half_a_character(bpe: Tokenizer) -> None:
-    from llmbuilder.inference.generation import _StoppingText
-
-    text = _StoppingText(bpe, ["STOP"])
+    text = Continuation(bpe, [], ["STOP"])
     pieces = []
     for token in bpe.encode("é🙂日本 S ST end"):
         text.add(token)
         pieces.append(text.take())
-    pieces.append(text.take(everything=True))
+    pieces.append(text.finish())
     assert "".join(pieces) == "é🙂日本 S ST end"
     assert not any("\ufffd" in piece for piece in pieces)
 
@@ -184,3 +184,81 @@ def test_rows_draw_independently() -> None:
     both = next_tokens(logits, [[], []], config, [torch.Generator().manual_seed(s) for s in (1, 2)])
     single = next_tokens(logits[:1], [[]], config, [torch.Generator().manual_seed(2)])
     assert both[1] == single[0]
+
+
+def metaspace(texts: list[str]) -> Tokenizer:
+    """Llama 2's arrangement: a blank before the first word, which decoding takes away, and bytes for the rest."""
+    vocabulary = [f"<0x{byte:02X}>" for byte in range(256)]
+    learned = train_tokenizer(texts, algorithm="unigram", vocab_size=300).vocabulary()
+    pieces = [("<unk>", 0.0), *((byte, 0.0) for byte in vocabulary), *((token, -5.0) for token in sorted(learned))]
+    backend = tokenizers.Tokenizer(tokenizers.models.Unigram(pieces, unk_id=0, byte_fallback=True))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace(prepend_scheme="first")
+    parts = tokenizers.decoders
+    backend.decoder = parts.Sequence(
+        [parts.Replace("\u2581", " "), parts.ByteFallback(), parts.Fuse(), parts.Strip(" ", 1, 0)]
+    )
+    return Tokenizer(backend)
+
+
+TOKENIZERS = {
+    "bpe": lambda texts: train_tokenizer(texts, vocab_size=400),
+    "wordpiece": lambda texts: train_tokenizer(texts, algorithm="wordpiece", vocab_size=600),
+    "unigram": lambda texts: train_tokenizer(texts, algorithm="unigram", vocab_size=400),
+    "metaspace": metaspace,
+}
+
+
+@pytest.mark.parametrize("kind", TOKENIZERS)
+@pytest.mark.parametrize("stop", [[], ["never said"]])
+def test_prompt_and_continuation_are_one_text(topics: list[str], kind: str, stop: list[str]) -> None:
+    """Cut anywhere: what follows a prompt is what the whole text has more, streamed or not."""
+    tokenizer = TOKENIZERS[kind](topics)
+    ids = tokenizer.encode("The assert statement  is for debugging; na\u00efve caf\u00e9 \U0001f642 x")
+    for cut in range(len(ids)):
+        prompt = ids[:cut]
+        if tokenizer.decode(prompt).endswith("\ufffd"):
+            continue  # no prompt ends within a character
+        text = Continuation(tokenizer, prompt, stop)
+        pieces = []
+        for token in ids[cut:]:
+            text.add(token)
+            pieces.append(text.take())
+        pieces.append(text.finish())
+        assert tokenizer.decode(prompt) + "".join(pieces) == tokenizer.decode(ids)
+        assert text.whole() == "".join(pieces)
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "metaspace"])
+def test_generated_text_has_its_blanks(topics: list[str], kind: str) -> None:
+    tokenizer = TOKENIZERS[kind](topics)
+    torch.manual_seed(0)
+    model = build_model(ModelConfig(vocab_size=len(tokenizer), num_layers=1, num_heads=2, embedding_dim=32,
+                                    max_seq_length=64)).eval()  # fmt: skip
+    # No lone bytes: a whole run of them is decoded as one, good characters of it included.
+    rare = [-1e4 if (token or "").startswith("<0x") else 0.0 for token in tokenizer.tokens()]
+    model.lm_head.bias = torch.nn.Parameter(torch.tensor(rare))
+    settings = GenerationConfig(max_new_tokens=20, seed=1, stop_at_eos=False)
+    new = [token for _, token in Generator(model, tokenizer).stream_tokens([tokenizer.encode("The")], settings)]
+    expected = tokenizer.decode([*tokenizer.encode("The"), *new])
+    assert generate_text(model, tokenizer, "The", config=settings) == expected
+    assert "The" + "".join(stream_text(model, tokenizer, "The", config=settings)) == expected
+
+
+def test_a_long_text_is_decoded_in_windows(bpe: Tokenizer, topics: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = bpe.encode(topics[0])
+    text = Continuation(bpe, ids[:50], ["never said"])
+    decoded, decode = [], Tokenizer.decode
+    monkeypatch.setattr(Tokenizer, "decode", lambda self, ids: decoded.append(len(list(ids))) or decode(self, ids))
+    for token in ids[50:]:
+        text.add(token)
+    assert bpe.decode(ids[:50]) + text.whole() == topics[0]
+    assert sum(decoded[1:]) < 8 * len(ids)
+
+
+@pytest.mark.parametrize("stops", [["bc", "b"], ["b", "bc"], ["c d", "bc"]])
+def test_the_first_stop_string_ends_the_text(bpe: Tokenizer, stops: list[str]) -> None:
+    text = Continuation(bpe, [], stops)
+    for token in bpe.encode("a bc d"):
+        text.add(token)
+    assert text.whole() == "a "
+    assert text.stopped

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import pickle
 import shutil
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from llmbuilder.errors import TokenizerError
 from llmbuilder.tokenizer import END_OF_TEXT, Tokenizer, compare_tokenizers, train_tokenizer
 from tests.command_line import run
+from tests.tokenizer.foreign import byte_level, learned, with_holes
 
 TEXTS = ["Naïve café, déjà vu!", "def f(x):\n\treturn  x\n\n\n", "12345 67 8", "日本語 🙂👩‍👩‍👧 ß", " lead and trail "]
 
@@ -247,3 +249,88 @@ def test_vocabularies_the_fast_encoder_would_change_are_left_to_the_other(topics
     description["model"]["merges"].reverse()
     assert Tokenizer.from_json(json.dumps(description))._fast is None
     assert train_tokenizer(topics, vocab_size=400, algorithm="unigram")._fast is None
+
+
+def test_truncation_and_padding_of_a_file_are_off_and_stay_off(tmp_path: Path, topics: list[str]) -> None:
+    backend = learned(topics)
+    plain = Tokenizer(tokenizers.Tokenizer.from_str(backend.to_str()))
+    backend.enable_truncation(32)
+    backend.enable_padding(length=32, pad_id=0)
+    backend.save(str(tmp_path / "tokenizer.json"))
+    found = Tokenizer.from_pretrained(tmp_path)
+    for text in ("a short prompt", topics[0]):
+        assert found.encode(text) == plain.encode(text)
+        assert found.decode(found.encode(text)) == text
+    assert found == plain
+    found.save_pretrained(tmp_path / "saved")
+    saved = json.loads((tmp_path / "saved" / "tokenizer.json").read_text("utf-8"))
+    assert saved["truncation"] is saved["padding"] is None
+
+
+def test_added_words_are_kept_whole(topics: list[str]) -> None:
+    backend = learned(topics, special=[END_OF_TEXT])
+    backend.add_tokens(["LLMBuilder", tokenizers.AddedToken("<think>", special=False)])
+    tokenizer = Tokenizer(backend)
+    ids = tokenizer.encode("ask LLMBuilder <think>now")
+    assert {tokenizer.vocabulary()["LLMBuilder"], tokenizer.vocabulary()["<think>"]} <= set(ids)
+    backend.encode_special_tokens = True
+    for text in ("ask LLMBuilder <think>now", *topics[:5]):
+        assert tokenizer.encode(text) == backend.encode(text, add_special_tokens=False).ids
+
+
+def test_a_special_token_that_is_a_word_taken_whole_is_found_by_both_encoders(topics: list[str]) -> None:
+    description = json.loads(train_tokenizer(topics, vocab_size=600, pretokenizer="llama3").to_json())
+    description["model"]["vocab"]["zebra"] = 600
+    backend = tokenizers.Tokenizer.from_str(json.dumps(description))
+    backend.add_special_tokens(["zebra"])
+    backend.encode_special_tokens = True
+    assert 600 in backend.encode("zebra zebra").ids
+    assert Tokenizer(backend).encode("zebra zebra") == backend.encode("zebra zebra").ids
+
+
+def test_ids_without_a_token_are_rows_of_their_own(topics: list[str]) -> None:
+    tokenizer = Tokenizer(with_holes(topics))
+    assert len(tokenizer) == 421
+    assert tokenizer.holes() == [*range(100, 107), 300, *range(408, 420)]
+    assert tokenizer.tokens()[420] == END_OF_TEXT
+    assert tokenizer.decode(tokenizer.encode(topics[0])) == topics[0]
+    assert tokenizer.decode([420]) == END_OF_TEXT
+    with pytest.raises(TokenizerError, match="token id 300 has no token"):
+        tokenizer.decode([300])
+    with pytest.raises(TokenizerError, match="token id 421 is outside"):
+        tokenizer.decode([421])
+
+
+def test_whole_words_by_number_are_no_characters() -> None:
+    backend = tokenizers.Tokenizer(tokenizers.models.WordLevel({"the": 0, "cat": 1, "?": 2}, unk_token="?"))
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer = Tokenizer(backend)
+    assert tokenizer.encode("the cat") == [0, 1]
+    assert not tokenizer.has_gguf_form
+
+
+def test_merges_that_tiktoken_orders_otherwise_are_refused() -> None:
+    backend = byte_level([("b", "c"), ("a", "b"), ("ab", "c")])
+    tokenizer = Tokenizer(backend)
+    assert tokenizer._fast is None
+    assert [tokenizer.decode([token]) for token in tokenizer.encode("abc")] == ["a", "bc"]
+
+
+def test_whatever_merges_the_fast_encoder_takes_it_keeps() -> None:
+    """For random merges over three letters, and every text of them up to six letters."""
+    random = Random(1)
+    texts = ["".join(letters) for n in range(1, 7) for letters in itertools.product("abc", repeat=n)]
+    taken = 0
+    for _ in range(120):
+        known, merges = ["a", "b", "c"], []
+        for _ in range(random.randint(1, 6)):
+            pair = (random.choice(known), random.choice(known))
+            if "".join(pair) not in known:
+                merges.append(pair)
+                known.append("".join(pair))
+        backend = byte_level(merges)
+        tokenizer = Tokenizer(backend)
+        if tokenizer._fast is not None:
+            taken += 1
+            assert tokenizer.encode_batch(texts) == [one.ids for one in backend.encode_batch(texts)], merges
+    assert taken > 20

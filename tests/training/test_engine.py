@@ -14,6 +14,7 @@ from llmbuilder.config.sizes import estimate_training_memory
 from llmbuilder.data import TextDataset
 from llmbuilder.files import read_json_lines
 from llmbuilder.model import build_model, load_model
+from llmbuilder.tokenizer import Tokenizer
 from llmbuilder.training import Callback, train_model
 from llmbuilder.training.display.progress import TrainingProgress
 from llmbuilder.training.loop.muon import Muon
@@ -70,6 +71,18 @@ def test_every_logged_step_tells_where_the_time_went(tmp_path: Path, tiny_config
         assert line["tokens_per_second"] > 0
         assert line["memory_bytes"] > 1e7
     assert any("checkpoint_stall_seconds" in line for line in lines)
+
+
+def test_samples_of_documents_shorter_than_a_prompt(tmp_path: Path, tiny_config: Config) -> None:
+    """The first tokens hold the end of a document, whose letters this vocabulary has not."""
+    names = ["ott", "eb", "bet", "otto"] * 40
+    tokenizer = Tokenizer.from_characters(sorted(set("".join(names))))
+    tiny_config.training.sample_every = 6
+    dataset = TextDataset(names, block_size=16, train_split=None, tokenizer=tokenizer)
+    train_model(build_model(tiny_config), dataset, tiny_config, tmp_path / "run", callbacks=[])
+    samples = [line["sample"] for line in read_json_lines(tmp_path / "run" / "metrics.jsonl") if "sample" in line]
+    assert all(sample.startswith("ott<|endoftext|>eb") for sample in samples)
+    assert samples
 
 
 def test_samples_do_not_disturb_the_run(tmp_path: Path, tiny_config: Config, prose: str) -> None:

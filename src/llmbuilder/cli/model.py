@@ -45,10 +45,9 @@ def info(
 ) -> None:
     """Describe a model: shape, size, tokenizer, how it was trained."""
     from llmbuilder.formats.model_file import load_model
-    from llmbuilder.tokenizer import Tokenizer
 
     loaded = load_model(model, "cpu")
-    tokenizer = Tokenizer.from_json(loaded.tokenizer_json) if loaded.tokenizer_json else None
+    tokenizer = loaded.tokenizer
     facts = {
         "path": str(model),
         "parameters": loaded.num_parameters(),

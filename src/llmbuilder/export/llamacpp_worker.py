@@ -1,9 +1,10 @@
 """Runs llama.cpp in a process of its own: it ends the process on malformed files, and has its own thread pools.
 
 Usage: python -m llmbuilder.export.llamacpp_worker REQUEST ANSWER LOG_PROBABILITIES
-REQUEST is a JSON file with `model`, `context`, `threads`, `tokenize` (texts), `greedy` ({tokens, count}), `predict`
-(token lists) and `anchor` (a token that is a whole character). Tokens and continuations go to the JSON file
-ANSWER, the log-probabilities of the token after each list to the NumPy file LOG_PROBABILITIES.
+REQUEST is a JSON file with `model`, `context`, `threads`, `tokenize` (texts; `begun`: as prompts), `detokenize` and
+`predict` (token lists), `greedy` ({tokens, count}) and `anchor` (a token that is a whole character). Tokens, texts and
+continuations go to the JSON file ANSWER, the log-probabilities of the token after each list to the NumPy file
+LOG_PROBABILITIES.
 """
 
 from __future__ import annotations
@@ -44,9 +45,12 @@ class _LlamaCpp:
         with urllib.request.urlopen(request, timeout=600) as answer:
             return json.load(answer)
 
-    def tokenize(self, text: str) -> list[int]:
-        body = {"content": text, "add_special": False, "parse_special": False}
+    def tokenize(self, text: str, *, begun: bool) -> list[int]:
+        body = {"content": text, "add_special": begun, "parse_special": False}
         return self._get("/tokenize", body)["tokens"]
+
+    def detokenize(self, tokens: list[int]) -> str:
+        return self._get("/detokenize", {"tokens": tokens})["content"]
 
     def greedy(self, tokens: list[int], count: int) -> list[int]:
         body = {"prompt": tokens, "n_predict": count, "samplers": ["top_k"], "top_k": 1, "ignore_eos": False,
@@ -73,7 +77,8 @@ def main() -> None:
     engine = _LlamaCpp(request["model"], request["context"], request["threads"])
     answer = {
         "vocab_size": engine.vocab_size,
-        "tokens": [engine.tokenize(text) for text in request["tokenize"]],
+        "tokens": [engine.tokenize(text, begun=bool(request.get("begun"))) for text in request["tokenize"]],
+        "texts": [engine.detokenize(tokens) for tokens in request.get("detokenize", [])],
         "greedy": [engine.greedy(item["tokens"], item["count"]) for item in request["greedy"]],
     }
     Path(sys.argv[2]).write_text(json.dumps(answer), "utf-8")

@@ -55,9 +55,9 @@ def export_gguf(
 
 def _tokenizer_for(model: LanguageModel, given: str | Path | Tokenizer | None) -> Tokenizer:
     if given is None:
-        if model.tokenizer_json is None:
+        if model.tokenizer is None:
             raise ExportError("the model file holds no tokenizer, and GGUF needs one: pass tokenizer= (--tokenizer)")
-        tokenizer = Tokenizer.from_json(model.tokenizer_json)
+        tokenizer = model.tokenizer
     else:
         tokenizer = given if isinstance(given, Tokenizer) else Tokenizer.from_pretrained(given)
     if not tokenizer.has_gguf_form:

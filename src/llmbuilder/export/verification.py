@@ -17,6 +17,7 @@ import torch
 
 from llmbuilder.config.schema import GenerationConfig
 from llmbuilder.errors import DataError, ExportError, MissingDependencyError
+from llmbuilder.export.vocabulary_check import requests_for_ids, require_same_ids, require_same_rows
 from llmbuilder.formats.model_file import load_model
 from llmbuilder.inference import Generator
 from llmbuilder.machine import cpu_count
@@ -70,7 +71,8 @@ def verify_gguf(
     """Compare a GGUF file in llama.cpp with the model it was exported from.
 
     `texts` are tokenized by both, predicted by both at places spread over them, and their beginnings continued
-    greedily by both. Raises ExportError if llama.cpp cannot open the file, DataError if the texts are empty,
+    greedily by both; every id of the vocabulary must be the same token and have the same rows.
+    Raises ExportError if llama.cpp cannot open the file or an id differs, DataError if the texts are empty,
     MissingDependencyError without the extra 'verify'.
     """
     loaded = model if isinstance(model, LanguageModel) else load_model(model, "cpu")
@@ -81,6 +83,7 @@ def verify_gguf(
         raise DataError("there is no text to compare predictions on")
     count = max(1, min(greedy_tokens, context // 2))
     prompts = [ids[: min(32, context - count)] for ids in tokens if ids]
+    anchor = next(t for ids in tokens for t in ids if "\ufffd" not in generator.tokenizer.decode([t]))
     prefixes = _spread_prefixes([ids[: context - 1] for ids in tokens if ids], len(generator.tokenizer))
     answer, theirs = ask_llamacpp(
         {
@@ -90,9 +93,12 @@ def verify_gguf(
             "tokenize": list(texts),
             "greedy": [{"tokens": prompt, "count": count} for prompt in prompts],
             "predict": prefixes,
-            "anchor": next(t for ids in tokens for t in ids if "\ufffd" not in generator.tokenizer.decode([t])),
+            "anchor": anchor,
+            "detokenize": requests_for_ids(generator.tokenizer, anchor),
         }
     )
+    require_same_ids(Path(path), generator.tokenizer, anchor, answer["texts"])
+    require_same_rows(Path(path), loaded, len(generator.tokenizer))
     greedy = GenerationConfig(do_sample=False, max_new_tokens=count)
     compared = equal_tokens = 0
     for prompt, their_tokens in zip(prompts, answer["greedy"], strict=True):

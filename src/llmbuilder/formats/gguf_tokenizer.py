@@ -7,7 +7,7 @@ others, assumes no end-of-text token where the vocabulary has none.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 from llmbuilder.tokenizer import Tokenizer
@@ -19,24 +19,55 @@ def tokenizer_fields(tokenizer: Tokenizer) -> Iterator[tuple[str, tuple[Any, ...
     """Yield the names of GGUFWriter's methods and their arguments that describe the tokenizer."""
     import gguf
 
-    special = tokenizer.special_ids()
-    tokens = [token for token, _ in sorted(tokenizer.vocabulary().items(), key=lambda item: item[1])]
+    never_in_text, words = tokenizer.special_ids(), tokenizer.word_ids()
+    found, known = tokenizer.tokens(), tokenizer.vocabulary()
+    tokens = [_placeholder(index, known) if token is None else token for index, token in enumerate(found)]
     if tokenizer.algorithm == "char":
         # That model would find a special token's spelling in ordinary text, so it gets a byte no text has.
-        tokens = [_UNREACHABLE + token if index in special else _escaped(token) for index, token in enumerate(tokens)]
+        never = never_in_text | set(tokenizer.holes())
+        tokens = [_UNREACHABLE + token if index in never else _escaped(token) for index, token in enumerate(tokens)]
         yield "add_tokenizer_model", ("rwkv",)
     else:
         yield "add_tokenizer_model", ("gpt2",)
         yield "add_tokenizer_pre", (tokenizer.gguf_pretokenizer,)
         yield "add_token_merges", ([" ".join(merge) for merge in tokenizer.merges()],)
     types = gguf.TokenType
-    kinds = [types.CONTROL if index in special else types.NORMAL for index in range(len(tokens))]
+    kinds = [
+        types.UNUSED if token is None
+        else types.CONTROL if index in never_in_text
+        else types.USER_DEFINED if index in words
+        else types.NORMAL
+        for index, token in enumerate(found)
+    ]  # fmt: skip
     yield "add_token_list", (tokens,)
     yield "add_token_types", (kinds,)
-    if tokenizer.end_of_text_id is not None:
-        yield "add_bos_token_id", (tokenizer.end_of_text_id,)
-        yield "add_eos_token_id", (tokenizer.end_of_text_id,)
-    yield "add_add_bos_token", (False,)
+    end, special = tokenizer.end_of_text_id, tokenizer.special
+    begin = tokenizer.id_of(special.begin)
+    # llama.cpp takes the id 11 for what a file leaves out, an ordinary token.
+    parts = {"bos": end if begin is None else begin, "eos": end,
+             "unk": tokenizer.unknown_id, "pad": tokenizer.id_of(special.padding)}  # fmt: skip
+    for part, number in parts.items():
+        if number is not None:
+            yield f"add_{part}_token_id", (number,)
+    yield "add_add_bos_token", (special.adds_begin,)
+
+
+def engine_texts(tokenizer: Tokenizer) -> list[str]:
+    """Return what llama.cpp writes for each id of a file with `tokenizer_fields`."""
+    found, known = tokenizer.tokens(), tokenizer.vocabulary()
+    if tokenizer.algorithm != "char":
+        return ["" if token is None else tokenizer.decode([index]) for index, token in enumerate(found)]
+    texts = [_placeholder(index, known) if token is None else token for index, token in enumerate(found)]
+    never = tokenizer.special_ids() | set(tokenizer.holes())
+    return ["\ufffd" + text if index in never else text for index, text in enumerate(texts)]
+
+
+def _placeholder(index: int, known: Container[str]) -> str:
+    """Return a name of its own for an id without a token: every id keeps its row in the file."""
+    name = f"[PAD{index}]"
+    while name in known:
+        name = f"[{name}]"
+    return name
 
 
 def _escaped(character: str) -> str:

@@ -16,20 +16,21 @@ from llmbuilder.config.schema import ModelConfig
 from llmbuilder.config.sizes import head_dim, intermediate_size, num_key_value_heads
 from llmbuilder.errors import CheckpointError
 from llmbuilder.model.base import LanguageModel
+from llmbuilder.tokenizer import Tokenizer
 
 _TRANSPOSED = re.compile(r"(attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj)\.weight$")
 _ACTIVATIONS = {"gelu_tanh": "gelu_new", "gelu": "gelu"}
 
 
-def to_huggingface(model: LanguageModel, end_of_text_id: int | None = None) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return the `config.json` values and the state dict under Hugging Face's names."""
+def to_huggingface(model: LanguageModel, tokenizer: Tokenizer | None) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return the `config.json` values, with the tokenizer's special ids, and the state dict under HF's names."""
     config = model.config
     common: dict[str, Any] = {
         "vocab_size": config.vocab_size,
         "tie_word_embeddings": config.tie_embeddings,
         "torch_dtype": str(model.lm_head.weight.dtype).removeprefix("torch."),
-        "bos_token_id": end_of_text_id,
-        "eos_token_id": end_of_text_id,
+        # Without these, transformers takes the ids that the first model of the family had.
+        **(tokenizer.generation_ids() if tokenizer is not None else {"bos_token_id": None, "eos_token_id": None}),
     }
     if config.model_type == "gpt":
         return {**common, **_gpt2_values(config)}, _gpt2_weights(model)

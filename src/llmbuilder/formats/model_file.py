@@ -24,13 +24,14 @@ from torch import Tensor
 
 from llmbuilder import __version__
 from llmbuilder.config.schema import Config, ModelConfig
-from llmbuilder.errors import CheckpointError, ConfigError
+from llmbuilder.errors import CheckpointError, ConfigError, TokenizerError
 from llmbuilder.files import atomic_path, set_aside, write_json
 from llmbuilder.formats.huggingface import from_huggingface, to_huggingface
 from llmbuilder.formats.nanogpt.checkpoint import convert_checkpoint, is_legacy_checkpoint
 from llmbuilder.machine import resolve_device
 from llmbuilder.model.base import LanguageModel
 from llmbuilder.model.building import FAMILIES
+from llmbuilder.tokenizer import Tokenizer
 
 logger = logging.getLogger("llmbuilder")
 MODEL_FORMAT = "llmbuilder-model"
@@ -42,7 +43,7 @@ def save_model(
     path: str | Path,
     metadata: Mapping[str, Any] | None = None,
     *,
-    tokenizer: Any = None,
+    tokenizer: Tokenizer | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write a self-contained model file, or a Hugging Face folder for a path without .pt or .safetensors.
@@ -53,20 +54,20 @@ def save_model(
     Raises CheckpointError for metadata that has no plain form, LLMBuilderError if the disk is full.
     """
     path = Path(path)
-    tokenizer_json = tokenizer.to_json() if tokenizer is not None else model.tokenizer_json
+    tokenizer = model.tokenizer if tokenizer is None else tokenizer
     described = {**model.metadata, **plain_values(dict(metadata or {}))}
     writer = {".pt": _write_pt, ".safetensors": _write_safetensors}.get(path.suffix)
     if writer is None:
         if not overwrite:
             set_aside(path)
-        _write_folder(model, path, tokenizer_json)
+        _write_folder(model, path, tokenizer)
         return path
     content = {
         "format": MODEL_FORMAT,
         "format_version": MODEL_FORMAT_VERSION,
         "llmbuilder": __version__,
         "model_config": model.config.model_dump(mode="json"),
-        "tokenizer": tokenizer_json,
+        **({"tokenizer": None} if tokenizer is None else tokenizer.to_dict()),
         "metadata": described,
     }
     weights = {name: tensor.detach().to("cpu").contiguous() for name, tensor in model.weights().items()}
@@ -96,18 +97,16 @@ def _write_safetensors(content: dict[str, Any], weights: dict[str, Tensor], path
     save_file(weights, path, metadata={"format": "pt", MODEL_FORMAT: json.dumps(content)})
 
 
-def _write_folder(model: LanguageModel, folder: Path, tokenizer_json: str | None) -> None:
+def _write_folder(model: LanguageModel, folder: Path, tokenizer: Tokenizer | None) -> None:
     from safetensors.torch import save_file
 
-    from llmbuilder.tokenizer import Tokenizer
-
-    tokenizer = Tokenizer.from_json(tokenizer_json) if tokenizer_json else None
-    values, weights = to_huggingface(model, tokenizer.end_of_text_id if tokenizer else None)
+    values, weights = to_huggingface(model, tokenizer)
     with atomic_path(folder / "model.safetensors") as temporary:
         save_file({name: t.detach().cpu() for name, t in weights.items()}, temporary, metadata={"format": "pt"})
     write_json(folder / "config.json", values)
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
+        write_json(folder / "generation_config.json", tokenizer.generation_ids())
 
 
 def weights_checksum(weights: Mapping[str, Tensor]) -> str:
@@ -161,16 +160,14 @@ def load_model(
         model = _from_content(*_read_safetensors(path), path)
     else:
         model = _load_pt(path, config)
-    if model.tokenizer_json is None:
-        model.tokenizer_json = _neighbouring_tokenizer(path, model.config.vocab_size)
+    if model.tokenizer is None:
+        model.tokenizer = _neighbouring_tokenizer(path, model.config.vocab_size)
     target = resolve_device(str(device) if device is not None else "auto")
     return model.to(target).eval()
 
 
-def _neighbouring_tokenizer(path: Path, vocab_size: int) -> str | None:
+def _neighbouring_tokenizer(path: Path, vocab_size: int) -> Tokenizer | None:
     """Return the tokenizer in the folder `tokenizer/` beside a model that holds none, if the model can use it."""
-    from llmbuilder.tokenizer import Tokenizer
-
     folder = path.parent / "tokenizer"
     if not (folder / "tokenizer.json").is_file():
         return None
@@ -178,7 +175,7 @@ def _neighbouring_tokenizer(path: Path, vocab_size: int) -> str | None:
     if len(tokenizer) > vocab_size:
         return None
     logger.warning(f"{path} holds no tokenizer: using the one beside it, {folder}")
-    return tokenizer.to_json()
+    return tokenizer
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
@@ -195,14 +192,12 @@ def _load_folder(folder: Path) -> LanguageModel:
         return _load_pt(folder / "model.pt", None)
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} holds no model: there is neither model.pt nor config.json in it")
-    from llmbuilder.tokenizer import Tokenizer
-
     values = json.loads((folder / "config.json").read_text("utf-8"))
     try:
         config, weights = from_huggingface(values, _read_folder_weights(folder))
     except (CheckpointError, KeyError) as error:
         raise CheckpointError(f"{folder} cannot be opened: {error}") from error
-    tokenizer = Tokenizer.from_pretrained(folder).to_json() if (folder / "tokenizer.json").is_file() else None
+    tokenizer = Tokenizer.from_pretrained(folder) if (folder / "tokenizer.json").is_file() else None
     return _assemble(config, weights, tokenizer, {}, folder)
 
 
@@ -300,11 +295,19 @@ def _from_content(content: dict[str, Any], weights: dict[str, Tensor], path: Pat
         config = ModelConfig.model_validate(content["model_config"])
     except (ValidationError, KeyError) as error:
         raise CheckpointError(f"{path} is damaged: its configuration cannot be read ({error})") from error
-    return _assemble(config, weights, content.get("tokenizer"), dict(content.get("metadata") or {}), path)
+    try:
+        tokenizer = Tokenizer.from_dict(content) if content.get("tokenizer") else None
+    except TokenizerError as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    return _assemble(config, weights, tokenizer, dict(content.get("metadata") or {}), path)
 
 
 def _assemble(
-    config: ModelConfig, weights: dict[str, Tensor], tokenizer: str | None, metadata: dict[str, Any], path: Path
+    config: ModelConfig,
+    weights: dict[str, Tensor],
+    tokenizer: Tokenizer | None,
+    metadata: dict[str, Any],
+    path: Path,
 ) -> LanguageModel:
     try:
         with torch.device("meta"):
@@ -312,6 +315,6 @@ def _assemble(
         model.load_weights(weights)
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    model.tokenizer_json = tokenizer
+    model.tokenizer = tokenizer
     model.metadata = metadata
     return model

@@ -20,12 +20,11 @@ from llmbuilder.config.schema import Config, GenerationConfig, section_of
 from llmbuilder.config.validation import find_problems
 from llmbuilder.errors import GenerationError, TokenizerError
 from llmbuilder.formats.model_file import load_model
+from llmbuilder.inference.continuation import Continuation
 from llmbuilder.inference.sampling import next_tokens
 from llmbuilder.model import KeyValueCache, LanguageModel
 from llmbuilder.notices import warn_once
 from llmbuilder.tokenizer import Tokenizer
-
-_REPLACEMENT = "\ufffd"  # what decoding shows for a character whose bytes are not all there yet
 
 
 class Generator:
@@ -40,10 +39,14 @@ class Generator:
         self.tokenizer = _matching_tokenizer(model, tokenizer)
         self.use_cache = use_cache
         self._window = model.config.max_seq_length
+        self._holes = self.tokenizer.holes()
 
     def encode_prompt(self, prompt: str) -> list[int]:
-        """Return the tokens of a prompt; an empty one becomes the end-of-text token that starts documents."""
-        tokens = self.tokenizer.encode(prompt)
+        """Return the tokens of a prompt, behind the begin-of-text token if the model expects one.
+
+        An empty prompt becomes the token that starts documents, which is end-of-text for most models without that one.
+        """
+        tokens = [*self.tokenizer.beginning_ids, *self.tokenizer.encode(prompt)]
         if tokens:
             if len(tokens) > self._window:
                 warn_once(
@@ -62,25 +65,28 @@ class Generator:
     def generate(self, prompts: Sequence[str], config: GenerationConfig) -> list[list[str]]:
         """Return, for each prompt, `config.num_samples` continuations (without the prompt)."""
         rows = [prompt for prompt in prompts for _ in range(config.num_samples)]
-        texts = [_StoppingText(self.tokenizer, config.stop) for _ in rows]
+        texts = [self._continuation(prompt, config) for prompt in rows]
         for row, token in self.stream_tokens([self.encode_prompt(prompt) for prompt in rows], config, texts):
             texts[row].add(token)
-        finished = [text.finish() for text in texts]
+        finished = [text.whole() for text in texts]
         return [finished[i : i + config.num_samples] for i in range(0, len(rows), config.num_samples)]
 
     def stream(self, prompt: str, config: GenerationConfig) -> Iterator[str]:
         """Yield the continuation of one prompt piece by piece, never half a character or part of a stop string."""
-        text = _StoppingText(self.tokenizer, config.stop)
+        text = self._continuation(prompt, config)
         for _, token in self.stream_tokens([self.encode_prompt(prompt)], config, [text]):
             text.add(token)
             if piece := text.take():
                 yield piece
-        if piece := text.take(everything=True):
+        if piece := text.finish():
             yield piece
+
+    def _continuation(self, prompt: str, config: GenerationConfig) -> Continuation:
+        return Continuation(self.tokenizer, self.tokenizer.encode(prompt), config.stop)
 
     @torch.inference_mode()
     def stream_tokens(
-        self, prompts: Sequence[list[int]], config: GenerationConfig, texts: Sequence[_StoppingText] = ()
+        self, prompts: Sequence[list[int]], config: GenerationConfig, texts: Sequence[Continuation] = ()
     ) -> Iterator[tuple[int, int]]:
         """Yield (row, token) as they are chosen; a row ends at end-of-text, when its text stops, or at the limit."""
         _require_valid(config)
@@ -88,6 +94,7 @@ class Generator:
         generators = [torch.Generator().manual_seed(seed + row) for row in range(len(prompts))]
         histories = [list(prompt) for prompt in prompts]
         active = list(range(len(prompts)))
+        endings = set(self.tokenizer.ending_ids)
         cache: KeyValueCache | None = None
         for _ in range(config.max_new_tokens):
             fits = self.use_cache and max(map(len, histories)) <= self._window
@@ -105,9 +112,10 @@ class Generator:
                 logits_BV = self._recompute(histories)
             logits_BV = logits_BV.float()
             logits_BV[:, len(self.tokenizer) :] = float("-inf")  # padding of the vocabulary has no text
+            logits_BV[:, self._holes] = float("-inf")
             chosen = next_tokens(logits_BV, histories, config, generators)
             for row in list(active):
-                if config.stop_at_eos and chosen[row] == self.tokenizer.end_of_text_id:
+                if config.stop_at_eos and chosen[row] in endings:
                     active.remove(row)
                     continue
                 yield row, chosen[row]
@@ -145,50 +153,8 @@ class Generator:
         return self.model.lm_head(hidden_BTD[rows, last])
 
 
-class _StoppingText:
-    """Text that grows token by token and ends before a stop string."""
-
-    def __init__(self, tokenizer: Tokenizer, stop: Sequence[str]) -> None:
-        self._tokenizer = tokenizer
-        self._stop = [text for text in stop if text]
-        self._tokens: list[int] = []
-        self._text = ""
-        self._taken = 0
-        self.stopped = False
-
-    def add(self, token: int) -> None:
-        if self.stopped:
-            return
-        self._tokens.append(token)
-        if not self._stop:
-            return  # the text is decoded when it is asked for
-        self._text = self._tokenizer.decode(self._tokens)
-        ends = [at for at in (self._text.find(text) for text in self._stop) if at >= 0]
-        if ends:
-            self._text = self._text[: min(ends)]
-            self.stopped = True
-
-    def take(self, *, everything: bool = False) -> str:
-        """Return what is new and final: no unfinished character, nothing that could begin a stop string."""
-        self.finish()
-        end = len(self._text)
-        if not (everything or self.stopped):
-            end = len(self._text.rstrip(_REPLACEMENT))
-            for text in self._stop:
-                end = min(end, *(len(self._text) - n for n in range(len(text)) if self._text.endswith(text[:n])))
-        piece = self._text[self._taken : end]
-        self._taken = max(self._taken, end)
-        return piece
-
-    def finish(self) -> str:
-        """Return the whole text so far."""
-        if not self._stop:
-            self._text = self._tokenizer.decode(self._tokens)
-        return self._text
-
-
 def _matching_tokenizer(model: LanguageModel, tokenizer: Tokenizer | None) -> Tokenizer:
-    own = Tokenizer.from_json(model.tokenizer_json) if model.tokenizer_json else None
+    own = model.tokenizer
     if tokenizer is None:
         if own is None:
             raise TokenizerError("this model file holds no tokenizer: name one (tokenizer_path=, --tokenizer)")

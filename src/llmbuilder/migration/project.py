@@ -274,7 +274,7 @@ def _convert(
     if difference > LARGEST_ACCEPTED_DIFFERENCE:
         raise CheckpointError(f"its logits would change by {difference:.1e}, which must not be: please report this")
     if project.tokenizer is not None and len(project.tokenizer) <= model.config.vocab_size:
-        model.tokenizer_json = project.tokenizer.to_json()
+        model.tokenizer = project.tokenizer
     elif project.tokenizer is None:
         project.report.notes.append(
             f"{project.relative(path)} says nothing of its tokenizer and no meta.pkl was found. If it was trained on "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,9 @@ from llmbuilder.errors import ConfigError
 from llmbuilder.model.cache import KeyValueCache
 from llmbuilder.model.functions import causal_attention
 
+if TYPE_CHECKING:
+    from llmbuilder.tokenizer import Tokenizer
+
 IGNORE_INDEX = -100  # targets with this value do not count in the loss, as in PyTorch's cross_entropy
 
 
@@ -29,8 +32,7 @@ class LanguageModel(nn.Module, ABC):
         super().__init__()
         _require_buildable(config)
         self.config = config.model_copy()
-        # The tokenizer the weights were trained with, as the text of a tokenizer.json; it travels with the model.
-        self.tokenizer_json: str | None = None
+        self.tokenizer: Tokenizer | None = None  # the one the weights were trained with; it travels with the model
         self.metadata: dict[str, Any] = {}
         self.gradient_checkpointing = False  # recompute each layer in the backward pass
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,24 +19,34 @@ from tokenizers import Regex, decoders, models, pre_tokenizers
 from llmbuilder.errors import TokenizerError
 from llmbuilder.files import write_json, write_text
 from llmbuilder.formats.nanogpt.characters import read_nanogpt_characters
-from llmbuilder.tokenizer.fast import fast_encoder
+from llmbuilder.tokenizer.fast import encode_fast, fast_encoder
 from llmbuilder.tokenizer.pretokenizing import gguf_name
+from llmbuilder.tokenizer.special import (
+    END_OF_TEXT,
+    SIDE_FILES,
+    SpecialTokens,
+    default_special_tokens,
+    put_first,
+    read_special_tokens,
+)
 
 if TYPE_CHECKING:
     import numpy as np
 
-END_OF_TEXT = "<|endoftext|>"
-_WORTH_THREADS = 1 << 16  # characters
 _MISSING_HINT = "train one with `llmbuilder tokenizer train`, or name a folder that holds tokenizer.json"
 
 
 class Tokenizer:
     """A trained tokenizer. Make one with `from_pretrained`, `from_characters` or `train_tokenizer`."""
 
-    def __init__(self, backend: tokenizers.Tokenizer, *, end_of_text: str | None = END_OF_TEXT) -> None:
+    def __init__(self, backend: tokenizers.Tokenizer, special: SpecialTokens | None = None) -> None:
         self._backend = backend
         self._backend.encode_special_tokens = True
-        self.end_of_text = end_of_text if end_of_text and backend.token_to_id(end_of_text) is not None else None
+        # Some files store how their author cut and filled batches; here every text is encoded whole and alone.
+        self._backend.no_truncation()
+        self._backend.no_padding()
+        self.special = default_special_tokens(backend) if special is None else special.known_to(backend)
+        put_first(backend, self.special)
 
     @classmethod
     def from_pretrained(cls, path: str | Path) -> Tokenizer:
@@ -76,27 +84,30 @@ class Tokenizer:
         backend.decoder = decoders.Fuse()
         if end_of_text is not None:
             backend.add_special_tokens([tokenizers.AddedToken(end_of_text, special=True, normalized=False)])
-        return cls(backend, end_of_text=end_of_text)
+        return cls(backend, SpecialTokens.ending_with(end_of_text))
 
     @classmethod
-    def from_json(cls, content: str, *, end_of_text: str | None = END_OF_TEXT) -> Tokenizer:
-        """Return the tokenizer that `to_json` described."""
-        try:
-            return cls(tokenizers.Tokenizer.from_str(content), end_of_text=end_of_text)
-        except Exception as error:
-            raise TokenizerError(f"not a tokenizer description: {error}") from error
+    def from_json(cls, content: str, special: SpecialTokens | None = None) -> Tokenizer:
+        """Return the tokenizer that `to_json` described.
+
+        That text does not say which tokens begin and end texts. Without `special`, GPT-2's end-of-text is taken, and
+        the token that the description's post-processor puts first.
+        """
+        return cls(_backend_from(content), special)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Tokenizer:
+        """Return the tokenizer that `to_dict` described: as files of models hold it."""
+        backend = _backend_from(values["tokenizer"])
+        special = values.get("special_tokens")  # not in files of earlier versions
+        return cls(backend, None if special is None else SpecialTokens.from_dict(special, backend))
 
     @classmethod
     def _from_json(cls, path: Path) -> Tokenizer:
-        settings = path.with_name("tokenizer_config.json")
         try:
-            end_of_text = (
-                json.loads(settings.read_text("utf-8")).get("eos_token") if settings.is_file() else END_OF_TEXT
-            )
-            if isinstance(end_of_text, dict):
-                end_of_text = end_of_text.get("content")
-            return cls.from_json(path.read_text("utf-8"), end_of_text=end_of_text)
-        except (TokenizerError, json.JSONDecodeError, UnicodeDecodeError) as error:
+            backend = _backend_from(path.read_text("utf-8"))
+            return cls(backend, read_special_tokens(path.parent, backend))
+        except (TokenizerError, UnicodeDecodeError) as error:
             raise TokenizerError(f"{path.parent}: damaged tokenizer files: {error}") from error
 
     @classmethod
@@ -119,15 +130,21 @@ class Tokenizer:
         if ("/" in name.strip("/") and name.count("/") != 1) or name.startswith((".", "/", "~")) or name.endswith("/"):
             raise TokenizerError(f"no tokenizer folder at {name}; {_MISSING_HINT}")
         try:
-            return cls(tokenizers.Tokenizer.from_pretrained(name))
+            from huggingface_hub import snapshot_download
+
+            folder = Path(snapshot_download(name, allow_patterns=["tokenizer.json", *SIDE_FILES]))
         except Exception as error:
             raise TokenizerError(
                 f"no tokenizer folder at {name}, and {name!r} could not be had from the Hugging Face hub "
                 f"({type(error).__name__}); {_MISSING_HINT}"
             ) from error
+        if not (folder / "tokenizer.json").is_file():
+            raise TokenizerError(f"{name!r} has no tokenizer.json on the Hugging Face hub; {_MISSING_HINT}")
+        return cls._from_json(folder / "tokenizer.json")
 
     def __len__(self) -> int:
-        return self._backend.get_vocab_size(with_added_tokens=True)
+        """The rows a model needs: the largest id and one, which is more than there are tokens if some ids have none."""
+        return len(self._tokens)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Tokenizer) and self.fingerprint == other.fingerprint
@@ -138,16 +155,39 @@ class Tokenizer:
     def __repr__(self) -> str:
         return f"Tokenizer({self.algorithm}, {len(self):,} tokens, {self.fingerprint[:12]})"
 
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Tokenizer:
+        return self  # nothing changes it
+
+    def id_of(self, token: str | None) -> int | None:
+        """Return the id of a token, None for none."""
+        return None if token is None else self._backend.token_to_id(token)
+
+    @property
+    def end_of_text(self) -> str | None:
+        """The token that separates documents and ends generation; None if the vocabulary has none."""
+        return self.special.end
+
     @property
     def end_of_text_id(self) -> int | None:
         """The id that separates documents and ends generation; None if the vocabulary has none."""
-        return None if self.end_of_text is None else self._backend.token_to_id(self.end_of_text)
+        return self.id_of(self.special.end)
+
+    @property
+    def ending_ids(self) -> list[int]:
+        """The ids that end generation, that of end-of-text first; models of conversations have several."""
+        ids = map(self.id_of, (self.special.end, *self.special.other_ends))
+        return [number for number in ids if number is not None]
+
+    @property
+    def beginning_ids(self) -> list[int]:
+        """The ids that this tokenizer's models expect before every text: a begin-of-text token, or nothing."""
+        begin = self.id_of(self.special.begin)
+        return [begin] if self.special.adds_begin and begin is not None else []
 
     @property
     def unknown_id(self) -> int | None:
         """The id of the token for what the vocabulary does not have; None if there is none."""
-        token = self._description["model"].get("unk_token")
-        return None if token is None else self._backend.token_to_id(token)
+        return self.id_of(self._description["model"].get("unk_token"))
 
     @functools.cached_property
     def _description(self) -> dict[str, Any]:
@@ -158,14 +198,21 @@ class Tokenizer:
         """'bpe' (byte-level), 'unigram', 'wordpiece' or 'char'; otherwise the backend's own name."""
         kind = self._description["model"]["type"]
         byte_level = "ByteLevel" in json.dumps(self._description["pre_tokenizer"])
-        return {"Unigram": "unigram", "WordPiece": "wordpiece", "WordLevel": "char"}.get(
+        if kind == "WordLevel" and all(len(token) == 1 for token in self._description["model"]["vocab"]):
+            return "char"
+        return {"Unigram": "unigram", "WordPiece": "wordpiece"}.get(
             kind, "bpe" if kind == "BPE" and byte_level else kind
         )
 
     @property
     def has_gguf_form(self) -> bool:
-        """Whether llama.cpp can tokenize exactly like this tokenizer: byte-level BPE it knows, and characters."""
-        return self.algorithm == "char" or self.gguf_pretokenizer is not None
+        """Whether llama.cpp can tokenize exactly like this tokenizer: byte-level BPE it knows, and characters.
+
+        It finds added words as they are spelled; ones that take blanks with them, or stand alone only, it cannot.
+        """
+        words = [token for token in self._description["added_tokens"] if not token["special"]]
+        plain = not any(token[rule] for token in words for rule in ("single_word", "lstrip", "rstrip"))
+        return plain and (self.algorithm == "char" or self.gguf_pretokenizer is not None)
 
     @property
     def gguf_pretokenizer(self) -> str | None:
@@ -199,7 +246,7 @@ class Tokenizer:
         self._check_characters(texts)
         try:
             if self._fast is not None:
-                return _encode_fast(self._fast, texts, threads)
+                return encode_fast(self._fast, texts, threads)
             encoded = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
             return [np.array(one.ids, np.uint32) for one in encoded]
         except (UnicodeEncodeError, TypeError) as error:
@@ -231,9 +278,14 @@ class Tokenizer:
     def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = False) -> str:
         """Return the text of token ids. Raises TokenizerError for an id outside the vocabulary."""
         ids = [int(token) for token in ids]
-        wrong = next((token for token in ids if not 0 <= token < len(self)), None)
+        tokens = self._tokens
+        wrong = next((token for token in ids if not 0 <= token < len(tokens) or tokens[token] is None), None)
         if wrong is not None:
-            raise TokenizerError(f"token id {wrong} is outside this tokenizer's vocabulary of {len(self)}")
+            raise TokenizerError(
+                f"token id {wrong} is outside this tokenizer's vocabulary of {len(self)}"
+                if not 0 <= wrong < len(tokens)
+                else f"token id {wrong} has no token: this tokenizer's vocabulary has a hole there"
+            )
         return self._backend.decode(ids, skip_special_tokens=skip_special_tokens)
 
     def decode_batch(self, batch: Iterable[Iterable[int]], *, skip_special_tokens: bool = False) -> list[str]:
@@ -243,6 +295,36 @@ class Tokenizer:
     def vocabulary(self) -> dict[str, int]:
         """Return every token, special ones included, with its id."""
         return self._backend.get_vocab(with_added_tokens=True)
+
+    @functools.cached_property
+    def _tokens(self) -> list[str | None]:
+        vocabulary = self.vocabulary()
+        tokens: list[str | None] = [None] * (max(vocabulary.values(), default=-1) + 1)
+        for number in vocabulary.values():
+            tokens[number] = self._backend.id_to_token(number)
+        return tokens
+
+    def tokens(self) -> list[str | None]:
+        """Return the token of every id in order, None for an id that the vocabulary leaves out."""
+        return list(self._tokens)
+
+    def holes(self) -> list[int]:
+        """Return the ids below the largest that have no token."""
+        return [number for number, token in enumerate(self._tokens) if token is None]
+
+    def word_ids(self) -> set[int]:
+        """Return the ids of added tokens that are words: found whole in a text, unlike special tokens."""
+        return {token["id"] for token in self._description["added_tokens"] if not token["special"]}
+
+    def generation_ids(self) -> dict[str, int | list[int] | None]:
+        """Return the ids that Hugging Face's `config.json` and `generation_config.json` name."""
+        ends = self.ending_ids
+        ids: dict[str, int | list[int] | None] = {
+            "bos_token_id": self.id_of(self.special.begin),
+            "eos_token_id": ends if len(ends) > 1 else self.end_of_text_id,
+        }
+        padding = self.id_of(self.special.padding)
+        return ids if padding is None else {**ids, "pad_token_id": padding}
 
     def merges(self) -> list[tuple[str, str]]:
         """Return the merges of a BPE tokenizer in order of priority; empty for other kinds."""
@@ -255,33 +337,37 @@ class Tokenizer:
         return {token["id"] for token in self._description["added_tokens"] if token["special"]}
 
     def to_json(self) -> str:
-        """Return the whole tokenizer as the text of a `tokenizer.json`."""
+        """Return vocabulary and rules as the text of a `tokenizer.json`, which holds no parts of special tokens."""
         return self._backend.to_str()
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the whole tokenizer as plain values: `tokenizer`, a `tokenizer.json`, and `special_tokens`."""
+        return {"tokenizer": self.to_json(), "special_tokens": self.special.to_dict(self._backend)}
+
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write `tokenizer.json` and `tokenizer_config.json`, which `transformers.AutoTokenizer` reads."""
+        """Write `tokenizer.json` and `tokenizer_config.json`, which `transformers.AutoTokenizer` reads.
+
+        Where several tokens end a text, `generation_config.json` names them.
+        """
         folder = Path(folder)
         settings: dict[str, Any] = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "clean_up_tokenization_spaces": False,
             "model_max_length": 1_000_000_000,
+            "split_special_tokens": True,  # text that spells one stays text, as it does here
         }
-        if self.end_of_text is not None:
-            settings |= {"eos_token": self.end_of_text, "bos_token": self.end_of_text}
         unknown = self._description["model"].get("unk_token")
         if unknown:
             settings["unk_token"] = unknown
+        settings |= self.special.settings()
+        if self.special.other_ends:  # which that file has no place for
+            write_json(folder / "generation_config.json", self.generation_ids())
         write_text(folder / "tokenizer.json", self._backend.to_str(pretty=True))
         write_json(folder / "tokenizer_config.json", settings)
 
 
-def _encode_fast(encoder: Any, texts: Sequence[str], threads: int | None) -> list[np.ndarray]:
-    for text in texts:
-        if not text.isascii():
-            text.encode("utf-8")  # tiktoken would replace lone surrogates
-    encode = functools.partial(encoder.encode_to_numpy, disallowed_special=())
-    count = min(threads or os.cpu_count() or 1, len(texts))
-    if count <= 1 or sum(map(len, texts)) < _WORTH_THREADS:
-        return [encode(text) for text in texts]
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(encode, texts, chunksize=max(1, len(texts) // (8 * count))))
+def _backend_from(content: str) -> tokenizers.Tokenizer:
+    try:
+        return tokenizers.Tokenizer.from_str(content)
+    except Exception as error:
+        raise TokenizerError(f"not a tokenizer description: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -11,7 +12,8 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from llmbuilder.errors import TokenizerError
 from llmbuilder.tokenizer.pretokenizing import TAKES_WHOLE_WORDS, make_pretokenizer
-from llmbuilder.tokenizer.tokenizer import END_OF_TEXT, Tokenizer
+from llmbuilder.tokenizer.special import END_OF_TEXT
+from llmbuilder.tokenizer.tokenizer import Tokenizer
 
 _UNKNOWN = "<|unknown|>"
 
@@ -66,7 +68,7 @@ def _with_reserved(tokenizer: Tokenizer, reserved: Sequence[str]) -> Tokenizer:
         raise TokenizerError(f"{taken!r} cannot be reserved as a special token: it is empty, or an ordinary token")
     backend = tokenizers.Tokenizer.from_str(tokenizer.to_json())
     backend.add_special_tokens([tokenizers.AddedToken(token, special=True, normalized=False) for token in reserved])
-    return Tokenizer(backend, end_of_text=tokenizer.end_of_text)
+    return Tokenizer(backend, tokenizer.special)
 
 
 def _not_empty(texts: Iterable[str]) -> Iterator[str]:
@@ -111,10 +113,31 @@ def _train_unigram(
     trainer = trainers.UnigramTrainer(
         vocab_size=vocab_size - 1, special_tokens=[_UNKNOWN], unk_token=_UNKNOWN, show_progress=progress
     )
-    backend.train_from_iterator(texts, trainer)
+    seen: set[str] = set()
+    try:
+        backend.train_from_iterator(_noting_characters(texts, seen), trainer)
+    except Exception as error:
+        least = _least_unigram_size(seen)
+        if vocab_size >= least:
+            raise
+        raise TokenizerError(
+            f"vocab_size {vocab_size} is too small for unigram: the text has {len(seen)} distinct characters, each of "
+            f"them a token; use at least {least}, or algorithm 'bpe'"
+        ) from error
     # Outside the model's own pieces: a Unigram model would otherwise find it in ordinary text.
     backend.add_special_tokens([tokenizers.AddedToken(END_OF_TEXT, special=True, normalized=False)])
     return backend
+
+
+def _noting_characters(texts: Iterable[str], seen: set[str]) -> Iterator[str]:
+    for text in texts:
+        seen.update(unicodedata.normalize("NFC", text).replace(" ", "\u2581"))
+        yield text
+
+
+def _least_unigram_size(characters: set[str]) -> int:
+    """Every character, the unknown token, end-of-text, and one more that the trainer keeps for itself."""
+    return len(characters) + 3
 
 
 def _train_wordpiece(

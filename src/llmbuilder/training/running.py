@@ -123,7 +123,7 @@ def _resume(run_dir: str | Path, overrides: Iterable[str], callbacks: Sequence[C
         if saved.tokenizer is not None and tokenizer is not None and saved.tokenizer != tokenizer.fingerprint:
             raise TrainingError(f"{paths.tokenizer} is not the tokenizer this run was started with")
         model = build_model(config)
-        model.tokenizer_json = tokenizer.to_json() if tokenizer is not None else None
+        model.tokenizer = tokenizer
         return _run(model, dataset, config, paths, callbacks, processes, saved, record)
 
 
@@ -175,7 +175,7 @@ def _start(
         processes.on_main(lambda: _prepare(model, dataset, config, paths))
         if not processes.is_main:
             dataset = open_dataset(paths)
-            model.tokenizer_json = dataset.tokenizer.to_json() if dataset.tokenizer is not None else None
+            model.tokenizer = dataset.tokenizer
         return _run(model, dataset, config, paths, callbacks, processes)
 
 
@@ -189,7 +189,7 @@ def _prepare(model: LanguageModel, dataset: TextDataset, config: Config, paths: 
     take_tokens(dataset, paths)
     if tokenizer is not None:
         store_tokenizer(tokenizer, paths)
-        model.tokenizer_json = tokenizer.to_json()
+        model.tokenizer = tokenizer
     config.save(paths.config)
     paths.write_record({"launch": this_launch().name, **describe_dataset(dataset, paths)})
 

@@ -24,7 +24,7 @@ def gathered_model(model: LanguageModel, processes: Processes) -> LanguageModel:
     whole = build_model(model.config, device="meta")
     if processes.is_main:
         whole.load_weights({name: weights[name] for name in whole.weights()})
-    whole.tokenizer_json, whole.metadata = model.tokenizer_json, model.metadata
+    whole.tokenizer, whole.metadata = model.tokenizer, model.metadata
     return whole
 
 

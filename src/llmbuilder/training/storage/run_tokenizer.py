@@ -36,8 +36,8 @@ def choose_tokenizer(model: LanguageModel, dataset: TextDataset, config: Config,
 
 
 def _existing_tokenizer(model: LanguageModel, config: Config, paths: RunPaths) -> Tokenizer | None:
-    if model.tokenizer_json is not None:
-        return Tokenizer.from_json(model.tokenizer_json)
+    if model.tokenizer is not None:
+        return model.tokenizer
     if config.tokenizer.path is not None:
         return Tokenizer.from_pretrained(config.tokenizer.path)
     if (paths.tokenizer / "tokenizer.json").is_file():
