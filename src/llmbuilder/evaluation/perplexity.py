@@ -51,9 +51,12 @@ def evaluate_model(
     pieces: list[np.ndarray] = []
     size = 0
     separator = generator.tokenizer.end_of_text_id
+    begins = True
     for text, ends in iter_pieces(Path(data)):
+        begin = generator.tokenizer.beginning_ids if begins else []
         end = [separator] if ends and separator is not None else []
-        pieces.append(np.asarray(generator.tokenizer.encode(text) + end, dtype=np.uint32))
+        pieces.append(np.asarray(begin + generator.tokenizer.encode(text) + end, dtype=np.uint32))
+        begins = ends
         size += len(text.encode("utf-8"))
     tokens = np.concatenate(pieces)
     total = score_tokens(generator.model, tokens, stride=stride, batch_size=batch_size)
