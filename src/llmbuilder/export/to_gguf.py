@@ -49,8 +49,8 @@ def export_gguf(
     if chosen.algorithm == "bpe" and chosen.end_of_text_id is None:
         taken = chosen.tokens()[_ASSUMED_END]
         result.notes.append(
-            f"this vocabulary has no end-of-text token: llama.cpp takes id {_ASSUMED_END}, {taken!r}, and ends texts there "
-            "unless it is told to go on (--ignore-eos)"
+            f"this vocabulary has no end-of-text token: llama.cpp takes id {_ASSUMED_END}, {taken!r}, and ends texts "
+            "there unless it is told to go on (--ignore-eos)"
         )
     with atomic_path(output) as temporary:
         write_gguf(loaded, chosen, temporary, name or output.stem, result)
