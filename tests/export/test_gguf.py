@@ -283,3 +283,9 @@ def test_special_tokens_are_told_to_llamacpp(tmp_path: Path, topics: list[str], 
     answer, _ = ask_llamacpp({"model": str(tmp_path / "m.gguf"), "context": 64, "threads": cpu_count(), "greedy": [],
                               "predict": [], "anchor": 0, "tokenize": ["The cat"], "begun": True})  # fmt: skip
     assert answer["tokens"] == [Generator(model, tokenizer).encode_prompt("The cat")]
+
+
+def test_a_vocabulary_without_an_end_is_said(tmp_path: Path, topics: list[str]) -> None:
+    tokenizer = Tokenizer(learned(topics, 400))
+    note = export_gguf(randomized("gpt2", 400), tmp_path / "m.gguf", tokenizer=tokenizer).notes[0]
+    assert f"no end-of-text token: llama.cpp takes id 11, {tokenizer.tokens()[11]!r}" in note

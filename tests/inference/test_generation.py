@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from llmbuilder.inference.continuation import Continuation
 from llmbuilder.inference.sampling import filter_logits, next_tokens, penalize_repetition
 from llmbuilder.model import LanguageModel, build_model, save_model
 from llmbuilder.tokenizer import Tokenizer, train_tokenizer
+from tests.command_line import run
 
 
 @pytest.fixture(scope="module", params=["gpt", "llama"])
@@ -262,3 +264,48 @@ def test_the_first_stop_string_ends_the_text(bpe: Tokenizer, stops: list[str]) -
         text.add(token)
     assert text.whole() == "a "
     assert text.stopped
+
+
+def test_none_switches_a_filter_off_and_the_environment_acts(monkeypatch: pytest.MonkeyPatch) -> None:
+    from llmbuilder.inference.generation import generation_settings
+
+    assert generation_settings(None, {}).top_k == 50
+    assert generation_settings(None, {"top_k": None}).top_k is None
+    monkeypatch.setenv("LLMBUILDER_GENERATION__TOP_K", "7")
+    monkeypatch.setenv("LLMBUILDER_GENERATION__TOP_P", "0.5")
+    assert generation_settings(None, {"top_p": None}).model_dump(include={"top_k", "top_p"}) == {
+        "top_k": 7, "top_p": None,
+    }  # fmt: skip
+    assert generation_settings(GenerationConfig(top_k=3), {}).top_k == 3, "a configuration that is given wins"
+    monkeypatch.setenv("LLMBUILDER_GENERATION__TOP_K", "null")
+    assert generation_settings(None, {}).top_k is None
+
+
+def test_generate_text_takes_none_and_the_environment(
+    model: LanguageModel, bpe: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"max_new_tokens": 30, "seed": 1, "temperature": 5.0}
+    everything = generate_text(model, bpe, "The", config=GenerationConfig(top_k=None), **given)
+    assert (
+        generate_text(model, bpe, "The", top_k=None, **given) == everything != generate_text(model, bpe, "The", **given)
+    )
+    monkeypatch.setenv("LLMBUILDER_GENERATION__TOP_K", "null")
+    assert generate_text(model, bpe, "The", **given) == everything
+
+
+def test_the_command_switches_filters_off_and_acts_on_what_it_is_told(
+    tmp_path: Path, model: LanguageModel, bpe: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(model, tmp_path / "m.pt", tokenizer=bpe)
+    command = ("generate", "text", "-m", "m.pt", "-n", 30, "--seed", 1, "--temperature", 5)
+    given = {"max_new_tokens": 30, "seed": 1, "temperature": 5.0}
+    everything = generate_text(model, bpe, "The", top_k=None, **given)
+    for off in ("none", "0"):
+        said = run(*command, "-p", "The", "--top-k", off, cwd=tmp_path).stdout
+        assert said.removesuffix("\n") == everything
+    assert "neither a number nor none" in run(*command, "--top-k", "many", cwd=tmp_path, status=2).stderr
+    assert "leave out --prompt" in run(*command, "-i", "-p", "The", cwd=tmp_path, status=2).stderr
+    monkeypatch.setattr("sys.stdin", io.StringIO("The\n"))
+    assert "--- sample 2 ---" in run(*command, "-i", "--num-samples", 2, cwd=tmp_path).stdout
+    monkeypatch.setenv("LLMBUILDER_GENERATION__TOP_K", "null")
+    assert run(*command, "-p", "The", cwd=tmp_path).stdout.removesuffix("\n") == everything

@@ -12,6 +12,7 @@ import torch
 from tokenizers import processors
 
 from llmbuilder.config import ModelConfig
+from llmbuilder.data import TextDataset
 from llmbuilder.errors import CheckpointError
 from llmbuilder.inference import GenerationConfig, Generator
 from llmbuilder.model import LanguageModel, build_model, load_model, save_model
@@ -142,6 +143,13 @@ def test_begin_of_text_comes_first_where_a_model_expects_it(
     generator = Generator(model_for(tokenizer), tokenizer)
     assert generator.encode_prompt("The cat") == [*expected, *tokenizer.encode("The cat")]
     assert generator.encode_prompt("") == (expected or [1])
+
+
+def test_documents_of_token_files_begin_as_prompts_do(tmp_path: Path, llama_json: str) -> None:
+    tokenizer = Tokenizer.from_json(llama_json, SpecialTokens(begin="<s>", end="</s>", adds_begin=True))
+    dataset = TextDataset(["The cat", "A dog"], block_size=2, train_split=None, tokenizer=tokenizer)
+    tokens = dataset.prepare(tmp_path).train.tokens.tolist()
+    assert tokens == [0, *tokenizer.encode("The cat"), 1, 0, *tokenizer.encode("A dog"), 1]
 
 
 def test_a_file_alone_tells_its_begin_of_text(llama_json: str) -> None:

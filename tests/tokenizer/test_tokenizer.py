@@ -7,6 +7,7 @@ import itertools
 import json
 import pickle
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -334,3 +335,39 @@ def test_whatever_merges_the_fast_encoder_takes_it_keeps() -> None:
             taken += 1
             assert tokenizer.encode_batch(texts) == [one.ids for one in backend.encode_batch(texts)], merges
     assert taken > 20
+
+
+@pytest.mark.parametrize("text", ["the quick brown fox jumps over the lazy dog " * 5, "abcabc abab caba" * 9])
+def test_unigram_says_the_least_size(text: str) -> None:
+    with pytest.raises(TokenizerError, match=r"too small for unigram: .* use at least (\d+)") as caught:
+        train_tokenizer([text], algorithm="unigram", vocab_size=4)
+    least = int(str(caught.value).rpartition("at least ")[2].partition(",")[0])
+    for size in range(5, least + 3):
+        try:
+            assert len(train_tokenizer([text], algorithm="unigram", vocab_size=size)) <= size
+        except TokenizerError:
+            assert size < least
+
+
+@pytest.mark.parametrize("letters", ["ACGT", "0123456789", "-=_", " ", "\u4e00\u4e8c\u4e09"])
+def test_runs_without_a_break_are_learned_in_parts(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, letters: str
+) -> None:
+    from llmbuilder.tokenizer import training
+
+    run = "".join(Random(0).choices(letters, k=20_000))
+    given: list[str] = []
+    train = training._train_bpe
+    monkeypatch.setattr(training, "_train_bpe", lambda texts, *rest: train(_noted(texts, given), *rest))
+    tokenizer = train_tokenizer([f"before {run} after", "short words"], vocab_size=400)
+    assert "".join(given) == f"before {run} aftershort words"
+    longest = max(len(piece) for text in given for piece, _ in tokenizer._backend.pre_tokenizer.pre_tokenize_str(text))
+    assert longest <= 4 * 600, "bytes, of one part"
+    assert caplog.text.count("learns them in parts") == 1
+    assert tokenizer.decode(tokenizer.encode(run)) == run
+
+
+def _noted(texts: Iterable[str], given: list[str]) -> Iterator[str]:
+    for text in texts:
+        given.append(text)
+        yield text

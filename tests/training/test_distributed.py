@@ -172,10 +172,10 @@ def test_every_error_of_the_main_process_reaches_the_others(
 
     monkeypatch.setattr("torch.distributed.broadcast_object_list", broadcast)
     with pytest.raises(type(error)) as raised:
-        Processes(0, 0, 2).on_main(failing)
+        Processes(0, 2).on_main(failing)
     assert raised.value is error
     with pytest.raises(known, match=words):
-        Processes(1, 1, 2).on_main(failing)
+        Processes(1, 2).on_main(failing)
 
 
 def start(rank: int, port: int, *arguments: object) -> subprocess.Popen[str]:

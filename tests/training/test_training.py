@@ -11,13 +11,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import llmbuilder as lb
 from llmbuilder.config import Config, TrainingConfig
 from llmbuilder.data import TextDataset
-from llmbuilder.errors import CheckpointError, ConfigError, TokenizerError, TrainingError
+from llmbuilder.errors import CheckpointError, ConfigError, DataError, TokenizerError, TrainingError
 from llmbuilder.files import read_json_lines
 from llmbuilder.machine import cpu_count
 from llmbuilder.model import build_model, load_model, read_metadata
@@ -443,3 +444,21 @@ def test_workers_fetch_the_same_batches(tmp_path: Path, tiny_config: Config, pro
             build_model(tiny_config), dataset_for(tiny_config, prose), tiny_config, tmp_path / name, callbacks=[]
         )
     assert losses(tmp_path / "none") == losses(tmp_path / "two")
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_a_foreign_token_file_with_ids_the_model_has_not_is_named(
+    tmp_path: Path, tiny_config: Config, part: str
+) -> None:
+    for name in ("train", "val"):
+        ids = np.arange(400, dtype=np.uint16) % 300
+        ids[7] = 9999 if name == part else 0
+        ids.tofile(tmp_path / f"{name}.bin")
+    with pytest.raises(DataError, match=rf"{part}\.bin holds the token id 9,999, and model.vocab_size is 300"):
+        lb.train_model(
+            lb.build_model(tiny_config),
+            TextDataset(tmp_path, block_size=16),
+            tiny_config,
+            tmp_path / "run",
+            callbacks=[],
+        )

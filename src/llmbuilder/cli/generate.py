@@ -25,9 +25,9 @@ def text(
     prompt: list[str] = typer.Option(None, "--prompt", "-p", help="Text to continue. May be repeated."),
     max_new_tokens: int = typer.Option(None, "--max-new-tokens", "-n", help="Tokens to generate at most (100)."),
     temperature: float = typer.Option(None, "--temperature", help="Lower is more predictable (0.8)."),
-    top_k: int = typer.Option(None, "--top-k", help="Sample among the k likeliest tokens (50)."),
-    top_p: float = typer.Option(None, "--top-p", help="Sample among the likeliest tokens that reach this mass."),
-    min_p: float = typer.Option(None, "--min-p", help="Drop tokens below this share of the likeliest one."),
+    top_k: str = typer.Option(None, "--top-k", help="Sample among the k likeliest tokens (50); none: among all."),
+    top_p: str = typer.Option(None, "--top-p", help="Sample among the likeliest tokens that reach this mass, or none."),
+    min_p: str = typer.Option(None, "--min-p", help="Drop tokens below this share of the likeliest one, or none."),
     repetition_penalty: float = typer.Option(None, "--repetition-penalty", help="Above 1 discourages repetition."),
     num_samples: int = typer.Option(None, "--num-samples", help="Continuations per prompt (1)."),
     stop: list[str] = typer.Option(None, "--stop", help="End before this string. May be repeated."),
@@ -43,11 +43,14 @@ def text(
     from llmbuilder.inference.generation import generation_settings, load_generator
 
     given: dict[str, Any] = {
-        "max_new_tokens": max_new_tokens, "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p,
-        "repetition_penalty": repetition_penalty, "num_samples": num_samples, "stop": stop or None, "seed": seed,
-        "do_sample": False if greedy else None,
+        "max_new_tokens": max_new_tokens, "temperature": temperature, "repetition_penalty": repetition_penalty,
+        "num_samples": num_samples, "stop": stop or None, "seed": seed, "do_sample": False if greedy else None,
     }  # fmt: skip
-    settings = generation_settings(load_config(config) if config else None, given)
+    given = {key: value for key, value in given.items() if value is not None}
+    given |= _filters({"top_k": top_k, "top_p": top_p, "min_p": min_p})
+    if interactive and (prompt or as_json):
+        raise typer.BadParameter("it asks for prompts and shows text: leave out --prompt and --json", param_hint="-i")
+    settings = generation_settings(load_config(config), given)
     generator = load_generator(model, tokenizer, device)
     if interactive:
         _converse(generator, settings)
@@ -64,9 +67,27 @@ def text(
         print_json([{"prompt": p, "continuations": found} for p, found in zip(prompts, samples, strict=True)])
         return
     for p, found in zip(prompts, samples, strict=True):
-        for number, continuation in enumerate(found, start=1):
-            typer.echo(f"--- sample {number} ---" if len(found) > 1 else "---")
-            typer.echo(p + continuation)
+        _show(p, found)
+
+
+def _filters(given: dict[str, str | None]) -> dict[str, float | int | None]:
+    """Return the filters that were named; none, or 0, switches one off."""
+    named = {key: text for key, text in given.items() if text is not None}
+    return {key: None if text.lower() in ("none", "0") else _number(key, text) for key, text in named.items()}
+
+
+def _number(key: str, text: str) -> float | int:
+    try:
+        return int(text) if key == "top_k" else float(text)
+    except ValueError:
+        hint = f"--{key.replace('_', '-')}"
+        raise typer.BadParameter(f"{text!r} is neither a number nor none", param_hint=hint) from None
+
+
+def _show(prompt: str, continuations: list[str]) -> None:
+    for number, continuation in enumerate(continuations, start=1):
+        typer.echo(f"--- sample {number} ---" if len(continuations) > 1 else "---")
+        typer.echo(prompt + continuation)
 
 
 def _converse(generator: Any, settings: Any) -> None:
@@ -79,6 +100,9 @@ def _converse(generator: Any, settings: Any) -> None:
             return
         if not prompt:
             return
+        if settings.num_samples > 1:
+            _show(prompt, generator.generate([prompt], settings)[0])
+            continue
         typer.echo(prompt, nl=False)
         for piece in generator.stream(prompt, settings):
             typer.echo(piece, nl=False)

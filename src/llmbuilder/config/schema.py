@@ -286,7 +286,7 @@ class GenerationConfig(Section):
         default=0.8,
         description="Divides the logits before sampling; lower is more predictable (do_sample=false is greedy).",
     )
-    top_k: Count | None = Field(default=50, description="Sample among the k most likely tokens only.")
+    top_k: Count | None = Field(default=50, description="Sample among the k most likely tokens only; null: all.")
     top_p: Share | None = Field(
         default=None, description="Sample among the likeliest tokens that together reach this mass."
     )

@@ -61,8 +61,12 @@ def evaluate_model(
 
 def _encoded(data: Path, tokenizer: Tokenizer) -> Iterator[np.ndarray]:
     separator = tokenizer.end_of_text_id
+    begins = True
     for text, ends in iter_pieces(data):
+        if begins and tokenizer.beginning_ids:
+            yield np.array(tokenizer.beginning_ids, dtype=np.uint32)
         yield tokenizer.encode_arrays([text])[0]
+        begins = ends
         if ends and separator is not None:
             yield np.array([separator], dtype=np.uint32)
 

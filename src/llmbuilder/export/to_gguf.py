@@ -16,6 +16,7 @@ from llmbuilder.formats.model_file import load_model
 from llmbuilder.model import LanguageModel
 from llmbuilder.tokenizer import Tokenizer
 
+_ASSUMED_END = 11  # what llama.cpp takes for end-of-text in byte-level BPE if a file names none
 logger = logging.getLogger("llmbuilder")
 
 
@@ -45,6 +46,12 @@ def export_gguf(
     result = GGUFExport(str(output), quantization, architecture_name(loaded.config), 0)
     if loaded.config.model_type == "gpt" and loaded.config.activation == "gelu":
         result.notes.append(_activation_note(loaded))
+    if chosen.algorithm == "bpe" and chosen.end_of_text_id is None:
+        taken = chosen.tokens()[_ASSUMED_END]
+        result.notes.append(
+            f"this vocabulary has no end-of-text token: llama.cpp takes id {_ASSUMED_END}, {taken!r}, and ends texts "
+            "there unless it is told to go on (--ignore-eos)"
+        )
     with atomic_path(output) as temporary:
         write_gguf(loaded, chosen, temporary, name or output.stem, result)
     result.bytes = output.stat().st_size

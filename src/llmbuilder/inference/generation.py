@@ -15,7 +15,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from llmbuilder.config.loading import build_config
+from llmbuilder.config.loading import build_config, load_config
 from llmbuilder.config.schema import Config, GenerationConfig, section_of
 from llmbuilder.config.validation import find_problems
 from llmbuilder.errors import GenerationError, TokenizerError
@@ -176,13 +176,20 @@ def _require_valid(config: GenerationConfig) -> None:
 
 
 def generation_settings(config: GenerationConfig | Config | None, overrides: dict[str, Any]) -> GenerationConfig:
-    """Return `config` (default: the defaults) with overrides applied. Raises ConfigError for unknown names."""
-    base = section_of(config, GenerationConfig).model_dump()
-    given = {key: value for key, value in overrides.items() if value is not None}
+    """Return `config` (default: the environment's settings) with overrides applied; None switches a setting off.
+
+    Raises ConfigError for unknown names.
+    """
+    base = section_of(load_config() if config is None else config, GenerationConfig).model_dump()
+    given = dict(overrides)
     try:
         return GenerationConfig.model_validate({**base, **given})
     except ValidationError:
         return build_config({"generation": {**base, **given}}, "the generation settings").generation
+
+
+def _with_limit(max_new_tokens: int | None, overrides: dict[str, Any]) -> dict[str, Any]:
+    return overrides if max_new_tokens is None else {"max_new_tokens": max_new_tokens, **overrides}
 
 
 def load_generator(
@@ -208,11 +215,12 @@ def generate_text(
     """Return the prompt with its continuation.
 
     `model_path` is anything `load_model` opens, or a model; `tokenizer_path` defaults to the tokenizer inside
-    the model file. `config` and `overrides` are the settings of `GenerationConfig` (`max_new_tokens`: 100).
+    the model file. `config` and `overrides` are the settings of `GenerationConfig` (`max_new_tokens`: 100); without
+    `config` environment variables such as LLMBUILDER_GENERATION__TOP_K act. `top_k=None` samples among all tokens.
     One prompt gives a string, or a list of strings with `num_samples` above 1; several prompts give a list of
     those. Raises LLMBuilderError for files or settings that cannot be used.
     """
-    settings = generation_settings(config, {"max_new_tokens": max_new_tokens, **overrides})
+    settings = generation_settings(config, _with_limit(max_new_tokens, overrides))
     generator = load_generator(model_path, tokenizer_path, device)
     prompts = [prompt] if isinstance(prompt, str) else list(prompt)
     if not prompts:
@@ -235,5 +243,5 @@ def stream_text(
     **overrides: Any,
 ) -> Iterator[str]:
     """Yield the continuation of one prompt as it is generated; arguments as for `generate_text`."""
-    settings = generation_settings(config, {"max_new_tokens": max_new_tokens, **overrides})
+    settings = generation_settings(config, _with_limit(max_new_tokens, overrides))
     yield from load_generator(model_path, tokenizer_path, device).stream(prompt, settings)

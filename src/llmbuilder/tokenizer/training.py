@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -11,11 +12,17 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from llmbuilder.errors import TokenizerError
+from llmbuilder.notices import warn_once
 from llmbuilder.tokenizer.pretokenizing import TAKES_WHOLE_WORDS, make_pretokenizer
 from llmbuilder.tokenizer.special import END_OF_TEXT
 from llmbuilder.tokenizer.tokenizer import Tokenizer
 
 _UNKNOWN = "<|unknown|>"
+_LONGEST_RUN = 500  # characters
+# Pre-tokenizers cut between letters, digits, signs and blanks: what stays together is a run of one kind.
+_KINDS = (r"[^\W\d_]", r"\d", r"(?:[^\w\s]|_)", r"\s")
+_LONG_BLANKS = re.compile(rf"\s{{{_LONGEST_RUN}}}")
+_LONG_RUN = re.compile("|".join(f"{kind}{{{_LONGEST_RUN}}}(?={kind})" for kind in _KINDS))
 
 
 def choose_vocab_size(characters: int) -> int:
@@ -41,7 +48,7 @@ def train_tokenizer(
     Raises TokenizerError for an unknown algorithm, no text, or a vocabulary too small for the alphabet.
     """
     trainers_by_name = {"bpe": _train_bpe, "unigram": _train_unigram, "wordpiece": _train_wordpiece}
-    checked = _not_empty(texts)
+    checked = _with_breaks(_not_empty(texts))
     cut = make_pretokenizer(pretokenizer)
     if pretokenizer != "gpt2" and algorithm != "bpe":
         raise TokenizerError(f"pretokenizer {pretokenizer!r} is for algorithm 'bpe', not {algorithm!r}")
@@ -78,6 +85,23 @@ def _not_empty(texts: Iterable[str]) -> Iterator[str]:
         yield text
     if not seen:
         raise TokenizerError("there is no text to learn a tokenizer from")
+
+
+def _with_breaks(texts: Iterable[str]) -> Iterator[str]:
+    """Cut runs without a break, of DNA or base64 for example: training takes the square of a run's length."""
+    for text in texts:
+        if max(map(len, text.split()), default=0) <= _LONGEST_RUN and _LONG_BLANKS.search(text) is None:
+            yield text  # told faster than by the whole expression
+            continue
+        begin = 0
+        for run in _LONG_RUN.finditer(text):
+            warn_once(
+                f"the text has runs of more than {_LONGEST_RUN} characters without a break: the tokenizer learns them "
+                "in parts"
+            )
+            yield text[begin : run.end()]
+            begin = run.end()
+        yield text[begin:]
 
 
 def _train_bpe(
@@ -117,15 +141,13 @@ def _train_unigram(
     try:
         backend.train_from_iterator(_noting_characters(texts, seen), trainer)
     except Exception as error:
-        least = _least_unigram_size(seen)
-        if vocab_size >= least:
+        if vocab_size >= _least_unigram_size(seen):
             raise
-        raise TokenizerError(
-            f"vocab_size {vocab_size} is too small for unigram: the text has {len(seen)} distinct characters, each of "
-            f"them a token; use at least {least}, or algorithm 'bpe'"
-        ) from error
+        raise _too_small_for_unigram(vocab_size, seen) from error
     # Outside the model's own pieces: a Unigram model would otherwise find it in ordinary text.
     backend.add_special_tokens([tokenizers.AddedToken(END_OF_TEXT, special=True, normalized=False)])
+    if backend.get_vocab_size() > vocab_size:  # near the least size the trainer gives more than it was asked for
+        raise _too_small_for_unigram(vocab_size, seen)
     return backend
 
 
@@ -133,6 +155,13 @@ def _noting_characters(texts: Iterable[str], seen: set[str]) -> Iterator[str]:
     for text in texts:
         seen.update(unicodedata.normalize("NFC", text).replace(" ", "\u2581"))
         yield text
+
+
+def _too_small_for_unigram(vocab_size: int, characters: set[str]) -> TokenizerError:
+    return TokenizerError(
+        f"vocab_size {vocab_size} is too small for unigram: the text has {len(characters)} distinct characters, each "
+        f"of them a token; use at least {_least_unigram_size(characters)}, or algorithm 'bpe'"
+    )
 
 
 def _least_unigram_size(characters: set[str]) -> int:

@@ -15,22 +15,27 @@ def write_tokens(
 ) -> None:
     """Encode pieces of text, each with whether a document ends there, and write their tokens.
 
+    Documents begin with a begin-of-text token where the tokenizer's models expect one, as prompts do.
     `threads` encode at a time (default: one for each CPU).
     """
-    batch: list[tuple[str, bool]] = []
+    batch: list[tuple[bool, str, bool]] = []
     waiting = 0
-    for piece in pieces:
-        batch.append(piece)
-        waiting += len(piece[0])
+    begins = True
+    for text, ends in pieces:
+        batch.append((begins, text, ends))
+        begins = ends
+        waiting += len(text)
         if waiting >= _TOGETHER:
             _write(batch, tokenizer, writer, threads)
             batch, waiting = [], 0
     _write(batch, tokenizer, writer, threads)
 
 
-def _write(batch: list[tuple[str, bool]], tokenizer: Tokenizer, writer: TokenWriter, threads: int | None) -> None:
-    encoded = tokenizer.encode_arrays([text for text, _ in batch], threads=threads)
-    for (text, ends), ids in zip(batch, encoded, strict=True):
+def _write(batch: list[tuple[bool, str, bool]], tokenizer: Tokenizer, writer: TokenWriter, threads: int | None) -> None:
+    encoded = tokenizer.encode_arrays([text for _, text, _ in batch], threads=threads)
+    for (begins, text, ends), ids in zip(batch, encoded, strict=True):
+        if begins:
+            writer.add(tokenizer.beginning_ids, 0)
         writer.add(ids, len(text) if text.isascii() else len(text.encode("utf-8")))
         if ends:
             writer.end_document()

@@ -6,7 +6,7 @@ import logging
 
 from llmbuilder.config.schema import Config
 from llmbuilder.data.dataset import TextDataset
-from llmbuilder.errors import TokenizerError
+from llmbuilder.errors import DataError, TokenizerError
 from llmbuilder.files import set_aside
 from llmbuilder.model import LanguageModel
 from llmbuilder.tokenizer import Tokenizer
@@ -49,7 +49,18 @@ def _existing_tokenizer(model: LanguageModel, config: Config, paths: RunPaths) -
 
 
 def require_known_tokens(model: LanguageModel, dataset: TextDataset) -> None:
-    """Raise TokenizerError if the dataset holds a token that the model has no place for."""
+    """Raise TokenizerError if the dataset's tokenizer is too large for the model, DataError if its files are."""
+    for windows in (dataset.train, dataset.validation):
+        # A file that says which tokenizer made it was written here; another one can hold anything.
+        if windows is None or windows.info.tokenizer is not None:
+            continue
+        found = int(windows.tokens.max())
+        if found >= model.config.vocab_size:
+            file = getattr(windows.tokens, "filename", windows.path)  # nanoGPT's files have other names than ours
+            raise DataError(
+                f"{file} holds the token id {found:,}, and model.vocab_size is {model.config.vocab_size:,}: "
+                f"set model.vocab_size to {found + 1:,} or more, or tokenize the text again"
+            )
     largest = dataset.largest_token_id()
     if largest >= model.config.vocab_size:
         raise TokenizerError(
