@@ -17,7 +17,7 @@ from llmbuilder.evaluation import bits_per_byte, evaluate_model, score_tokens
 from llmbuilder.evaluation.scoring import sliding_windows
 from llmbuilder.evaluation.token_bytes import NO_TEXT, token_bytes
 from llmbuilder.model import LanguageModel, build_model
-from llmbuilder.tokenizer import Tokenizer, train_tokenizer
+from llmbuilder.tokenizer import SpecialTokens, Tokenizer, train_tokenizer
 
 
 @pytest.fixture
@@ -63,7 +63,8 @@ def renamed(tokenizer: Tokenizer, name: str, *, special: bool) -> Tokenizer:
     described = json.loads(tokenizer.to_json())
     for token in described["added_tokens"]:
         token["content"], token["special"] = name, special
-    return Tokenizer.from_json(json.dumps(described).replace('"<|endoftext|>"', json.dumps(name)), end_of_text=name)
+    content = json.dumps(described).replace('"<|endoftext|>"', json.dumps(name))
+    return Tokenizer.from_json(content, SpecialTokens.ending_with(name))
 
 
 @pytest.mark.parametrize("special", [True, False])
