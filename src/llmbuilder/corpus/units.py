@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from llmbuilder.corpus.prepared import PreparedCorpus, is_prepared
-from llmbuilder.documents.sources import SPLIT_BYTES, Source, divide, local_sources, sources_of
+from llmbuilder.documents.sources import SPLIT_BYTES, Source, by_name, divide, local_sources, sources_of
 from llmbuilder.errors import DataError
 
 _UNIT_BYTES = 32 << 20
@@ -29,7 +29,7 @@ def list_sources(inputs: Sequence[str | Path]) -> list[Source]:
             found.setdefault(source.name, source)
     if not found:
         raise DataError("name at least one folder, file or address to read")
-    ordered = sorted(found.values(), key=lambda source: source.name.encode("utf-8", "surrogatepass"))
+    ordered = sorted(found.values(), key=lambda source: by_name(source.name))
     return [part for source in ordered for part in divide(source)]
 
 

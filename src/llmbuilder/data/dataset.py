@@ -117,9 +117,8 @@ class TextDataset:
             raise DataError(f"no such file or folder: {path}")
         else:
             self._path = path
-            next(
-                iter_pieces(path, self._data.text_column), None
-            )  # an empty or binary file is refused now, not when training starts
+            # An empty or binary file is refused now, not when training starts.
+            next(iter_pieces(path, self._data.text_column), None)
 
     def _use_prepared(self, corpus: PreparedCorpus) -> None:
         """Use a corpus's tokens if they are of the tokenizer wanted, else its text."""

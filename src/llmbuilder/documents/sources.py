@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import hashlib
 import itertools
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -82,7 +81,12 @@ def list_documents(folder: Path) -> list[Path]:
         raise DataError(
             f"{folder} is empty: put documents there ({', '.join(sorted(set(SUPPORTED_SUFFIXES) - {''})[:8])}, ...)"
         )
-    return sorted(files, key=lambda file: os.fsencode(file))  # as any other sources are
+    return sorted(files, key=lambda file: by_name(str(file)))
+
+
+def by_name(name: str) -> bytes:
+    """Return what sources are sorted by: the first of equal documents stays, whoever reads them."""
+    return name.encode("utf-8", "surrogatepass")
 
 
 def _is_hidden(path: Path) -> bool:

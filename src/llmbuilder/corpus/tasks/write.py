@@ -62,7 +62,6 @@ class WriteDocuments:
 
 
 def _account(row: Row, report: LoadReport) -> None:
-    form = row["format"] or "unreadable"
     report.find(row["format"], row["original_characters"] or 0)
     for kind in ("cleaning", "redacted"):
         report.change(kind, json.loads(row[kind] or "{}"))
@@ -71,7 +70,7 @@ def _account(row: Row, report: LoadReport) -> None:
         excerpt = (row["text"] or "")[:EXCERPT]
         report.drop(row["source"], row["stage"], row["reason"], of=row.get("of"), excerpt=excerpt, **more)
         return
-    report.keep(form, row["characters"])
+    report.keep(row["format"], row["characters"])
     report.counts["bytes"] += len(row["text"].encode("utf-8", "replace"))
     report.group("languages", row["language"] or "unknown")
     report.group("collections", row["collection"])
