@@ -266,11 +266,11 @@ def test_batches_are_shared_without_overlap(tokens: Path) -> None:
     config = Config()
     config.training.batch_size, config.training.gradient_accumulation_steps = 4, 3
     windows = TextDataset(tokens, 16).train
-    whole = [row for inputs, _ in StepBatches(windows, config.training).fetch(5) for row in inputs.tolist()]
+    whole = [row for inputs, _ in StepBatches(windows, config.training).fetch(5).parts for row in inputs.tolist()]
     for count in (2, 3, 4, 6, 12):
         parts = [StepBatches(windows, config.training, Processes(rank, count)).fetch(5) for rank in range(count)]
-        assert [row for part in parts for inputs, _ in part for row in inputs.tolist()] == whole
-        assert max(len(inputs) for part in parts for inputs, _ in part) <= 4
+        assert [row for part in parts for inputs, _ in part.parts for row in inputs.tolist()] == whole
+        assert max(len(inputs) for part in parts for inputs, _ in part.parts) <= 4
     with pytest.raises(ConfigError, match="5 processes cannot share the 12 sequences"):
         StepBatches(windows, config.training, Processes(0, 5))
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from llmbuilder.model import LanguageModel
-from llmbuilder.model.base import IGNORE_INDEX
+from llmbuilder.model.loss import IGNORE_INDEX
 
 
 @dataclass
@@ -45,8 +44,7 @@ def score(model: LanguageModel, batches: Iterable[tuple[Tensor, Tensor]], sizes:
     table = torch.from_numpy(sizes)
     found = Score()
     for inputs, targets in batches:
-        logits = model(inputs.to(model.device))[0].float().flatten(0, 1)
-        nats = F.cross_entropy(logits, targets.to(model.device).flatten(), reduction="none").double().cpu()
+        nats = model.losses(inputs.to(model.device), targets.to(model.device)).flatten().double().cpu()
         flat = targets.flatten()
         counted = flat != IGNORE_INDEX
         nats, bytes_of = nats[counted], table[flat[counted]]

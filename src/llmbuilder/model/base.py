@@ -16,11 +16,10 @@ from llmbuilder.config.validation import require_valid
 from llmbuilder.errors import ConfigError
 from llmbuilder.model.cache import KeyValueCache
 from llmbuilder.model.functions import causal_attention
+from llmbuilder.model.loss import IGNORE_INDEX, cross_entropies, summed_cross_entropy
 
 if TYPE_CHECKING:
     from llmbuilder.tokenizer import Tokenizer
-
-IGNORE_INDEX = -100  # targets with this value do not count in the loss, as in PyTorch's cross_entropy
 
 
 class LanguageModel(nn.Module, ABC):
@@ -78,6 +77,19 @@ class LanguageModel(nn.Module, ABC):
             return logits_BTV, None
         loss = F.cross_entropy(logits_BTV.float().flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORE_INDEX)
         return logits_BTV, loss
+
+    def summed_loss(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
+        """Return the sum of the cross-entropies in nats; no more than a part of the logits exists at a time.
+
+        Targets of -100 do not count.
+        """
+        hidden_ND = self.hidden_states(tokens_BT).flatten(0, 1)
+        return summed_cross_entropy(hidden_ND, self.lm_head.weight, targets_BT.flatten())
+
+    def losses(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
+        """Return the cross-entropy of each target in nats, shape (batch, positions), without gradients."""
+        hidden_ND = self.hidden_states(tokens_BT).flatten(0, 1)
+        return cross_entropies(hidden_ND, self.lm_head.weight, targets_BT.flatten()).view(targets_BT.shape)
 
     def tie_embeddings(self) -> None:
         """Make the output projection the embedding's own tensor, if the configuration says so."""

@@ -83,6 +83,10 @@ class TokenWindows:
             self._epoch = (epoch, random.permutation(len(self)) * self.stride + offset)
         return self._epoch[1]
 
+    def count_targets(self, starts: np.ndarray) -> int:
+        """Return how many targets of the windows that begin at these tokens count in the loss: all of them."""
+        return len(starts) * self.block_size
+
     def in_order(self, batch_size: int, limit: int | None = None) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield batches of the non-overlapping windows in file order, at most `limit` of them."""
         starts = np.arange(0, len(self.tokens) - self.block_size, self.block_size)

@@ -7,8 +7,10 @@ import itertools
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from llmbuilder.config.schema import TrainingConfig
@@ -16,7 +18,16 @@ from llmbuilder.errors import ConfigError
 from llmbuilder.tokens.windows import TokenWindows
 from llmbuilder.training.processes.distributed import Processes
 
-StepBatch = list[tuple[Tensor, Tensor]]  # (inputs, targets) of each accumulated forward pass
+
+@dataclass(frozen=True)
+class StepBatch:
+    """What one process computes in a step: `parts` are the (inputs, targets) of each accumulated forward pass.
+
+    `num_targets` is the number of targets that count in the loss, in all parts of all processes.
+    """
+
+    parts: list[tuple[Tensor, Tensor]]
+    num_targets: int
 
 
 class StepBatches:
@@ -49,16 +60,19 @@ class StepBatches:
 
     def fetch(self, step: int) -> StepBatch:
         """Return this process's batches of a step."""
-        first = step * self.sequences_per_step + self._first
-        batches = [
-            self.windows.gather(self.windows.starts_at(first + part * self._size, self._size))
-            for part in range(self._parts)
-        ]
-        return [(inputs.pin_memory(), targets.pin_memory()) for inputs, targets in batches] if self._pinned else batches
+        starts = self._starts(step)
+        own = starts[self._first : self._first + self._parts * self._size]
+        parts = [self.windows.gather(some) for some in np.split(own, self._parts)]
+        if self._pinned:
+            parts = [(inputs.pin_memory(), targets.pin_memory()) for inputs, targets in parts]
+        return StepBatch(parts, self.windows.count_targets(starts))
 
     def starts(self, step: int) -> list[int]:
         """Return where the windows of a step, those of all processes, begin in the token file."""
-        return self.windows.starts_at(step * self.sequences_per_step, self.sequences_per_step).tolist()
+        return self._starts(step).tolist()
+
+    def _starts(self, step: int) -> np.ndarray:
+        return self.windows.starts_at(step * self.sequences_per_step, self.sequences_per_step)
 
     @contextlib.contextmanager
     def stream(self, first_step: int) -> Iterator[Iterator[StepBatch]]:

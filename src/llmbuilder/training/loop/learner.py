@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from llmbuilder.config.schema import Config
@@ -45,7 +43,7 @@ class Learner:
         )
         self.optimizers = Optimizers(model, config.training, processes)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == torch.float16)
-        self._forward: Callable[[Tensor], tuple[Tensor, None]] = self.parallel.module
+        self._summed_loss: Callable[[Tensor, Tensor], Tensor] = self.parallel.module
 
     @property
     def is_sharded(self) -> bool:
@@ -53,7 +51,7 @@ class Learner:
         return self.parallel.is_sharded
 
     def compile(self, steps: int) -> None:
-        """Compile the forward pass if that is configured; `steps` are those that will have to pay for it."""
+        """Compile the forward pass with its loss if that is configured; `steps` are those that have to pay for it."""
         if not self._config.system.compile:
             return
         if self.device.type == "cpu" and steps < _COMPILE_PAYS_AFTER_STEPS:
@@ -61,39 +59,42 @@ class Learner:
                 f"compiling costs a minute or more on a CPU and gains little; a run of {steps} steps will "
                 "hardly earn it back (system.compile=false turns it off)"
             )
-        self._forward = torch.compile(self.parallel.module)  # type: ignore[assignment]
+        self._summed_loss = torch.compile(self.parallel.module)  # type: ignore[assignment]
 
-    def loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean loss of a forward pass, in nats per token."""
+    def summed_loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the sum of a forward pass's losses in nats; targets of -100 do not count."""
         inputs, targets = inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
         with self._autocast():
-            logits = self._forward(inputs)[0]
-        return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+            return self._summed_loss(inputs, targets)
 
     def _autocast(self) -> torch.autocast:
         enabled = self.precision != torch.float32 and not self.is_sharded
         return torch.autocast(self.device.type, self.precision if enabled else torch.bfloat16, enabled=enabled)
 
     def compute_gradients(self, batch: StepBatch) -> Tensor:
-        """Compute the gradients of a step and return this process's mean loss, still on the device."""
+        """Compute the gradients of a step and return this process's share of the loss, still on the device.
+
+        The mean of the shares is the step's loss: the sum over all targets that count, of all parts and processes,
+        divided by their number. A mean of the parts' means would give targets of a part with few of them more weight.
+        """
         self.model.train()
         total = torch.zeros((), device=self.device)
-        for part, (inputs, targets) in enumerate(batch):
-            with self.parallel.averaging(is_last=part == len(batch) - 1):
-                loss = self.loss(inputs, targets) / len(batch)
+        share = self.processes.count / max(1, batch.num_targets)  # gradients are averaged over the processes
+        for part, (inputs, targets) in enumerate(batch.parts):
+            with self.parallel.averaging(is_last=part == len(batch.parts) - 1):
+                loss = self.summed_loss(inputs, targets) * share
                 self.scaler.scale(loss).backward()
             total += loss.detach()
         return total
 
-    def clip_gradients(self) -> float | None:
-        """Clip the gradients and return their norm; with fp16 scaling infinities are the scaler's to handle."""
+    def clip_gradients(self) -> Tensor | None:
+        """Clip the gradients and return their norm, still on the device, or None where clipping is off."""
         most = self._config.training.max_grad_norm
         if not most:
             return None
         self.optimizers.unscale(self.scaler)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), most)
-        value = (norm.full_tensor() if hasattr(norm, "full_tensor") else norm).item()
-        return None if self.scaler.is_enabled() and not math.isfinite(value) else value
+        return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
 
     def drop_gradients(self) -> None:
         """Forget the gradients of a step, so that they never reach the weights."""

@@ -137,7 +137,7 @@ class Trainer:
             return found
         with found.applied():
             batch = self.batches.fetch(0)
-            threads = choose_threads(lambda: learner.loss(*batch[0]).backward())
+            threads = choose_threads(lambda: learner.summed_loss(*batch.parts[0]).backward())
         learner.drop_gradients()
         return found.with_threads(threads)
 
@@ -210,9 +210,12 @@ class Trainer:
         loss = learner.compute_gradients(batch)
         # In one exchange, so that every process judges the same loss and stops after the same step.
         means = self.processes.mean(torch.stack([loss, torch.full_like(loss, interrupted)]))
-        loss_value, interruptions = means.tolist()
+        norm = learner.clip_gradients()
+        # In one transfer, because each makes the processor wait until the device has finished.
+        loss_value, interruptions, *norms = torch.cat([means, *([] if norm is None else [norm.view(1)])]).tolist()
         self._is_interrupted = interruptions > 0
-        grad_norm = learner.clip_gradients()
+        # With fp16, infinite gradients are the scaler's to handle.
+        grad_norm = next((n for n in norms if math.isfinite(n) or not learner.scaler.is_enabled()), None)
         if (problem := state.watch.problem(loss_value, grad_norm)) is not None:
             self.rescue.handle(problem, loss_value, grad_norm)
             return None

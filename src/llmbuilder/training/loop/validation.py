@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
+from torch import Tensor
 
 from llmbuilder.config.schema import TrainingConfig
+from llmbuilder.model.loss import IGNORE_INDEX
 from llmbuilder.tokens.windows import TokenWindows
 from llmbuilder.training.loop.batches import dealt
 from llmbuilder.training.loop.learner import Learner
@@ -17,11 +21,12 @@ def mean_loss(learner: Learner, windows: TokenWindows, settings: TrainingConfig)
     The model is in training mode afterwards.
     """
     learner.model.eval()
-    total = torch.zeros(2, dtype=torch.float64, device=learner.device)
+    sums: list[Tensor] = []
+    tokens = 0
     batches = windows.in_order(settings.batch_size, settings.eval_batches)
     for counts, (inputs, targets) in dealt(batches, learner.processes):
-        tokens = targets.numel() * counts
-        total += torch.tensor([learner.loss(inputs, targets).item() * tokens, tokens], device=learner.device)
+        sums.append(learner.summed_loss(inputs, targets) * counts)
+        tokens += int((targets != IGNORE_INDEX).sum()) * counts
     learner.model.train()
-    loss, tokens = learner.processes.mean(total).tolist()
-    return loss / tokens
+    shares = learner.processes.gather((math.fsum(torch.stack(sums).tolist()) if sums else 0.0, tokens))
+    return math.fsum(nats for nats, _ in shares) / sum(count for _, count in shares)

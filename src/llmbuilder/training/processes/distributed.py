@@ -168,6 +168,17 @@ def process_device(system: SystemConfig) -> torch.device:
     return device
 
 
+class _WithLoss(nn.Module):
+    """A model as training calls it: with the loss inside what is compiled and what processes share."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        return self.model.summed_loss(inputs, targets)
+
+
 class ReplicatedModel:
     """A model that is whole in every process; gradients are averaged (DDP) when there are several."""
 
@@ -175,7 +186,8 @@ class ReplicatedModel:
 
     def __init__(self, model: LanguageModel, processes: Processes) -> None:
         self._several = processes.count > 1
-        self.module: nn.Module = nn.parallel.DistributedDataParallel(model) if self._several else model
+        with_loss = _WithLoss(model)
+        self.module: nn.Module = nn.parallel.DistributedDataParallel(with_loss) if self._several else with_loss
 
     def averaging(self, is_last: bool) -> contextlib.AbstractContextManager[None]:
         """Average the gradients of a backward pass inside only if it is the step's last."""
@@ -191,7 +203,7 @@ class ShardedModel:
 
     def __init__(self, model: LanguageModel, device: torch.device, precision: torch.dtype, count: int) -> None:
         from torch.distributed.device_mesh import init_device_mesh
-        from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+        from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
         policy = MixedPrecisionPolicy()
         if precision != torch.float32:
@@ -200,10 +212,12 @@ class ShardedModel:
         for layer in model.layers:
             fully_shard(layer, mesh=mesh, mp_policy=policy)
         fully_shard(model, mesh=mesh, mp_policy=policy)
-        self.module: nn.Module = model
+        register_fsdp_forward_method(model, "summed_loss")
+        self._model = model
+        self.module: nn.Module = _WithLoss(model)
 
     @contextlib.contextmanager
     def averaging(self, is_last: bool) -> Iterator[None]:
         """Reduce the gradients of a backward pass inside only if it is the step's last."""
-        self.module.set_requires_gradient_sync(is_last)  # type: ignore[operator]
+        self._model.set_requires_gradient_sync(is_last)  # type: ignore[operator]
         yield

@@ -1,0 +1,104 @@
+"""Cross-entropy of next tokens, from hidden states and the output projection, in pieces.
+
+The logits of a batch are its largest tensor: 16 windows of 512 tokens over a vocabulary of 50,000 take 1.6 GB in
+float32, and their gradient as much again. Both are made for a few rows at a time, and used up before the next ones.
+
+N rows (positions of all windows), D model width, V vocabulary
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+IGNORE_INDEX = -100  # targets with this value do not count in the loss, as in PyTorch's cross_entropy
+
+_MOST_LOGITS = 1 << 22  # elements of a piece: 16 MB in float32
+_FEWEST_ROWS = 256  # of a piece: with fewer, reading the weights for each piece costs more than the memory is worth
+
+
+def summed_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
+    """Return the sum of the cross-entropies in nats, in float32; targets of -100 do not count.
+
+    The logits are `hidden_ND @ weight_VD.T`, computed in autocast's type where that is on.
+    """
+    hidden_ND, weight_VD = _as_computed(hidden_ND), _as_computed(weight_VD)
+    if len(hidden_ND) <= _rows_of_a_piece(len(weight_VD)):
+        logits_NV = F.linear(hidden_ND, weight_VD).float()
+        return F.cross_entropy(logits_NV, targets_N, ignore_index=IGNORE_INDEX, reduction="sum")
+    return _SummedCrossEntropy.apply(hidden_ND, weight_VD, targets_N, torch.is_grad_enabled())
+
+
+@torch.no_grad()
+def cross_entropies(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
+    """Return the cross-entropy of each row in nats, shape (N), in float32; 0 for targets of -100. No gradients."""
+    hidden_ND, weight_VD = _as_computed(hidden_ND), _as_computed(weight_VD)
+    return torch.cat([
+        F.cross_entropy(F.linear(hidden_ND[rows], weight_VD).float(), targets_N[rows], ignore_index=IGNORE_INDEX,
+                        reduction="none")
+        for rows in _pieces(len(hidden_ND), len(weight_VD))
+    ])  # fmt: skip
+
+
+def _as_computed(tensor: Tensor) -> Tensor:
+    """Return a tensor in the type that autocast would multiply it in, cast once instead of for each piece."""
+    kind = tensor.device.type
+    return tensor.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else tensor
+
+
+def _rows_of_a_piece(vocabulary: int) -> int:
+    return max(_FEWEST_ROWS, _MOST_LOGITS // vocabulary)
+
+
+def _pieces(rows: int, vocabulary: int) -> Iterator[slice]:
+    size = _rows_of_a_piece(vocabulary)
+    return (slice(begin, begin + size) for begin in range(0, rows, size))
+
+
+class _SummedCrossEntropy(torch.autograd.Function):
+    """Computes the gradients along with the loss, while a piece of the logits is at hand."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, with_gradients: bool) -> Tensor:
+        by_hidden = torch.empty_like(hidden_ND) if with_gradients and ctx.needs_input_grad[0] else None
+        by_weight = None
+        if with_gradients and ctx.needs_input_grad[1]:
+            by_weight = torch.zeros_like(weight_VD, dtype=torch.float32)
+        total = torch.zeros((), device=hidden_ND.device)
+        for rows in _pieces(len(hidden_ND), len(weight_VD)):
+            hidden, targets = hidden_ND[rows], targets_N[rows]
+            counts = targets != IGNORE_INDEX
+            places = targets.where(counts, 0)[:, None]
+            log_probabilities = F.linear(hidden, weight_VD).float().log_softmax(-1)
+            total -= (log_probabilities.gather(1, places)[:, 0] * counts).sum()
+            if by_hidden is None and by_weight is None:
+                continue
+            by_logits = log_probabilities.exp_()
+            by_logits.scatter_add_(1, places, torch.full_like(places, -1, dtype=torch.float32))
+            by_logits = by_logits.mul_(counts[:, None]).to(weight_VD.dtype)
+            if by_hidden is not None:
+                by_hidden[rows] = by_logits @ weight_VD
+            if by_weight is not None:
+                if by_weight.dtype == by_logits.dtype:
+                    by_weight.addmm_(by_logits.T, hidden)
+                else:
+                    by_weight += by_logits.T @ hidden
+        ctx.save_for_backward(by_hidden, by_weight)
+        ctx.dtype = weight_VD.dtype
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        by_hidden, by_weight = ctx.saved_tensors
+        return (
+            by_hidden * gradient.to(by_hidden.dtype) if by_hidden is not None else None,
+            (by_weight * gradient).to(ctx.dtype) if by_weight is not None else None,
+            None,
+            None,
+        )
