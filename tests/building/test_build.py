@@ -9,11 +9,12 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import llmbuilder as lb
-from llmbuilder.building import choose_plan, parse_duration
+from llmbuilder.building import choose_plan, parse_duration, plan_build
 from llmbuilder.building.plan import LADDER, estimated_speed, predicted_nats_per_byte
 from llmbuilder.config import Config
 from llmbuilder.errors import ConfigError
@@ -95,6 +96,23 @@ def test_the_environment_wins_over_the_plan(tmp_path: Path, prose: str, monkeypa
     lb.build(tmp_path / "a.txt", tmp_path / "run", time_budget=10, callbacks=[])
     config = lb.load_config(tmp_path / "run" / "config.json")
     assert (config.training.optimizer, config.training.max_steps) == ("adamw", 3)
+
+
+def test_the_plan_counts_bytes_as_the_result_does(tmp_path: Path, prose: str) -> None:
+    """Of the documents that validate, and not of the beginning, which is of another kind here."""
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    (documents / "0.txt").write_text(prose[:40_000])
+    random = np.random.default_rng(0)
+    for number in range(1, 12):
+        (documents / f"{number}.txt").write_text(" ".join(str(n) for n in random.integers(0, 10**9, 800)))
+    settings = ["training.max_steps=3", "model.num_layers=1"]
+    plan = plan_build(documents, time_budget=10, overrides=settings)
+    result = lb.build(documents, tmp_path / "run", time_budget=10, callbacks=[], overrides=settings)
+    reached, bits = result.training.best_validation_loss, result.bits_per_byte
+    assert reached is not None and bits is not None
+    expected = plan.expected_loss / plan.expected_bits_per_byte
+    assert expected == pytest.approx(reached / bits, rel=0.01)
 
 
 def test_tokenizers_without_gguf_form_build_without_export(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.server
 import json
@@ -61,6 +62,33 @@ def test_addresses_are_read(server: str) -> None:
     assert [row["source"] for row in rows_of(Path("corpus"))] == [f"{server}/text-000.txt", f"{server}/text-001.txt"]
     with pytest.raises(DataError, match=r"text-009\.txt: cannot be listed"):
         list_sources([f"{server}/text-009.txt"])
+
+
+class EndlessPage(http.server.BaseHTTPRequestHandler):
+    """A page that goes on for as long as somebody reads it."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            while True:
+                self.wfile.write(b"A line that is sent again and again.\n" * 1000)
+                type(self).sent += 37_000
+
+    sent = 0
+
+
+def test_an_endless_download_ends() -> None:
+    pytest.importorskip("aiohttp")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), EndlessPage) as listening:
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{listening.server_port}/page.txt"
+        write_texts(Path("raw"), 2)
+        prepare_corpus(["raw", address], "corpus", untokenized(file_mb=2))
+        listening.shutdown()
+    assert "more than the 2,097,152 bytes a file may have" in reasons_of(Path("corpus"))[address]
+    assert EndlessPage.sent < 1 << 26
+    assert len(rows_of(Path("corpus"))) == 2
 
 
 def test_a_file_system_behind_an_address_is_listed(here: Path) -> None:

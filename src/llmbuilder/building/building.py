@@ -21,6 +21,7 @@ from llmbuilder.config.validation import fix_config, validate_config
 from llmbuilder.corpus.load_report import LoadReport
 from llmbuilder.data import TextDataset
 from llmbuilder.evaluation import bits_per_byte
+from llmbuilder.evaluation.token_bytes import mean_token_bytes, token_bytes
 from llmbuilder.export import GGUFExport, GGUFVerification, export_gguf, verify_gguf
 from llmbuilder.export.verification import llamacpp_is_installed
 from llmbuilder.files import require_absent
@@ -30,6 +31,8 @@ from llmbuilder.machine import describe_machine
 from llmbuilder.model import LanguageModel, build_model
 from llmbuilder.tokenizer import Tokenizer, choose_vocab_size
 from llmbuilder.training import Callback, StoppedRun, TrainingResults, train_model
+from llmbuilder.training.storage.paths import RunPaths
+from llmbuilder.training.storage.run_tokens import prepare_tokens
 
 logger = logging.getLogger("llmbuilder")
 DEFAULT_SECONDS = 150.0
@@ -78,8 +81,11 @@ def build(
     if choose:
         _choose_vocabulary(planned, report, given)
     tokenizer = _get_tokenizer(text, planned, announce)
+    # The text is read already; the settings of reading have acted.
+    dataset = TextDataset(text.path, 1, None, planned.data.train_split, tokenizer, seed=planned.system.seed)
+    prepare_tokens(dataset, RunPaths.choose(folder))
     if choose:
-        planned, plan = _plan(planned, text, tokenizer, given, begin, seconds or DEFAULT_SECONDS)
+        planned, plan = _plan(planned, dataset, given, begin, seconds or DEFAULT_SECONDS)
         announce(f"Plan: {plan.summary()}")
     else:
         plan = None
@@ -91,9 +97,7 @@ def build(
     if not validate_config(planned)[0]:
         planned = fix_config(planned)  # says what it changes
 
-    # The text is read already; the settings of reading have acted.
-    window, data = planned.model.max_seq_length, planned.data
-    dataset = TextDataset(text.path, window, data.stride, data.train_split, tokenizer, seed=planned.system.seed)
+    dataset.set_windows(planned.model.max_seq_length, planned.data.stride)
     model = build_model(planned)
     planned.training.output_dir = None
     try:
@@ -151,7 +155,9 @@ def plan_build(
         announce(text.summary())
         _choose_vocabulary(planned, text.report, given)
         tokenizer = _get_tokenizer(text, planned, announce)
-        return _plan(planned, text, tokenizer, given, begin, time_budget)[1]
+        dataset = TextDataset(text.path, 1, None, planned.data.train_split, tokenizer, seed=planned.system.seed)
+        dataset.prepare(Path(folder) / "tokens")
+        return _plan(planned, dataset, given, begin, time_budget)[1]
 
 
 def _choose_vocabulary(config: Config, report: LoadReport, given: list[str]) -> None:
@@ -169,17 +175,17 @@ def _get_tokenizer(text: BuildText, config: Config, announce: Callable[[str], No
     return TextDataset(text.path, block_size=1).learn_tokenizer(vocab_size=size, **config.tokenizer.training_options)
 
 
-def _plan(
-    config: Config, text: BuildText, tokenizer: Tokenizer, given: list[str], begin: float, seconds: float
-) -> tuple[Config, Plan]:
-    """Choose the shape and the recipe; settings the user gave override both."""
-    sample = text.beginning(200_000)
-    size = len(sample.encode("utf-8"))
-    bytes_per_token = size / max(1, len(tokenizer.encode(sample)))
-    tokens = int(text.bytes / bytes_per_token * config.data.train_split)
+def _plan(config: Config, dataset: TextDataset, given: list[str], begin: float, seconds: float) -> tuple[Config, Plan]:
+    """Choose the shape and the recipe; settings the user gave override both.
+
+    What is expected is in bytes, and in tokens as the result is: by the bytes of the tokens that will validate.
+    """
+    assert dataset.tokenizer is not None
+    vocabulary, scored = len(dataset.tokenizer), dataset.validation or dataset.train
+    bytes_per_token = mean_token_bytes(scored.tokens, token_bytes(dataset.tokenizer))
     speed = measured_speed(config)
     training_seconds = max(_LEAST_TRAINING, seconds - (time.perf_counter() - begin) - _EXPORT_RESERVE)
-    plan = choose_plan(config, tokens, len(tokenizer), training_seconds, speed, bytes_per_token)
+    plan = choose_plan(config, dataset.info.tokens, vocabulary, training_seconds, speed, bytes_per_token)
     every = max(1, plan.steps // _EVALUATIONS)
     plan.config.training.eval_every = every
     plan.config.training.save_every = max(1, plan.steps // _CHECKPOINTS)

@@ -269,9 +269,9 @@ class TextDataset:
                 f"the tokens in {self._token_folder} were made by another tokenizer: tokenize the text again"
             )
 
-    def shorten_windows(self, block_size: int) -> None:
-        """Use shorter windows from now on, for a model whose context is shorter than this dataset's windows."""
-        self.block_size = min(self.block_size, block_size)
+    def set_windows(self, block_size: int, stride: int | None) -> None:
+        """Use windows of another length from now on, for a model that takes shorter ones or was chosen later."""
+        self.block_size, self.stride = block_size, stride
         if self._token_folder is not None and self.is_prepared:
             self._open(self._token_folder)
 

@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from llmbuilder.config.schema import DataConfig
@@ -26,6 +27,8 @@ from llmbuilder.errors import DataError, LLMBuilderError
 
 Outcomes = Iterator[Outcome]
 _DEPTH = 3  # containers in containers
+_COPIED_AT_A_TIME = 1 << 20
+_LEFT_FREE = 1 << 28  # bytes of the disk that a download must leave to others
 
 
 class DocumentReader:
@@ -107,12 +110,24 @@ class DocumentReader:
         path = folder / (Path(urlsplit(address).path).name or "page.html")
         try:
             with system.open(remote, "rb") as stream, open(path, "wb") as handle:
-                shutil.copyfileobj(stream, handle, 1 << 20)
+                self._copy(address, stream, handle, path)
             yield path
         except OSError as error:
             raise DataError(f"{address}: cannot be read: {error.strerror or error}") from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _copy(self, address: str, stream: BinaryIO, handle: BinaryIO, path: Path) -> None:
+        """Copy a download of any length, as long as a local file of its kind might have it and the disk has room."""
+        most, copied = self._limits.member_bytes, 0
+        while piece := stream.read(_COPIED_AT_A_TIME):
+            copied += len(piece)
+            if copied - len(piece) <= most < copied and not _is_read_in_pieces(path):
+                raise DataError(f"{address}: it is more than the {most:,} bytes a file may have: raise data.file_mb")
+            if shutil.disk_usage(path).free < len(piece) + _LEFT_FREE:
+                raise DataError(f"{address}: after {copied:,} bytes of it the disk of {path.parent} is nearly full")
+            handle.write(piece)
+            handle.flush()
 
     def _part(self, path: Path, source: Source) -> Outcomes:
         """Read a part of a large table."""
@@ -170,6 +185,11 @@ class DocumentReader:
             shutil.rmtree(folder, ignore_errors=True)
         if not found:
             yield Unreadable(name, "no documents in it")
+
+
+def _is_read_in_pieces(path: Path) -> bool:
+    """Whether a file may have any size, as containers and some tables may."""
+    return container_kind(path) is not None or detect_format(path) in ("jsonl", "parquet")
 
 
 def _guarded(name: str, read: Callable[[], Outcomes], path: Path | None = None) -> Outcomes:

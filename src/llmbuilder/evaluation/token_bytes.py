@@ -8,8 +8,10 @@ import re
 import numpy as np
 
 from llmbuilder.tokenizer import Tokenizer
+from llmbuilder.tokens.shards import TokenShards
 
 NO_TEXT = -1  # a special token: it stands for no bytes, and what predicting it cost is no cost of text
+_COUNTED_AT_A_TIME = 1 << 20
 _BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>$")
 
 
@@ -35,3 +37,11 @@ def token_bytes(tokenizer: Tokenizer) -> np.ndarray:
             alone, both = tokenizer.decode([anchor]), tokenizer.decode([anchor, id])
             sizes[id] = len(both.encode("utf-8")) - len(alone.encode("utf-8"))
     return sizes
+
+
+def mean_token_bytes(tokens: np.ndarray | TokenShards, sizes: np.ndarray) -> float:
+    """Return the bytes of text that a token of `tokens` stands for on average; `sizes` are those of `token_bytes`."""
+    counts = np.zeros(len(sizes), dtype=np.int64)
+    for begin in range(0, len(tokens), _COUNTED_AT_A_TIME):  # they may be more than fit into memory
+        counts += np.bincount(tokens[begin : begin + _COUNTED_AT_A_TIME].astype(np.int64), minlength=len(sizes))
+    return float((counts * np.maximum(sizes, 0)).sum() / max(1, counts.sum()))

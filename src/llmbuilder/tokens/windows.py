@@ -13,6 +13,7 @@ import numpy as np
 
 from llmbuilder.errors import DataError
 from llmbuilder.tokens.shards import OpenedTokens, open_tokens
+from llmbuilder.tokens.shuffling import Shuffled
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +48,6 @@ class TokenWindows:
         room = len(self.tokens) - 1 - block_size
         self._slack = min(block_size, room + 1) if stride is None and room >= block_size else 1
         self._count = (room - (self._slack - 1)) // self.stride + 1
-        self._epoch: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
 
     def __len__(self) -> int:
         return self._count
@@ -73,15 +73,10 @@ class TokenWindows:
         starts = np.empty(count, dtype=np.int64)
         for epoch in np.unique(numbers // len(self)):
             here = numbers // len(self) == epoch
-            starts[here] = self._shuffled(int(epoch))[numbers[here] % len(self)]
-        return starts
-
-    def _shuffled(self, epoch: int) -> np.ndarray:
-        if self._epoch[0] != epoch:
-            random = np.random.default_rng([self.seed, epoch])
+            random = np.random.default_rng([self.seed, int(epoch)])
             offset = int(random.integers(self._slack)) if epoch else 0
-            self._epoch = (epoch, random.permutation(len(self)) * self.stride + offset)
-        return self._epoch[1]
+            starts[here] = Shuffled(len(self), random)[numbers[here] % len(self)] * self.stride + offset
+        return starts
 
     def count_targets(self, starts: np.ndarray) -> int:
         """Return how many targets of the windows that begin at these tokens count in the loss: all of them."""

@@ -150,7 +150,7 @@ def _fit_window(dataset: TextDataset, model: LanguageModel) -> None:
             f"the dataset's block_size ({dataset.block_size}) is longer than the model's context "
             f"(model.max_seq_length {context}): training on windows of {context} tokens"
         )
-        dataset.shorten_windows(context)
+        dataset.set_windows(context, dataset.stride)
 
 
 def _locked(paths: RunPaths, processes: Processes) -> contextlib.AbstractContextManager[None]:
@@ -181,7 +181,7 @@ def _start(
 
 def _prepare(model: LanguageModel, dataset: TextDataset, config: Config, paths: RunPaths) -> None:
     """Write everything into the run directory that training starts from."""
-    paths.remove_unfinished_writes()
+    paths.remove_unfinished_writes(keep=dataset.train.path.parent if dataset.is_prepared else None)
     tokenizer = choose_tokenizer(model, dataset, config, paths)
     prepare_tokens(dataset, paths)
     require_known_tokens(model, dataset)

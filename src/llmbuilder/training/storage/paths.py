@@ -69,11 +69,12 @@ class RunPaths:
     def record(self) -> Path:
         return self.folder / "run.json"
 
-    def remove_unfinished_writes(self) -> None:
-        """Delete the temporary files, and folders of a sharded checkpoint, that a killed process left behind."""
+    def remove_unfinished_writes(self, keep: Path | None = None) -> None:
+        """Delete the temporary files and folders that a killed process left behind, but for `keep`."""
         for folder in (self.folder, self.checkpoints, self.tokens):
             for path in folder.glob(".*.tmp"):
-                remove_path(path)
+                if path != keep:
+                    remove_path(path)
 
     def write_record(self, values: dict[str, Any]) -> None:
         """Write run.json: where things are and how the run came to be."""
