@@ -12,7 +12,7 @@ from llmbuilder.training.processes.distributed import Processes
 
 _MEASURED_STEPS = 8
 _CORRECTED_AT = (0.05, 0.15, 0.3, 0.45)  # shares of the time; the last while the linear schedule is still flat
-_FEWEST_SEEN = 10  # steps; the first ones are no measure
+_FEWEST_SEEN = 10  # steps; fewer are no measure
 _RESERVE_SECONDS = 1.0  # to write the model
 
 
@@ -54,7 +54,7 @@ class TimeBudget:
         self._deadline = self._begin + seconds - _RESERVE_SECONDS
         self._most = most_steps or 1 << 62
         self._corrections = list(_CORRECTED_AT)
-        self._steps_began = self._begin
+        self._seen = (0, self._begin)  # step and time of the last look
         self._tail = 0.0
 
     def fit(self, costs: Costs, steps_per_evaluation: int) -> None:
@@ -62,16 +62,17 @@ class TimeBudget:
         self._tail = costs.evaluation
         cost = costs.step + costs.evaluation / max(1, steps_per_evaluation)
         self._set(int((self._deadline - time.perf_counter() - costs.evaluation) / cost))
-        self._steps_began = time.perf_counter()
+        self._seen = (self._state.step, time.perf_counter())
 
     def correct(self) -> None:
-        """Correct the number of steps by the speed seen so far, at a few moments; called after every step."""
-        step = self._state.step
+        """Correct the number of steps by the speed since the last time, at a few moments; called after every step."""
+        step, (seen, then) = self._state.step, self._seen
         now = time.perf_counter()
-        if not self._corrections or step < _FEWEST_SEEN or not self._is_time(now):
+        if not self._corrections or step - seen < _FEWEST_SEEN or not self._is_time(now):
             return
         self._corrections.pop(0)
-        cost = (now - self._steps_began) / step
+        self._seen = (step, now)
+        cost = (now - then) / (step - seen)
         self._set(max(step + 1, step + int((self._deadline - now - self._tail) / cost)))
 
     def _is_time(self, now: float) -> bool:
