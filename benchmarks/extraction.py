@@ -5,26 +5,29 @@ python benchmarks/extraction.py [--documents 4] [--paragraphs 300] [--real FOLDE
 The same known text (the running interpreter's help topics) is written in every format, with what such files have
 besides: running headers and page numbers in the PDF, navigation, a cookie notice and a footer in the web page. Counted
 are words: recall is the share of the known ones that came out, precision the share of what came out that was known,
-order the share of the known ones that stand in their order, boilerplate the lines of the frame that are left. `--real`
-adds folders of real files, of which only the speed is measured, in one run.
+order the share of the known ones that stand in their order, boilerplate the lines of the frame that are left. Speed is
+compared on one core (one process at work on each side; ours waits for its own) and on all (a pool of processes for
+markitdown), with one markitdown object in each process. `--real` adds folders of real files, for speed only.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import html
 import re
 import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from difflib import SequenceMatcher
 from pathlib import Path
+from typing import Any
 
 from harness import compare, print_header
 
 from llmbuilder.data import DataLoader, default_corpus
-from llmbuilder.documents.reading import DocumentReader
 
 HEADER, FOOTER = "Collected Topics of the Interpreter", "Second revised edition"
 FRAME = ["Accept all cookies", "Sign up for our newsletter", "Related articles", "All rights reserved by Example Press"]
@@ -158,16 +161,33 @@ def by_llmbuilder(files: list[Path], workers: int | None = None) -> Iterator[str
     return (document.text for document in loader.iter_files(files))
 
 
-def only_read(files: list[Path], workers: int) -> int:
-    with DocumentReader(workers=workers) as reader:
-        return sum(1 for _, found in reader.read_files(files) for _ in found)
-
-
-def by_markitdown(files: list[Path]) -> Iterator[str]:
+@functools.cache
+def markitdown_converter() -> Any:
+    """One for all files, as its documentation advises: making one takes longer than reading a small file."""
     from markitdown import MarkItDown
 
-    converter = MarkItDown()
-    return (converter.convert(file).text_content for file in files)
+    return MarkItDown()
+
+
+def by_markitdown(file: Path) -> str | None:
+    """Return the text of a file, or None where it cannot read it."""
+    converter = markitdown_converter()
+    try:
+        return converter.convert(file).text_content
+    except Exception:  # noqa: BLE001 - whatever it cannot read
+        return None
+
+
+def by_markitdown_on_all_cores(files: list[Path], pool: ProcessPoolExecutor) -> list[str | None]:
+    return list(pool.map(by_markitdown, files, chunksize=max(1, min(8, len(files) // 8))))
+
+
+def compare_reading(title: str, files: list[Path], pool: ProcessPoolExecutor, runs: int) -> None:
+    """Compare on one core, both without processes of their own besides, and on all."""
+    compare(f"{title}, one core", lambda: list(by_llmbuilder(files, 1)), lambda: [by_markitdown(f) for f in files],
+            runs=runs, peer_name="markitdown")  # fmt: skip
+    compare(f"{title}, all cores", lambda: list(by_llmbuilder(files)), lambda: by_markitdown_on_all_cores(files, pool),
+            runs=runs, peer_name="markitdown in a pool of processes")  # fmt: skip
 
 
 def main() -> None:
@@ -187,40 +207,26 @@ def main() -> None:
         print("| format | by | recall | precision | order | frame lines left |\n| --- | --- | --- | --- | --- | --- |")
         for kind in WRITERS:
             print(f"| {kind} | llmbuilder | {judge(known[0], next(by_llmbuilder(files[kind][:1])))} |", flush=True)
-            try:
-                print(f"| {kind} | markitdown | {judge(known[0], next(by_markitdown(files[kind][:1])))} |", flush=True)
-            except Exception as error:  # noqa: BLE001 - whatever a peer cannot read is a line of the table
-                print(f"| {kind} | markitdown | cannot read it: {type(error).__name__} |", flush=True)
+            text = by_markitdown(files[kind][0])
+            print(
+                f"| {kind} | markitdown | {judge(known[0], text) if text is not None else 'cannot read it'} |",
+                flush=True,
+            )
         print()
         print_header("python benchmarks/extraction.py")
-        for kind in ("pdf", "docx", "epub", "html"):
-            size = sum(file.stat().st_size for file in files[kind]) / 1e6
-            compare(f"{kind}, {given.documents} files, {size:.1f} MB", lambda k=kind: list(by_llmbuilder(files[k])),
-                    lambda k=kind: list(by_markitdown(files[k])), runs=given.runs, peer_name="markitdown")  # fmt: skip
-        pdfs = files["pdf"] * 4
-        compare("pdf, 2 workers beside 1", lambda: only_read(pdfs, 2), lambda: only_read(pdfs, 1), runs=given.runs,
-                peer_name="1 worker")  # fmt: skip
-        for real in given.real:
-            _measure_real(real)
+        with ProcessPoolExecutor() as pool:
+            for kind in ("pdf", "docx", "epub", "html"):
+                compare_reading(described(kind, files[kind]), files[kind], pool, given.runs)
+            for folder in given.real:
+                for kind in ("pdf", "epub", "docx", "html"):
+                    if found := sorted(folder.rglob(f"*.{kind}")):
+                        compare_reading(described(f"real {kind}", found), found, pool, given.runs)
+                        missed = sum(by_markitdown(file) is None for file in found)
+                        print(f"markitdown cannot read {missed} of them", flush=True)
 
 
-def _measure_real(folder: Path) -> None:
-    """Compare the speed on real files, format by format; a file that one of us cannot read counts with its time."""
-    for kind in ("pdf", "epub", "docx", "html"):
-        files = sorted(folder.rglob(f"*.{kind}"))
-        if files:
-            size = sum(file.stat().st_size for file in files) / 1e6
-            title = f"{kind}, {len(files)} real files, {size:.1f} MB"
-            compare(title, lambda f=files: list(by_llmbuilder(f)), lambda f=files: list(_by_markitdown_if_it_can(f)),
-                    runs=1, peer_name="markitdown")  # fmt: skip
-
-
-def _by_markitdown_if_it_can(files: list[Path]) -> Iterator[str]:
-    for file in files:
-        try:
-            yield from by_markitdown([file])
-        except Exception as error:  # noqa: BLE001 - whatever it cannot read
-            print(f"markitdown: {file.name}: {type(error).__name__}")
+def described(kind: str, files: list[Path]) -> str:
+    return f"{kind}, {len(files)} files, {sum(file.stat().st_size for file in files) / 1e6:.1f} MB"
 
 
 if __name__ == "__main__":

@@ -101,6 +101,16 @@ def hand_written(shape: Shape, _: str, turn: Turns) -> None:
         turn()
 
 
+def with_our_kernels(shape: Shape, family: str, turn: Turns) -> None:
+    """The hand-written loop with the kernels, threads and allocator that this package chooses for itself."""
+    import torch
+
+    from llmbuilder.acceleration import measure_acceleration
+
+    with measure_acceleration(torch.device("cpu"), torch.float32).applied():
+        hand_written(shape, family, turn)
+
+
 def hugging_face_trainer(shape: Shape, family: str, turn: Turns) -> None:
     import torch
     from transformers import (
@@ -183,9 +193,15 @@ def inner_size(width: int) -> int:
     return -(-8 * width // 3 // 32) * 32
 
 
-TRAINERS = {"ours": ours, "hand-written": hand_written, "transformers": hugging_face_trainer, "litgpt": litgpt}
-PAIRS = [("gpt", "hand-written", "hand-written nanoGPT loop"), ("gpt", "transformers", "transformers Trainer, GPT-2"),
-         ("llama", "transformers", "transformers Trainer, Qwen3"), ("llama", "litgpt", "LitGPT")]  # fmt: skip
+TRAINERS = {"ours": ours, "hand-written": hand_written, "with-our-kernels": with_our_kernels,
+            "transformers": hugging_face_trainer, "litgpt": litgpt}  # fmt: skip
+PAIRS = [
+    ("gpt", "hand-written", "hand-written nanoGPT loop"),
+    ("gpt", "with-our-kernels", "hand-written nanoGPT loop under our kernel switch"),
+    ("gpt", "transformers", "transformers Trainer, GPT-2"),
+    ("llama", "transformers", "transformers Trainer, Qwen3"),
+    ("llama", "litgpt", "LitGPT"),
+]
 
 
 class Worker:
