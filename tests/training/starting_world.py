@@ -85,13 +85,14 @@ class World:
     def carry_out(self, action: Action) -> None:
         """Do one thing and check all that must hold after it."""
         before = contents(self.folder)
+        keeps_run = action.asked == "new" and self.paths.has_record and bool(list_checkpoints(self.paths.checkpoints))
         may_go = self._replaceable(action)
         expected = "" if action.sent is not None else self.expected(action)
         status, said = self._run(action)
         self.log.append(f"{action} -> {status}: {said[-1500:]}")
         self._check_ending(action, expected, status, said)
         self._check_processes()
-        self.check_files(before, may_go, is_new=action.asked == "new")
+        self.check_files(before, may_go, keeps_run=keeps_run)
         if expected == "refused" and not action.torchrun:  # whose first processes take their name out of run.json
             self._check_unchanged(before)
 
@@ -217,20 +218,18 @@ class World:
                 raise Broken(f"processes are left behind: {left}")
             time.sleep(0.02)
 
-    def check_files(self, before: dict[Path, str], may_go: set[Path], *, is_new: bool) -> None:
+    def check_files(self, before: dict[Path, str], may_go: set[Path], *, keeps_run: bool) -> None:
         """Raise Broken if a file of the user's is gone, or a model or run that was not to be replaced."""
         now = Counter(contents(self.folder).values())
         for content, name in self.theirs.items():
             if not now[content]:
                 raise Broken(f"the user's file {name} is gone or changed")
-        checkpoints = self.paths.checkpoints
-        had_run = self.paths.record in before and any(path.is_relative_to(checkpoints) for path in before)
         for path, content in before.items():
             if now[content] or path.name.endswith(".tmp") or ".tmp" in path.parent.name:
                 continue
             if path.suffix == ".pt" and "checkpoints" not in path.parts and path not in may_go:
                 raise Broken(f"the model {path} was replaced unasked")
-            if is_new and had_run and path.is_relative_to(self.paths.folder):
+            if keeps_run and path.is_relative_to(self.paths.folder):
                 raise Broken(f"{path} of an earlier run is gone")
 
     def _check_unchanged(self, before: dict[Path, str]) -> None:
@@ -266,8 +265,8 @@ class World:
         evaluated = [line["step"] for line in lines if "validation_loss" in line]
         if evaluated != sorted(set(evaluated)):
             raise Broken(f"metrics.jsonl has the evaluations {evaluated}")
-        newest = list_checkpoints(paths.checkpoints)[-1].name
-        if f"{STEPS:08d}" not in newest:
+        newest = list_checkpoints(paths.checkpoints)[-1:]
+        if f"{STEPS:08d}" not in str(newest):
             raise Broken(f"the newest checkpoint is {newest}")
         if left := [path for path in self.folder.rglob(".*.tmp") if sum_of(path) not in self.theirs]:
             raise Broken(f"unfinished files are left: {left}")

@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,13 @@ import yaml
 from llmbuilder.config import load_config
 from llmbuilder.model import build_model, save_model
 from llmbuilder.tokenizer import train_tokenizer
+from llmbuilder.training.storage.checkpoints import list_checkpoints
 from tests.shared import made_once
 from tests.training.starting_world import EVERY, STEPS, Action, Broken, World, contents
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="finds the processes of a folder in /proc")
 FIRST = int(os.environ.get("STARTING_FUZZ_FROM", "0"))
+QUICK = (1, 3, 11)
 MOMENTS = ["start", "record", "tokens", "line", "saving", "saved", "model", "final", "report"]
 NAMES = ["config.json", "metrics.jsonl", "report.html", "bad-step.json", "run.json", "model.pt", "last.pt",
          "tokens/train.bin", "tokens/validation.bin", "tokens/mine.txt", "tokenizer/notes.txt", "tokenizer/tokenizer.json",
@@ -77,9 +80,7 @@ def make_world(folder: Path, material: Path, draw: random.Random, *, several: bo
     (folder / "config.yaml").write_text(yaml.safe_dump(config.to_dict()))
     for path in list(contents(folder)):
         world.theirs[contents(folder)[path]] = path.name
-    for name in draw.sample(NAMES, draw.choice([0, 0, 1, 2, 4])):
-        put_theirs(world, name)
-    world.log.append(f"{settings}; the user's: {sorted(world.theirs.values())}")
+    world.log.append(str(settings))
     return world
 
 
@@ -127,6 +128,9 @@ def drawn_action(world: World, *, several: bool) -> Action:
 def run_sequence(folder: Path, material: Path, seed: int, *, several: bool, length: int) -> None:
     draw = random.Random(f"{seed} {several}")
     world = make_world(folder, material, draw, several=several)
+    for name in draw.sample(NAMES, draw.choice([0, 0, 1, 2, 4])):
+        put_theirs(world, name)
+    world.log.append(f"the user's: {sorted(world.theirs.values())}")
     try:
         for _ in range(draw.randint(1, length)):
             if draw.random() < 0.15:
@@ -139,7 +143,13 @@ def run_sequence(folder: Path, material: Path, seed: int, *, several: bool, leng
     shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("seed", seeds("STARTING_FUZZ", 6))
+@pytest.mark.parametrize("seed", QUICK)
+def test_a_few_sequences_of_one_process(tmp_path: Path, material: Path, seed: int) -> None:
+    run_sequence(tmp_path / "world", material, seed, several=False, length=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", seeds("STARTING_FUZZ", 8))
 def test_sequences_of_one_process(tmp_path: Path, material: Path, seed: int) -> None:
     run_sequence(tmp_path / "world", material, seed, several=False, length=4)
 
@@ -148,3 +158,73 @@ def test_sequences_of_one_process(tmp_path: Path, material: Path, seed: int) -> 
 @pytest.mark.parametrize("seed", seeds("STARTING_FUZZ_SEVERAL", 2))
 def test_sequences_of_several_processes(tmp_path: Path, material: Path, seed: int) -> None:
     run_sequence(tmp_path / "world", material, seed, several=True, length=2)
+
+
+# The invariants can say no
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, material: Path) -> Path:
+    """A world with a finished run, only to be copied."""
+    folder = tmp_path_factory.mktemp("finished") / "world"
+    world = make_world(folder, material, random.Random("finished"), several=True)
+    world.processes = 1
+    world.put("run/notes.md", b"mine")
+    world.carry_out(Action("new"))
+    world.check_finished()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda run: (run / "notes.md").unlink(), "the user's file run/notes.md is gone"),
+        (lambda run: (run / "notes.md").write_bytes(b"other"), "the user's file run/notes.md is gone"),
+        (lambda run: (run / "model.pt").write_bytes(b"other"), "model.pt was replaced unasked"),
+        (lambda run: (run / "metrics.jsonl").write_bytes(b""), "metrics.jsonl of an earlier run is gone"),
+        (lambda run: shutil.rmtree(run / "checkpoints"), "checkpoints/.* of an earlier run is gone"),
+    ],
+)
+def test_a_destroyed_file_is_noticed(
+    tmp_path: Path, finished: Path, damage: Callable[[Path], object], words: str
+) -> None:
+    world = World(Path(shutil.copytree(finished, tmp_path / "world")), random.Random(0))
+    world.theirs = {contents(world.folder)[world.folder / "run" / "notes.md"]: "run/notes.md"}
+    before = contents(world.folder)
+    world.check_files(before, set(), keeps_run=True)
+    damage(world.paths.folder)
+    with pytest.raises(Broken, match=words):
+        world.check_files(before, set(), keeps_run=True)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda run: (run / "metrics.jsonl").write_text((run / "metrics.jsonl").read_text() * 2), "has the steps"),
+        (lambda run: list_checkpoints(run / "checkpoints")[-1].unlink(), "the newest checkpoint is"),
+        (lambda run: shutil.copy(run.parent / "start.pt", run / "model.pt"), "is not the run's"),
+        (lambda run: (run / ".model.pt.abcdefgh.tmp").touch(), "unfinished files are left"),
+    ],
+)
+def test_an_unfinished_run_is_noticed(
+    tmp_path: Path, finished: Path, damage: Callable[[Path], object], words: str
+) -> None:
+    world = World(Path(shutil.copytree(finished, tmp_path / "world")), random.Random(0))
+    world.check_finished()
+    damage(world.paths.folder)
+    with pytest.raises(Broken, match=words):
+        world.check_finished()
+
+
+def test_a_wrong_ending_is_noticed(tmp_path: Path, finished: Path) -> None:
+    world = World(Path(shutil.copytree(finished, tmp_path / "world")), random.Random(0))
+    check = world._check_ending
+    check(Action("new"), "refused", 1, "CheckpointError: this directory holds a run already")
+    for expected, status, said in (
+        ("done", 1, "CheckpointError: this directory holds a run already"),
+        ("refused", 0, ""),
+        ("refused", 1, "KeyError: 'step'"),
+        ("refused", 1, "Traceback ...\nCheckpointError: this directory holds a run already"),
+    ):
+        with pytest.raises(Broken):
+            check(Action("new"), expected, status, said)
