@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 # What the command imports when it runs: in a process that others are forked from, so that each starts at once.
 import llmbuilder.evaluation
@@ -27,7 +29,25 @@ def script() -> None:
     train_model(build_model(config), TextDataset.from_config(data, config), config, callbacks=[], **ways)  # type: ignore[arg-type]
 
 
-def enter(arguments: list[str], folder: str, said: str) -> None:
+def meet(sent: int, operation: int) -> None:
+    """Send this process a signal before it changes a name on the disk for the `operation`th time."""
+    left = operation
+
+    def counting(change: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any, **options: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), sent)
+            return change(*arguments, **options)
+
+        return counted
+
+    for name in ("replace", "rename", "unlink", "mkdir", "rmdir", "link"):
+        setattr(os, name, counting(getattr(os, name)))
+
+
+def enter(arguments: list[str], folder: str, said: str, sent: int = 0, operation: int = 0) -> None:
     """Become the program: work in `folder`, and speak into the file `said`, which is there when it begins."""
     os.chdir(folder)
     with open(f"{said}.new", "wb") as handle:
@@ -39,4 +59,6 @@ def enter(arguments: list[str], folder: str, said: str) -> None:
     if arguments[0] == SCRIPT:
         main.app = script  # type: ignore[assignment]
     Path(f"{said}.new").rename(said)
+    if operation:
+        meet(sent, operation)
     main.run()

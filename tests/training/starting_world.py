@@ -51,6 +51,7 @@ class Action:
     moment: str = ""
     delay: float = 0.0
     torchrun: bool = False
+    operation: int = 0  # of those that change a name on the disk, before which the signal comes; 0 for the moment
 
 
 @dataclass
@@ -142,7 +143,9 @@ class World:
         said.unlink(missing_ok=True)
         arguments = self._arguments(action)
         if action.processes == 1:
-            process = _FORKS.Process(target=enter, args=(arguments, str(self.folder), str(said)))
+            process = _FORKS.Process(
+                target=enter, args=(arguments, str(self.folder), str(said), action.sent, action.operation)
+            )
             process.start()
             ended = lambda: process.exitcode  # noqa: E731
             while not said.exists() and ended() is None:
@@ -156,7 +159,7 @@ class World:
                 environment = {**os.environ, "OMP_NUM_THREADS": "1"}
                 process = subprocess.Popen(program, cwd=self.folder, stdout=handle, stderr=handle, env=environment)  # type: ignore[assignment]
             ended = process.poll  # type: ignore[attr-defined]
-        if action.sent is not None:
+        if action.sent is not None and not action.operation:
             self._disturb(action, process.pid, ended)  # type: ignore[arg-type]
         deadline = time.monotonic() + _PATIENCE
         while ended() is None:

@@ -172,6 +172,14 @@ def test_a_sharded_checkpoint_that_lacks_only_its_name_is_one(tmp_path: Path) ->
     assert is_sharded(paths.checkpoints / "step-00000004")
 
 
+def test_a_run_is_the_same_by_whatever_path_it_is_named(tmp_path: Path, tiny_config: Config, prose: str) -> None:
+    train(tiny_config, prose, tmp_path / "run")
+    (tmp_path / "other").mkdir()
+    straight, around = RunPaths.of_run(tmp_path / "run"), RunPaths.of_run(tmp_path / "other" / ".." / "run")
+    assert (straight.keep_earlier, around.keep_earlier) == (False, False)
+    assert (straight.last_model.name, around.last_model.name) == ("last.pt", "last.pt")
+
+
 def test_a_model_tells_its_run(tmp_path: Path, tiny_config: Config, prose: str) -> None:
     train(tiny_config, prose, tmp_path / "run")
     paths = RunPaths.of_run(tmp_path / "run")

@@ -118,6 +118,8 @@ def drawn_action(world: World, *, several: bool) -> Action:
         action.twice = action.sent != signal.SIGKILL and draw.random() < 0.2
         if action.processes > 1 and action.moment == "start":
             action.delay = draw.uniform(2.0, 9.0)  # what interpreters say that are interrupted before is not ours
+        if action.processes == 1 and draw.random() < 0.6:
+            action.operation = int(draw.choice([10, 30, 80]) * draw.random()) + 1
     if action.processes > 1 and action.asked == "new" and draw.random() < 0.5:
         action.torchrun = True
         if action.sent is not None:

@@ -40,8 +40,8 @@ class RunPaths:
         """Return the paths of an existing run. Raises TrainingError if the folder holds none."""
         folder = Path(folder)
         record = cls(folder, folder, folder).read_record()
-        model, tokenizer = _back(folder, record["model"]), _back(folder, record["tokenizer"])
-        return cls(folder, model, tokenizer, keep_earlier=model.parent != folder)
+        is_beside = Path(record["model"]).parent != Path()
+        return cls(folder, _back(folder, record["model"]), _back(folder, record["tokenizer"]), is_beside)
 
     @property
     def checkpoints(self) -> Path:
@@ -60,7 +60,7 @@ class RunPaths:
 
     @property
     def last_model(self) -> Path:
-        return self.model.with_name("last.pt" if self.model.parent == self.folder else f"{self.model.stem}.last.pt")
+        return self.model.with_name(f"{self.model.stem}.last.pt" if self.keep_earlier else "last.pt")
 
     @property
     def config(self) -> Path:

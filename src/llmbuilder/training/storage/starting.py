@@ -132,7 +132,7 @@ def make_room(
     nothing can be refused any more. `held` has the lock of the folder, and gets that of the one that takes its place.
     """
     if start is Start.ASIDE:
-        (paths.folder / ".lock.json").unlink(missing_ok=True)  # this process holds what comes in its place
+        held.close()  # Windows renames no folder in which a file is open
         set_aside(paths.folder)
         held.enter_context(locked_folder(paths.folder, TrainingError))
     has_run = paths.has_record
