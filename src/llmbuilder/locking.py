@@ -22,16 +22,20 @@ _LOCK, _HOLDER = ".lock", ".lock.json"
 def locked_folder(folder: Path, error: type[LLMBuilderError]) -> Iterator[None]:
     """Hold an output directory; the operating system lets go of it when the process ends, however it ends.
 
-    Raises `error`, naming the process that holds it, if another one is at work here.
+    Raises `error`, naming the process that holds it, if another one is at work here, or if it can be no folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / _LOCK, blocking=False)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         raise error(
             f"{folder} is in use{_holder(folder)}: wait for that run, stop it, or choose another directory"
         ) from None
+    except OSError as problem:
+        raise error(
+            f"{folder} cannot be used as a folder ({problem.strerror or problem}): choose another directory"
+        ) from problem
     try:
         began = datetime.datetime.now().isoformat(sep=" ", timespec="seconds")
         write_json(folder / _HOLDER, {"process": os.getpid(), "host": socket.gethostname(), "since": began})

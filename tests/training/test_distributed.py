@@ -25,6 +25,7 @@ from llmbuilder.training.loop.batches import StepBatches
 from llmbuilder.training.processes.distributed import Processes
 from llmbuilder.training.storage.checkpoints import list_checkpoints, read_checkpoint
 from tests.shared import made_once
+from tests.training.starting_world import processes_in
 
 STEPS = 12
 SETTINGS = {
@@ -229,6 +230,35 @@ def test_a_signal_to_the_command_reaches_its_processes(
     assert "go on with: llmbuilder train resume" in said
     assert "Traceback" not in said
     assert len(list_checkpoints(run / "checkpoints")) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="finds the processes of a folder in /proc")
+def test_processes_end_with_a_launcher_that_was_killed(tokens: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    more = settings(training__max_steps=10**6, training__eval_every=0, training__save_every=0)
+    command = [sys.executable, "-m", "llmbuilder", "train", "model", "--data", tokens, "--output", run, *more]
+    process = subprocess.Popen(
+        [*map(str, command), "--nproc", "2"], env=environment(), stderr=subprocess.PIPE, text=True, cwd=tmp_path
+    )
+    wait_for_steps(run, 3)
+    assert len(processes_in(tmp_path)) == 3
+    process.kill()
+    _, said = process.communicate(timeout=60)  # which also waits until no process holds the pipe
+    assert not processes_in(tmp_path)
+    assert "go on with: llmbuilder train resume" in said
+    assert len(list_checkpoints(run / "checkpoints")) == 1
+
+
+@pytest.mark.slow
+def test_a_sharded_run_with_a_time_budget_takes_its_rehearsal_back(tokens: Path, tmp_path: Path) -> None:
+    """The first step sees the weights it would have seen without one."""
+    first = []
+    for name, budget in (("plain", {}), ("fitted", {"training__time_budget_seconds": 600})):
+        more = settings(system__distributed_strategy="fsdp", training__eval_every=0, **budget)
+        llmbuilder("train", "model", "--data", tokens, "--output", tmp_path / name, "--nproc", 2, *more)
+        first.append(losses(tmp_path / name)[:2])
+    assert first[0] == first[1]
 
 
 def test_a_failed_process_decides_the_exit_status(tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ def train(config: Config, prose: str, run: Path | None, **options: object) -> Tr
 def on_the_disk(folder: Path, contents: str) -> None:
     if "record" in contents:
         write_json(folder / "run.json", {"model": "model.pt", "tokenizer": "tokenizer", "launch": "ours"})
+    if "foreign" in contents:
+        write_json(folder / "run.json", ["somebody", "else's"])
     if "checkpoint" in contents:
         (folder / "checkpoints").mkdir(parents=True)
         (folder / "checkpoints" / "step-00000004.pt").touch()
@@ -46,33 +48,36 @@ def on_the_disk(folder: Path, contents: str) -> None:
 
 NEW, REPLACE, ASIDE, RESUME = Start.NEW, Start.REPLACE, Start.ASIDE, Start.RESUME
 ROWS = [
-    # on the disk, launch, a new run, overwrite, no directory named
-    ("", Launch(), NEW, NEW, NEW),
-    ("", AGAIN, NEW, NEW, NEW),
-    ("record", Launch(), Start.AGAIN, Start.AGAIN, Start.AGAIN),
-    ("record", FIRST, Start.AGAIN, Start.AGAIN, Start.AGAIN),
-    ("record", AGAIN, Start.AGAIN, Start.AGAIN, Start.AGAIN),
-    ("record", OTHER, Start.AGAIN, Start.AGAIN, Start.AGAIN),
-    ("record checkpoint model", AGAIN, RESUME, RESUME, RESUME),
-    ("record checkpoint", AGAIN, RESUME, RESUME, RESUME),
-    ("record model", AGAIN, Start.AGAIN, Start.AGAIN, Start.AGAIN),
-    ("record checkpoint model", Launch(), REFUSED, REPLACE, ASIDE),
-    ("record checkpoint model", FIRST, REFUSED, REPLACE, ASIDE),
-    ("record checkpoint model", OTHER, REFUSED, REPLACE, ASIDE),
-    ("record checkpoint", OTHER, REFUSED, REPLACE, ASIDE),
-    ("record model", OTHER, REFUSED, REPLACE, Start.AGAIN),
-    ("model", Launch(), REFUSED, REPLACE, NEW),
-    ("checkpoint", Launch(), REFUSED, REFUSED, ASIDE),
+    # on the disk, launch, a new run, overwrite, no directory named, continue
+    ("", Launch(), NEW, NEW, NEW, NEW),
+    ("", AGAIN, NEW, NEW, NEW, NEW),
+    ("record", Launch(), Start.AGAIN, Start.AGAIN, Start.AGAIN, Start.AGAIN),
+    ("record", FIRST, Start.AGAIN, Start.AGAIN, Start.AGAIN, Start.AGAIN),
+    ("record", AGAIN, Start.AGAIN, Start.AGAIN, Start.AGAIN, Start.AGAIN),
+    ("record", OTHER, Start.AGAIN, Start.AGAIN, Start.AGAIN, Start.AGAIN),
+    ("record checkpoint model", AGAIN, RESUME, RESUME, RESUME, RESUME),
+    ("record checkpoint", AGAIN, RESUME, RESUME, RESUME, RESUME),
+    ("record model", AGAIN, Start.AGAIN, Start.AGAIN, Start.AGAIN, Start.AGAIN),
+    ("record checkpoint model", Launch(), REFUSED, REPLACE, ASIDE, RESUME),
+    ("record checkpoint model", FIRST, REFUSED, REPLACE, ASIDE, RESUME),
+    ("record checkpoint model", OTHER, REFUSED, REPLACE, ASIDE, RESUME),
+    ("record checkpoint", OTHER, REFUSED, REPLACE, ASIDE, RESUME),
+    ("record model", OTHER, REFUSED, REPLACE, Start.AGAIN, Start.AGAIN),
+    ("model", Launch(), REFUSED, REPLACE, NEW, REFUSED),
+    ("checkpoint", Launch(), REFUSED, REFUSED, ASIDE, REFUSED),
+    ("foreign", Launch(), NEW, NEW, NEW, NEW),
+    ("foreign checkpoint", AGAIN, REFUSED, REFUSED, ASIDE, REFUSED),
 ]
 
 
-@pytest.mark.parametrize(("contents", "launch", "new", "overwrite", "unnamed"), ROWS)
+@pytest.mark.parametrize(("contents", "launch", "new", "overwrite", "unnamed", "continued"), ROWS)
 def test_the_table_of_starts(
-    tmp_path: Path, contents: str, launch: Launch, new: Start, overwrite: Start, unnamed: Start
+    tmp_path: Path, contents: str, launch: Launch, new: Start, overwrite: Start, unnamed: Start, continued: Start
 ) -> None:
     for number, (asked, keep, expected) in enumerate(
         [(Asked.NEW, False, new), (Asked.OVERWRITE, False, overwrite), (Asked.NEW, True, unnamed),
-         (Asked.OVERWRITE, True, unnamed), (Asked.RESUME, False, RESUME), (Asked.RESUME, True, RESUME)]
+         (Asked.OVERWRITE, True, unnamed), (Asked.CONTINUE, False, continued),
+         (Asked.RESUME, False, RESUME), (Asked.RESUME, True, RESUME)]
     ):  # fmt: skip
         folder = tmp_path / str(number)
         on_the_disk(folder, contents)

@@ -73,7 +73,7 @@ def test_resumed_run_equals_the_unbroken_one(
         )
     newest = list_checkpoints(tmp_path / "broken" / "checkpoints")[-1]
     newest.unlink()  # as if it had been killed at step 9, after the checkpoint of step 8
-    unfinished = newest.with_name(f".{newest.name}.abc.tmp")
+    unfinished = newest.with_name(f".{newest.name}.abcdefgh.tmp")
     unfinished.write_bytes(b"half")
     resumed = resume_training(tmp_path / "broken", callbacks=[])
     assert resumed.steps == 12

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Train models.", no_args_is_help=True)
 Nproc = typer.Option(1, "--nproc", min=1, help="Processes to train with, as torchrun starts them.")
 
+Continue = typer.Option(False, "--continue", help="Go on with the run that is at the output; begin it if none is.")
+
 
 @app.command("model")
 def model(
@@ -32,6 +34,7 @@ def model(
     set_: list[str] = Set,
     allow_code: bool = AllowCode,
     overwrite: bool = Overwrite,
+    continue_: bool = Continue,
     as_json: bool = Json,
 ) -> None:
     """Train a model on text."""
@@ -49,9 +52,8 @@ def model(
     loaded = Tokenizer.from_pretrained(path) if path else None
     dataset = _dataset(data, settings, loaded)
     callbacks = _display(plain=plain, quiet=quiet)
-    _carry_out(
-        lambda: train_model(build_model(settings), dataset, settings, output, callbacks, overwrite=overwrite), as_json
-    )
+    ways = {"overwrite": overwrite, "continue_run": continue_}
+    _carry_out(lambda: train_model(build_model(settings), dataset, settings, output, callbacks, **ways), as_json)
 
 
 def _dataset(data: Path | None, settings: Any, tokenizer: Any) -> Any:
@@ -85,10 +87,13 @@ def resume(
 
 def _in_processes(count: int) -> None:
     """Hand this very command to `count` processes and end with their exit code, unless it runs in one of them."""
-    if count == 1 or "WORLD_SIZE" in os.environ:
+    if count == 1 and "WORLD_SIZE" not in os.environ:
         return
-    from llmbuilder.training.processes.launching import launch
+    from llmbuilder.training.processes.launching import end_with_the_launcher, launch
 
+    if "WORLD_SIZE" in os.environ:
+        end_with_the_launcher()
+        return
     arguments = sys.argv[1:]
     at = next(index for index, word in enumerate(arguments) if word.startswith("--nproc"))
     del arguments[at : at + (1 if "=" in arguments[at] else 2)]

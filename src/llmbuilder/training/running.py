@@ -14,8 +14,8 @@ from llmbuilder.config.recipe import resolve_recipe
 from llmbuilder.config.schema import Config, TrainingConfig, section_of, whole_config
 from llmbuilder.config.validation import require_valid
 from llmbuilder.data.dataset import TextDataset
-from llmbuilder.errors import TrainingError
-from llmbuilder.files import read_json_lines
+from llmbuilder.errors import LLMBuilderError, TrainingError
+from llmbuilder.files import read_json_lines, remove_path
 from llmbuilder.formats.model_file import load_model
 from llmbuilder.locking import locked_folder
 from llmbuilder.machine import memory_bytes
@@ -44,7 +44,8 @@ from llmbuilder.training.storage.run_record import (
 )
 from llmbuilder.training.storage.run_tokenizer import choose_tokenizer, require_known_tokens, store_tokenizer
 from llmbuilder.training.storage.run_tokens import prepare_tokens, take_tokens
-from llmbuilder.training.storage.starting import Asked, Start, prepare_start, remove_earlier_run
+from llmbuilder.training.storage.starting import Asked, Start, make_room, prepare_start
+from llmbuilder.training.storage.unfinished import remove_empty_folder, remove_unfinished_writes
 
 logger = logging.getLogger("llmbuilder")
 
@@ -57,6 +58,7 @@ def train_model(
     callbacks: Sequence[Callback] | None = None,
     *,
     overwrite: bool = False,
+    continue_run: bool = False,
 ) -> TrainingResults:
     """Train `model` on `dataset` and return the results.
 
@@ -65,6 +67,8 @@ def train_model(
     directory, earlier ones being kept under numbered names. `callbacks` default to a progress display.
     A dataset without a tokenizer takes the model's, the configured, or the run's; else one is learned that fits
     the model's vocabulary. Started by torchrun, the processes train together; the first one does the writing.
+    An earlier run in the directory is refused, replaced with `overwrite`, and with `continue_run` continued as
+    `resume_training` does, so that a scheduler can repeat the same call until the run is finished.
 
     Raises TrainingError for a non-finite loss or a directory in use, TokenizerError if tokenizer and model do not
     fit, DataError if there is too little text, CheckpointError if `output_dir` holds a run already. SIGINT and SIGTERM
@@ -78,15 +82,14 @@ def train_model(
     if whole.training.init_from == "resume" and directory is None:
         raise TrainingError("training.init_from is 'resume', but there is no output directory to resume")
     paths = RunPaths.choose(directory)
-    asked = Asked.OVERWRITE if overwrite else Asked.NEW
-    asked = Asked.RESUME if whole.training.init_from == "resume" else asked
-    system = load_config(RunPaths.of_run(paths.folder).config).system if asked is Asked.RESUME else whole.system
+    asked = _asked(whole.training, overwrite=overwrite, continue_run=continue_run)
+    system = _recorded_config(RunPaths.of_run(paths.folder)).system if asked is Asked.RESUME else whole.system
     with joined_processes(system) as processes:
         start = processes.on_main(lambda: prepare_start(paths, asked, this_launch()))
         if start is Start.RESUME:
             results = _resume(paths.folder, (), callbacks)
         else:
-            results = _start(model, dataset, whole, paths, callbacks, processes)
+            results = _start(model, dataset, whole, paths, callbacks, processes, start)
     return unless_stopped(results)
 
 
@@ -106,6 +109,18 @@ def resume_training(
     return unless_stopped(_resume(run_dir, overrides, callbacks))
 
 
+def _asked(training: TrainingConfig, *, overwrite: bool, continue_run: bool) -> Asked:
+    if overwrite and continue_run:
+        raise TrainingError("a run cannot be both replaced (overwrite) and continued (continue): ask for one of them")
+    if training.init_from == "resume":
+        return Asked.RESUME
+    return Asked.OVERWRITE if overwrite else Asked.CONTINUE if continue_run else Asked.NEW
+
+
+def _recorded_config(paths: RunPaths, overrides: Iterable[str] = ()) -> Config:
+    return load_config(paths.config, overrides=overrides, allow_code=True)  # no document is read again
+
+
 def _resume(run_dir: str | Path, overrides: Iterable[str], callbacks: Sequence[Callback] | None) -> TrainingResults:
     """Train from the newest whole checkpoint."""
     paths = RunPaths.of_run(run_dir)
@@ -113,11 +128,11 @@ def _resume(run_dir: str | Path, overrides: Iterable[str], callbacks: Sequence[C
     if not list_checkpoints(paths.checkpoints):
         again = "the same command and --overwrite" if paths.model.exists() else "the same command"
         raise TrainingError(f"{paths.folder} has no checkpoint yet: start it again with {again}")
-    config = load_config(paths.config, overrides=overrides, allow_code=True)  # no document is read again
+    config = _recorded_config(paths, overrides)
     _require_trainable(config)
     with joined_processes(config.system) as processes, _locked(paths, processes):
+        processes.on_main(lambda: remove_unfinished_writes(paths))
         saved = read_newest_checkpoint(paths.checkpoints)
-        processes.on_main(paths.remove_unfinished_writes)
         dataset = open_dataset(paths)
         tokenizer = dataset.tokenizer
         if saved.tokenizer is not None and tokenizer is not None and saved.tokenizer != tokenizer.fingerprint:
@@ -153,11 +168,11 @@ def _fit_window(dataset: TextDataset, model: LanguageModel) -> None:
         dataset.set_windows(context, dataset.stride)
 
 
-def _locked(paths: RunPaths, processes: Processes) -> contextlib.AbstractContextManager[None]:
+def _locked(paths: RunPaths, processes: Processes) -> contextlib.ExitStack:
     """Hold the run directory in the main process; the others learn if it is taken."""
     stack = contextlib.ExitStack()
     processes.on_main(lambda: stack.enter_context(locked_folder(paths.folder, TrainingError)))
-    return stack  # type: ignore[return-value]
+    return stack
 
 
 def _start(
@@ -167,31 +182,50 @@ def _start(
     paths: RunPaths,
     callbacks: Sequence[Callback] | None,
     processes: Processes,
+    start: Start,
 ) -> TrainingResults:
     """Train from the first step."""
-    with _locked(paths, processes):
-        if config.training.init_from != "scratch":
-            model.load_weights(load_model(config.training.init_from, "cpu").weights())
-        processes.on_main(lambda: _prepare(model, dataset, config, paths))
+    is_new = processes.on_main(lambda: not paths.folder.exists())
+    with _locked(paths, processes) as held:
+        try:
+            if config.training.init_from != "scratch":
+                model.load_weights(load_model(config.training.init_from, "cpu").weights())
+            processes.on_main(lambda: _prepare(model, dataset, config, paths, start, held))
+        except LLMBuilderError:
+            if is_new and processes.is_main:
+                remove_empty_folder(paths.folder)
+            raise
         if not processes.is_main:
             dataset = open_dataset(paths)
             model.tokenizer = dataset.tokenizer
         return _run(model, dataset, config, paths, callbacks, processes)
 
 
-def _prepare(model: LanguageModel, dataset: TextDataset, config: Config, paths: RunPaths) -> None:
+def _prepare(
+    model: LanguageModel,
+    dataset: TextDataset,
+    config: Config,
+    paths: RunPaths,
+    start: Start,
+    held: contextlib.ExitStack,
+) -> None:
     """Write everything into the run directory that training starts from."""
-    paths.remove_unfinished_writes(keep=dataset.train.path.parent if dataset.is_prepared else None)
+    remove_unfinished_writes(paths, keep=dataset.train.path.parent if dataset.is_prepared else None)
     tokenizer = choose_tokenizer(model, dataset, config, paths)
     prepare_tokens(dataset, paths)
-    require_known_tokens(model, dataset)
-    remove_earlier_run(paths)  # not sooner: a start that fails before this leaves it whole
+    try:
+        require_known_tokens(model, dataset)
+    except LLMBuilderError:
+        remove_path(paths.unfinished_tokens)
+        raise
+    make_room(paths, start, dataset.train.path.parent, tokenizer, held)  # not sooner: what fails before changes nothing
     take_tokens(dataset, paths)
     if tokenizer is not None:
         store_tokenizer(tokenizer, paths)
         model.tokenizer = tokenizer
     config.save(paths.config)
-    paths.write_record({"launch": this_launch().name, **describe_dataset(dataset, paths)})
+    description = {"launch": this_launch().name, **describe_dataset(dataset, paths)}
+    paths.write_record({**paths.read_record(), **description})
 
 
 def _run(

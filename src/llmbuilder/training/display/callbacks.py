@@ -35,6 +35,9 @@ class Callback:
     def on_log(self, metrics: dict[str, Any]) -> None:
         """Called for every line that goes into metrics.jsonl, evaluations included."""
 
+    def on_rewind(self, step: int) -> None:
+        """Called when the run goes back to a step: what was logged of later ones is no longer of this run."""
+
     def on_checkpoint(self, path: Path) -> None:
         """Called after a checkpoint is on the disk."""
 

@@ -11,13 +11,16 @@ from llmbuilder.training.display.callbacks import Callback, RunPlan
 
 
 class MetricsFile(Callback):
-    """Appends each logged line to metrics.jsonl; lines past the first step of a resumed run are dropped."""
+    """Appends each logged line to metrics.jsonl; where a run goes on from a step, lines past it are dropped."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def on_start(self, plan: RunPlan) -> None:
-        kept = [line for line in read_json_lines(self._path) if line["step"] <= plan.first_step]
+        self.on_rewind(plan.first_step)
+
+    def on_rewind(self, step: int) -> None:
+        kept = [line for line in read_json_lines(self._path) if line["step"] <= step]
         write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def on_log(self, metrics: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from llmbuilder.training.loop.batches import StepBatches
 from llmbuilder.training.loop.learner import Learner
 from llmbuilder.training.loop.run_state import RunState
 from llmbuilder.training.loop.snapshots import Snapshots
+from llmbuilder.training.storage.paths import BAD_STEP_NAME
 
 _MOST_IN_A_ROW = 10  # batches left out without a good one between
 _MOST_RETURNS = 5  # to a checkpoint in one process
@@ -38,7 +39,7 @@ class Incident:
 class Rescue:
     """Carries out `training.loss_spike_policy`; the bad step never reached the weights.
 
-    `folder` is that of the run, `log` takes a line for metrics.jsonl.
+    `folder` is that of the run, `log` takes a line for metrics.jsonl, `take_back` what was logged after a step.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Rescue:
         tokenizer: Tokenizer | None,
         snapshots: Snapshots,
         log: Callable[[dict[str, Any]], None],
+        take_back: Callable[[int], None],
     ) -> None:
         self._policy = policy
         self._folder = folder
@@ -60,6 +62,7 @@ class Rescue:
         self._tokenizer = tokenizer
         self._snapshots = snapshots
         self._log = log
+        self._take_back = take_back
         self._returns = 0
         self._left_out: list[int] = []  # the steps at which batches were left out
 
@@ -78,6 +81,7 @@ class Rescue:
             step = self._go_back(incident)
             self._state.data_shift = next_batch - step
             event = f"{problem} at step {bad_step + 1}: back to step {step}, without the batches since"
+            self._take_back(step)
             self._log({"step": step, "event": event})
         else:
             self._stop(incident)
@@ -114,7 +118,7 @@ class Rescue:
     def _stop(self, incident: Incident) -> NoReturn:
         """Save the state before the bad step, if that is sound, and what is known of the step; then raise."""
         remains = self._save_what_is_sound()
-        path = self._folder / "bad-step.json"
+        path = self._folder / BAD_STEP_NAME
         self._learner.processes.on_main(lambda: write_json(path, asdict(incident)))
         starts = incident.window_starts
         raise TrainingError(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from llmbuilder.config.schema import Config
+from llmbuilder.model import LanguageModel
 from llmbuilder.training.loop.learner import Learner
 from llmbuilder.training.loop.meter import Meter
 from llmbuilder.training.loop.run_state import RunState
@@ -117,15 +118,20 @@ class Snapshots:
     def undone(self) -> Iterator[None]:
         """Take back at the end what was learned inside; only for the time before the first step."""
         learner = self._learner
-        weights = {name: tensor.clone() for name, tensor in learner.model.weights().items()}
-        optimizers = learner.optimizers.state_dict()  # of no step yet: nothing in it changes
+        # Of a model cut over processes these are the parts that this one holds, and they go back where they were.
+        weights = {name: parameter.detach().clone() for name, parameter in learner.model.named_parameters()}
+        scaler = learner.scaler.state_dict()
         yield
         learner.optimizers.forget()
-        self.restore(TrainingState(step=0, weights=weights, optimizers=optimizers))
+        _copy_into(learner.model, weights)
+        self._restore_values(TrainingState(step=0, weights={}, optimizers=[], scaler=scaler))
 
     def restore(self, saved: TrainingState) -> None:
         """Put the run where `saved` was saved."""
         self._restore_tensors(saved)
+        self._restore_values(saved)
+
+    def _restore_values(self, saved: TrainingState) -> None:
         if saved.scaler:
             self._learner.scaler.load_state_dict(saved.scaler)
         processes = self._learner.processes
@@ -150,12 +156,16 @@ class Snapshots:
             optimizer_state = saved.optimizers[0] if saved.optimizers else None
             load_whole_state(model, optimizers.adamw, saved.weights, optimizer_state)
         else:
-            own = dict(model.named_parameters())
-            with torch.no_grad():
-                for name, tensor in saved.weights.items():
-                    own[name].copy_(tensor)
+            _copy_into(model, saved.weights)
             if saved.optimizers:
                 optimizers.load_state_dict(saved.optimizers)
+
+
+def _copy_into(model: LanguageModel, weights: dict[str, Tensor]) -> None:
+    own = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, tensor in weights.items():
+            own[name].copy_(tensor)
 
 
 def _random_state(device: torch.device) -> dict[str, Tensor]:

@@ -20,7 +20,6 @@ from llmbuilder.acceleration import Acceleration, choose_threads, fixed_accelera
 from llmbuilder.config.schema import Config
 from llmbuilder.data.dataset import TextDataset
 from llmbuilder.errors import TrainingError
-from llmbuilder.formats.model_file import save_model
 from llmbuilder.machine import cpu_count, describe_machine
 from llmbuilder.model import LanguageModel
 from llmbuilder.tokens.windows import TokenWindows
@@ -38,6 +37,7 @@ from llmbuilder.training.processes.distributed import Processes, process_device
 from llmbuilder.training.processes.interruption import Interruption, noted_interruption
 from llmbuilder.training.results import TrainingResults
 from llmbuilder.training.storage.checkpoints import TrainingState
+from llmbuilder.training.storage.model_files import ModelFiles
 from llmbuilder.training.storage.paths import RunPaths
 
 logger = logging.getLogger("llmbuilder")
@@ -75,6 +75,7 @@ class Trainer:
         self.learner = Learner(model, config, device, self.processes, is_sharded=is_sharded)
         self.acceleration = acceleration or self._accelerate()
         self.meter = self._new_meter()
+        self.models = ModelFiles(paths)
         self.snapshots = self._new_snapshots()
         self.rescue = self._new_rescue()
         self._first_step = 0  # of this process
@@ -111,6 +112,7 @@ class Trainer:
             self.tokenizer,
             self.snapshots,
             log=self.log,
+            take_back=self._take_back,
         )
 
     @property
@@ -155,7 +157,7 @@ class Trainer:
             if saved is not None:
                 self.snapshots.restore(saved)
                 self._first_step = self.state.step
-                self._model_written = self.state.best_validation_loss is not None and self.paths.model.exists()
+                self._model_written = self.state.best_validation_loss is not None and self._has_own_model()
             elif self.settings.time_budget_seconds is not None:
                 budget = self._fitted_budget(self.settings.time_budget_seconds)
             self.learner.compile(self.state.max_steps)
@@ -236,20 +238,20 @@ class Trainer:
 
     def _after_step(self, metrics: dict[str, Any]) -> None:
         settings, step = self.settings, self.state.step
-        last = step == self.state.max_steps
+        last, improved = step == self.state.max_steps, False
         if settings.eval_every and self.validation is not None and (step % settings.eval_every == 0 or last):
             improved = self._evaluate()
             if improved:
                 self._save_model(self.paths.model)
-                if settings.save_best_only:
-                    self.snapshots.save()
         if step % settings.log_every == 0 or last:
             seen = {"recent_loss": self.state.recent_loss(), "tokens": step * self.tokens_per_step}
             self.log({**metrics, **self.meter.take(), **seen})
         every = settings.eval_every if settings.sample_every is None else settings.sample_every
         if every and step % every == 0 and not last:
             self._sample()
-        if settings.save_every and not settings.save_best_only and step % settings.save_every == 0 and not last:
+        # Last, so that what the step has logged is on the disk when its checkpoint is.
+        due = improved if settings.save_best_only else settings.save_every and step % settings.save_every == 0
+        if due and not last:
             self.snapshots.save()
         self.snapshots.note_finished()
 
@@ -319,13 +321,12 @@ class Trainer:
         )
 
     def _save_model(self, path: Path) -> None:
-        is_first = path == self.paths.model and not self._model_written
-        keep = is_first and self.paths.keep_earlier
         whole = self.learner.whole_model()
-        self.processes.on_main(
-            lambda: save_model(whole, path, self._metadata(), tokenizer=self.tokenizer, overwrite=not keep)
-        )
-        self._model_written = self._model_written or is_first
+        self.processes.on_main(lambda: self.models.save(whole, path, self._metadata(), self.tokenizer))
+        self._model_written = self._model_written or path == self.paths.model
+
+    def _has_own_model(self) -> bool:
+        return self.processes.on_main(lambda: self.models.is_own(self.paths.model))
 
     def _metadata(self) -> dict[str, Any]:
         state = self.state
@@ -356,6 +357,11 @@ class Trainer:
         """Keep a line of metrics and pass it on."""
         self.state.history.append(metrics)
         self._tell("on_log", metrics)
+
+    def _take_back(self, step: int) -> None:
+        """Drop what was logged after a step that the run has gone back to, so that each step is told of once."""
+        self.state.history = [line for line in self.state.history if line["step"] <= step]
+        self._tell("on_rewind", step)
 
     def _tell(self, event: str, value: Any) -> None:
         for callback in self.callbacks:

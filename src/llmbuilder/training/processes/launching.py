@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from llmbuilder.machine import cpu_count
 
 _PATIENCE = 30.0  # seconds from the failure of one process until the others, which may wait for it, are killed
+_LIFELINE = "LLMBUILDER_LIFELINE"  # a pipe's end that only ends when the process that started this one does
 _Child = subprocess.Popen[bytes]
 
 
@@ -41,12 +43,43 @@ def launch(processes: int, arguments: list[str]) -> int:
     }
     command = [sys.executable, "-m", "llmbuilder", *arguments]
     children: list[_Child] = []
-    with _signals_passed_on(children) as passed:
+    with _signals_passed_on(children) as passed, _lifeline() as line:
         for rank in range(processes):
-            own = {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+            own = {"RANK": str(rank), "LOCAL_RANK": str(rank), **({} if line is None else {_LIFELINE: str(line)})}
             # In sessions of their own, or a terminal's Ctrl-C would reach them twice: the second one stops at once.
-            children.append(subprocess.Popen(command, env={**common, **own}, start_new_session=True))
+            children.append(
+                subprocess.Popen(
+                    command, env={**common, **own}, start_new_session=True, pass_fds=() if line is None else (line,)
+                )
+            )
         return _wait(children, passed)
+
+
+@contextlib.contextmanager
+def _lifeline() -> Iterator[int | None]:
+    """Yield the reading end of a pipe that nobody writes to: it ends with this process, however that ends."""
+    if os.name == "nt":  # which hands no pipes on
+        yield None
+        return
+    reading, writing = os.pipe()
+    try:
+        yield reading
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+def end_with_the_launcher() -> None:
+    """Let this process end as by SIGTERM when the one that `launch`ed it is gone without having said so."""
+    line = os.environ.pop(_LIFELINE, None)
+    if line is not None:
+        threading.Thread(target=_watch, args=(int(line),), name="lifeline", daemon=True).start()
+
+
+def _watch(line: int) -> None:
+    with contextlib.suppress(OSError):
+        os.read(line, 1)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextlib.contextmanager

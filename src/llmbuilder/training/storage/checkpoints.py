@@ -21,13 +21,18 @@ from torch import Tensor
 
 from llmbuilder import __version__
 from llmbuilder.errors import CheckpointError
-from llmbuilder.files import atomic_path, remove_path
+from llmbuilder.files import atomic_path
 from llmbuilder.formats.model_file import read_torch_file, weights_checksum, write_torch_file
-from llmbuilder.training.storage.sharded_checkpoints import CHECKPOINT_FORMAT_VERSION, is_sharded, read_sharded_state
+from llmbuilder.training.storage.sharded_checkpoints import (
+    CHECKPOINT_FORMAT_VERSION,
+    is_sharded,
+    read_sharded_state,
+    remove_sharded,
+)
 
 logger = logging.getLogger("llmbuilder")
 CHECKPOINT_FORMAT = "llmbuilder-checkpoint"
-_NAME = re.compile(r"step-(\d+)(\.pt)?$")
+_NAME = re.compile(r"step-(\d+)(\.pt)?$|\.step-(\d+)\.tmp$")
 
 
 @dataclass
@@ -124,13 +129,22 @@ def _tensors(name: str, value: Any) -> Iterator[tuple[str, Tensor]]:
 def remove_old_checkpoints(folder: Path, keep: int) -> None:
     """Remove all but the newest `keep` checkpoints."""
     for old in list_checkpoints(folder)[:-keep]:
-        remove_path(old)
+        remove_checkpoint(old)
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Delete a checkpoint and nothing that others have put beside its files."""
+    if path.is_dir():
+        remove_sharded(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """Return a run's checkpoints, oldest first."""
-    found = [(int(match[1]), path) for path in folder.glob("step-*") if (match := _NAME.match(path.name))]
-    return [path for _, path in sorted(found) if path.is_file() or is_sharded(path)]
+    """Return a run's checkpoints, oldest first; a sharded one that is whole but for its name is one of them."""
+    paths = [*folder.glob(".step-*.tmp"), *folder.glob("step-*")]
+    found = [(int(match[1] or match[3]), path) for path in paths if (match := _NAME.match(path.name))]
+    return [path for _, path in sorted(found) if is_sharded(path) or (path.is_file() and path.suffix == ".pt")]
 
 
 def read_checkpoint(path: Path) -> TrainingState:

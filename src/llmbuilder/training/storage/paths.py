@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from llmbuilder.errors import TrainingError
-from llmbuilder.files import remove_path, write_json
+from llmbuilder.files import write_json
 
+BAD_STEP_NAME = "bad-step.json"
 _DEFAULT_FOLDER = "llmbuilder-run"
 
 
@@ -39,7 +40,8 @@ class RunPaths:
         """Return the paths of an existing run. Raises TrainingError if the folder holds none."""
         folder = Path(folder)
         record = cls(folder, folder, folder).read_record()
-        return cls(folder, _back(folder, record["model"]), _back(folder, record["tokenizer"]))
+        is_beside = Path(record["model"]).parent != Path()
+        return cls(folder, _back(folder, record["model"]), _back(folder, record["tokenizer"]), is_beside)
 
     @property
     def checkpoints(self) -> Path:
@@ -51,11 +53,14 @@ class RunPaths:
 
     @property
     def unfinished_tokens(self) -> Path:
+        # Beside a folder that may yet be renamed.
+        if self.keep_earlier:
+            return self.folder.with_name(f".{self.folder.name}.tokens.tmp")
         return self.folder / ".tokens.tmp"
 
     @property
     def last_model(self) -> Path:
-        return self.model.with_name("last.pt" if self.model.parent == self.folder else f"{self.model.stem}.last.pt")
+        return self.model.with_name(f"{self.model.stem}.last.pt" if self.keep_earlier else "last.pt")
 
     @property
     def config(self) -> Path:
@@ -69,12 +74,13 @@ class RunPaths:
     def record(self) -> Path:
         return self.folder / "run.json"
 
-    def remove_unfinished_writes(self, keep: Path | None = None) -> None:
-        """Delete the temporary files and folders that a killed process left behind, but for `keep`."""
-        for folder in (self.folder, self.checkpoints, self.tokens):
-            for path in folder.glob(".*.tmp"):
-                if path != keep:
-                    remove_path(path)
+    @property
+    def has_record(self) -> bool:
+        """Whether run.json is there and is one of this program's."""
+        try:
+            return bool(self.read_record())
+        except TrainingError:
+            return False
 
     def write_record(self, values: dict[str, Any]) -> None:
         """Write run.json: where things are and how the run came to be."""
@@ -85,13 +91,16 @@ class RunPaths:
         write_json(self.record, {**places, **values})
 
     def read_record(self) -> dict[str, Any]:
-        """Return run.json. Raises TrainingError if it is missing or damaged."""
+        """Return run.json. Raises TrainingError if it is missing, damaged, or none of this program's."""
         try:
-            return json.loads(self.record.read_text("utf-8"))
+            record = json.loads(self.record.read_text("utf-8"))
         except FileNotFoundError:
             raise TrainingError(f"{self.folder} holds no run: there is no run.json in it") from None
-        except json.JSONDecodeError as error:
+        except (OSError, ValueError) as error:
             raise TrainingError(f"{self.record} is damaged: {error}") from None
+        if not isinstance(record, dict) or not all(isinstance(record.get(key), str) for key in ("model", "tokenizer")):
+            raise TrainingError(f"{self.record} is no record of a run of this program: it names no model and tokenizer")
+        return record
 
 
 def _back(folder: Path, relative: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from llmbuilder.config.schema import Config
 from llmbuilder.data.dataset import TextDataset
@@ -69,10 +70,21 @@ def require_known_tokens(model: LanguageModel, dataset: TextDataset) -> None:
         )
 
 
-def store_tokenizer(tokenizer: Tokenizer, paths: RunPaths) -> None:
-    """Write the tokenizer to its place in the run; another one there is set aside if earlier files are kept."""
-    if (paths.tokenizer / "tokenizer.json").is_file() and paths.keep_earlier:
-        if Tokenizer.from_pretrained(paths.tokenizer) == tokenizer:
-            return
+def keep_other_tokenizer(tokenizer: Tokenizer, paths: RunPaths) -> None:
+    """Give a numbered name to what lies in the tokenizer's place, unless it is this one."""
+    is_empty = paths.tokenizer.is_dir() and not any(paths.tokenizer.iterdir())
+    if not is_empty and not _is_at(tokenizer, paths.tokenizer):
         set_aside(paths.tokenizer)
-    tokenizer.save_pretrained(paths.tokenizer)
+
+
+def store_tokenizer(tokenizer: Tokenizer, paths: RunPaths) -> None:
+    """Write the tokenizer to its place in the run."""
+    if not _is_at(tokenizer, paths.tokenizer):
+        tokenizer.save_pretrained(paths.tokenizer)
+
+
+def _is_at(tokenizer: Tokenizer, folder: Path) -> bool:
+    try:
+        return (folder / "tokenizer.json").is_file() and Tokenizer.from_pretrained(folder) == tokenizer
+    except TokenizerError:
+        return False

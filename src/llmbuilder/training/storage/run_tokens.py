@@ -10,7 +10,13 @@ from llmbuilder.training.storage.paths import RunPaths
 def prepare_tokens(dataset: TextDataset, paths: RunPaths) -> None:
     """Tokenize the text if nobody has, beside the tokens of an earlier run, which are needed until it is removed."""
     if not dataset.is_prepared:
-        dataset.prepare(paths.unfinished_tokens)
+        try:
+            dataset.prepare(paths.unfinished_tokens)
+        except Exception:
+            remove_path(paths.unfinished_tokens)
+            raise
+    elif paths.keep_earlier and dataset.train.path.parent.resolve() == paths.tokens.resolve():
+        dataset.move_to(paths.unfinished_tokens)  # the folder they lie in may get another name
 
 
 def take_tokens(dataset: TextDataset, paths: RunPaths) -> None:

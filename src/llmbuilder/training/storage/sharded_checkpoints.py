@@ -23,7 +23,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_
 
 from llmbuilder import __version__
 from llmbuilder.errors import CheckpointError
-from llmbuilder.files import file_checksum, write_json
+from llmbuilder.files import file_checksum, remove_path, write_json
 from llmbuilder.formats.model_file import read_torch_file, write_torch_file
 from llmbuilder.model import LanguageModel
 from llmbuilder.training.processes.distributed import Processes
@@ -77,8 +77,13 @@ def write_sharded(
         }
         sums = {file.name: file_checksum(file) for file in sorted(temporary.iterdir())}
         write_json(temporary / _STATE, {**described, **plain, "step": step, "files": sums})
-        shutil.rmtree(path, ignore_errors=True)
+        # At every moment one that is whole is there, by its own name or by the temporary one.
+        earlier = folder / f".step-{step:08d}.old.tmp"
+        remove_path(earlier)
+        if path.exists():
+            path.rename(earlier)
         os.replace(temporary, path)
+        remove_path(earlier)
 
     processes.on_main(complete)
     return path
