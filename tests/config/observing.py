@@ -64,7 +64,8 @@ def called(*arguments: object, cwd: Path) -> Seen:
         done = run(*arguments, cwd=cwd)
     except AssertionError as refusal:
         assert "Error: " in str(refusal), refusal
-        return {"refused": str(refusal).splitlines()[0]}
+        line = next(line for line in str(refusal).splitlines() if "Error: " in line)
+        return {"failed" if line.startswith("TrainingError") else "refused": line.replace(str(cwd), "")}
     said = [line for line in done.stderr.splitlines() if not _TIMED.search(line)]
     return {"said": [line.replace(str(cwd), "") for line in said], "out": done.stdout}
 

@@ -94,7 +94,7 @@ GENERATION: Cases = {
     "generation.top_k": (1, {}), "generation.top_p": (0.05, {}), "generation.min_p": (0.9, {}),
     "generation.repetition_penalty": (90.0, {}), "generation.num_samples": (2, {}),
     "generation.stop": (["e", "a", "i", " "], {}),
-    "generation.stop_at_eos": (False, {"generation.max_new_tokens": 400, "generation.temperature": 9.0}),
+    "generation.stop_at_eos": (False, {"generation.max_new_tokens": 1500, "generation.temperature": 9.0, "generation.top_k": None}),
     "generation.seed": (5, {}),
 }  # fmt: skip
 TRACKING: Cases = {
