@@ -62,8 +62,7 @@ def called(*arguments: object, cwd: Path) -> Seen:
     """Call a command and return what it said, or that it was refused."""
     try:
         done = run(*arguments, cwd=cwd)
-    except AssertionError as refusal:
-        assert "Error: " in str(refusal), refusal
+    except AssertionError as refusal:  # of another status than 0
         line = next(line for line in str(refusal).splitlines() if "Error: " in line)
         return {"failed" if line.startswith("TrainingError") else "refused": line.replace(str(cwd), "")}
     said = [line for line in done.stderr.splitlines() if not _TIMED.search(line)]
@@ -74,11 +73,11 @@ def tree(folder: Path) -> dict[str, str]:
     """Return the names of all files, and a checksum of those whose bytes follow from what was computed."""
     exact = (".txt", ".bin", ".jsonl", ".parquet")
     return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        if path.suffix in exact and path.name != "metrics.jsonl" or path.name == "tokenizer.json"
+        str(path.relative_to(folder)).partition(".tfevents")[0]: hashlib.sha256(path.read_bytes()).hexdigest()
+        if (path.suffix in exact and path.name != "metrics.jsonl") or path.name == "tokenizer.json"
         else ""
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.name.startswith(("events.", "."))
+        if path.is_file() and not path.name.startswith(".")
     }
 
 

@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from llmbuilder.building import building
+from llmbuilder.config import validation
 from llmbuilder.config.in_force import TAKEN, all_settings
 from llmbuilder.tokenizer import train_tokenizer
 from llmbuilder.training.loop.learner import Learner
@@ -31,7 +32,11 @@ BASE: Settings = {
 }  # fmt: skip
 _LLAMA: Settings = {"model.model_type": "llama"}
 _MUON: Settings = {"training.optimizer": "muon"}
-_BROKEN: Settings = {"broken loss": "nan"}  # no setting: what the model computes from its third step on
+_BROKEN: Settings = {
+    "broken loss": "nan",
+    "training.eval_every": 0,
+    "training.eval_batches": None,
+}  # no setting: what the model computes from its third step on
 _SPIKE: Settings = {"broken loss": "spike", "training.max_steps": 34, "training.eval_every": 0,
                     "training.eval_batches": None}  # fmt: skip
 
@@ -69,7 +74,7 @@ SYSTEM: Cases = {
     "system.distributed_timeout_seconds": (5.0, {}),
 }  # fmt: skip
 DATA: Cases = {
-    "data.path": ("docs/a.txt", {}), "data.text_column": ("body", {}), "data.ocr": (None, {}),
+    "data.path": ("docs/a.txt", {}), "data.text_column": ("note", {}), "data.ocr": (None, {}),
     "data.file_seconds": (0.001, {}), "data.file_memory_mb": (1, {}), "data.file_mb": (1, {}),
     "data.clean_text": (False, {}), "data.cleaning_rules": (["repair_unicode"], {}), "data.redact": (["email"], {}),
     "data.filter": ("notes", {}), "data.filter_limits": ({"words": [40, None]}, {}),
@@ -109,6 +114,11 @@ CASES: Cases = {**MODEL, **TRAINING, **SYSTEM, **DATA, **TOKENIZER, **GENERATION
 def taken_by(command: str, *parts: Cases, but: tuple[str, ...] = ()) -> Cases:
     """Return the cases of the settings that a command takes."""
     return {n: case for part in parts for n, case in part.items() if n in TAKEN[command] and n not in but}
+
+
+def require_none(ignored: list[str]) -> None:
+    """Fail with the settings that were ignored."""
+    assert not ignored, "\n".join(["ignored:", *ignored])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -215,12 +225,12 @@ def test_train_model(place: Path, counted: Callable[[], str]) -> None:
     assert command(BASE) == command(BASE), "what is seen follows from the settings alone"
     cases = taken_by("train model", MODEL, TRAINING, SYSTEM, TOKENIZER, TRACKING)
     split = {name: DATA[name] for name in ("data.train_split", "data.stride", "data.path")}
-    assert walk(command, BASE, {**cases, **split}) == []
+    require_none(walk(command, BASE, {**cases, **split}))
 
 
 def test_train_model_on_documents(place: Path, counted: Callable[[], str]) -> None:
     command = train_model_command(place, counted, "docs")
-    assert walk(command, {**BASE, "training.max_steps": 1}, taken_by("train model", DATA)) == []
+    require_none(walk(command, {**BASE, "training.max_steps": 1}, taken_by("train model", DATA)))
 
 
 def test_train_resume(place: Path, counted: Callable[[], str]) -> None:
@@ -241,7 +251,7 @@ def test_train_resume(place: Path, counted: Callable[[], str]) -> None:
     cases["training.num_epochs"] = (2, {"training.max_steps": None})
     cases["training.loss_spike_threshold"] = (0.0, {**_SPIKE, "training.max_steps": 40})
     cases["training.keep_checkpoints"] = (1, {"training.save_every": 1})
-    assert walk(command, base, cases) == []
+    require_none(walk(command, base, cases))
 
 
 def test_generate_text(place: Path) -> None:
@@ -264,7 +274,7 @@ def test_generate_text(place: Path) -> None:
 
     cases = taken_by("generate text", GENERATION, SYSTEM)
     base: Settings = {"generation.seed": 1, "generation.max_new_tokens": 60}
-    assert walk(command, base, cases) == []
+    require_none(walk(command, base, cases))
 
 
 def test_data_prepare(place: Path, counted: Callable[[], str]) -> None:
@@ -278,7 +288,7 @@ def test_data_prepare(place: Path, counted: Callable[[], str]) -> None:
     cases = taken_by("data prepare", DATA, TOKENIZER, SYSTEM)
     base: Settings = {"tokenizer.vocab_size": 300}
     assert command(base) == command(base)
-    assert walk(command, base, cases) == []
+    require_none(walk(command, base, cases))
 
 
 class _Reached(Exception):
@@ -298,9 +308,12 @@ def test_build(place: Path, counted: Callable[[], str], monkeypatch: pytest.Monk
         raise _Reached
 
     monkeypatch.setattr(building, "train_model", trained_with)
+    said: list[str] = []
+    monkeypatch.setattr(validation.logger, "warning", said.append)
 
     def command(settings: Settings) -> Seen:
         name = counted()
+        said.clear()
         where = [] if "training.output_dir" in settings else ["-o", name]
         docs = [] if "data.path" in settings else ["docs"]
         reached.clear()
@@ -308,7 +321,7 @@ def test_build(place: Path, counted: Callable[[], str], monkeypatch: pytest.Monk
         try:
             seen = called("build", *docs, *where, "--config", "build.yaml", "--quiet", *overrides(settings), cwd=place)
         except _Reached:
-            return json.loads(json.dumps(reached).replace(name, "RUN"))
+            return json.loads(json.dumps({**reached, "said": said}).replace(name, "RUN"))
         finally:
             shutil.rmtree(place / "elsewhere", ignore_errors=True)
         return seen
@@ -318,7 +331,7 @@ def test_build(place: Path, counted: Callable[[], str], monkeypatch: pytest.Monk
     cases = {
         name: (v, {k: c for k, c in context.items() if k != "broken loss"}) for name, (v, context) in cases.items()
     }
-    assert walk(command, BASE, cases) == []
+    require_none(walk(command, BASE, cases))
 
 
 def test_the_samples_of_a_build(place: Path, counted: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,7 +342,7 @@ def test_the_samples_of_a_build(place: Path, counted: Callable[[], str], monkeyp
                                 overrides=overrides({**BASE, **settings})[1::2])  # fmt: skip
         return {"samples": result.samples}
 
-    assert walk(command, {"generation.seed": 1, "generation.max_new_tokens": 60}, GENERATION) == []
+    require_none(walk(command, {"generation.seed": 1, "generation.max_new_tokens": 60}, GENERATION))
 
 
 COMMANDS: dict[str, list[str]] = {
