@@ -20,6 +20,7 @@ from llmbuilder.tokenizer import train_tokenizer
 from llmbuilder.training.loop.learner import Learner
 from tests.command_line import run
 from tests.config.observing import Command, Seen, Settings, called, overrides, run_seen, tree, walk, watched
+from tests.documents.test_scans import write_scan
 
 Cases = dict[str, tuple[Any, Settings]]
 
@@ -77,13 +78,13 @@ DATA: Cases = {
     "data.path": ("docs/a.txt", {}), "data.text_column": ("note", {}), "data.ocr": (None, {}),
     "data.file_seconds": (0.001, {}), "data.file_memory_mb": (1, {}), "data.file_mb": (1, {}),
     "data.clean_text": (False, {}), "data.cleaning_rules": (["repair_unicode"], {}), "data.redact": (["email"], {}),
-    "data.filter": ("notes", {}), "data.filter_limits": ({"words": [40, None]}, {}),
+    "data.filter": ("web", {}), "data.filter_limits": ({"words": [40, None]}, {}),
     "data.filter_without": (["words"], {"data.filter_limits": {"words": [40, None]}}), "data.languages": (["en"], {}),
-    "data.min_language_score": (0.0, {"data.languages": ["nl"]}), "data.classifier": ("taste:score", {}),
+    "data.min_language_score": (1.0, {"data.languages": ["en"]}), "data.classifier": ("taste:score", {}),
     "data.classifier_label": ("good", {"data.classifier": "taste:score"}),
     "data.min_score": (0.1, {"data.classifier": "taste:score"}), "data.evaluation_files": (["exam.txt"], {}),
     "data.remove_duplicates": (False, {"data.near_duplicates": None}), "data.near_duplicates": (0.4, {}),
-    "data.near_duplicate_ngram": (1, {"data.near_duplicates": 0.8}),
+    "data.near_duplicate_ngram": (100, {"data.near_duplicates": 0.4}),
     "data.near_duplicate_permutations": (1, {"data.near_duplicates": 0.8}),
     "data.semantic_duplicates": (0.9, {}), "data.semantic_model": ("model", {}), "data.repeated_lines": (2, {}),
     "data.mixture": ({"docs": 2.0}, {}), "data.tokenize": (False, {}), "data.train_split": (0.5, {}),
@@ -150,6 +151,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (docs / "large.txt").write_text("\n\n".join(f"Entry {n}: wind {n % 9}." for n in range(50)) + " " * (1 << 20))
     row = {"note": "A rather long note that stands beside the text of the row.", "body": "The body of the row."}
     (docs / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    write_scan(docs / "scan.pdf", 1)
     (folder / "exam.txt").write_text(story[:400])
     (folder / "taste.py").write_text("def score(text):\n    return 0.3 if 'keeper' in text else 0.9\n")
     train_tokenizer([story], vocab_size=280).save_pretrained(folder / "tokenizer")
@@ -277,6 +279,7 @@ def test_generate_text(place: Path) -> None:
     require_none(walk(command, base, cases))
 
 
+@pytest.mark.slow
 def test_data_prepare(place: Path, counted: Callable[[], str]) -> None:
     def command(settings: Settings) -> Seen:
         name = counted()
