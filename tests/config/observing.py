@@ -64,7 +64,7 @@ def called(*arguments: object, cwd: Path) -> Seen:
         done = run(*arguments, cwd=cwd)
     except AssertionError as refusal:  # of another status than 0
         line = next(line for line in str(refusal).splitlines() if "Error: " in line)
-        return {"failed" if line.startswith("TrainingError") else "refused": line.replace(str(cwd), "")}
+        return {"failed" if line.startswith(("TrainingError", "DataError")) else "refused": line.replace(str(cwd), "")}
     said = [line for line in done.stderr.splitlines() if not _TIMED.search(line)]
     return {"said": [line.replace(str(cwd), "") for line in said], "out": done.stdout}
 
