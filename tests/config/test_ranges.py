@@ -57,7 +57,7 @@ def test_every_number_has_a_range_that_is_held(section: str, key: str) -> None:
     [
         "training.embedding_learning_rate=-1", "training.time_budget_seconds=-5", "data.min_language_score=7",
         "data.file_seconds=-1", "data.near_duplicates=3", "data.train_split=-3", "data.repeated_lines=1",
-        "generation.top_k=0", "system.seed=-1", "training.sample_every=-1", "data.mixture={raw: -1}",
+        "generation.top_k=-1", "system.seed=-1", "training.sample_every=-1", "data.mixture={raw: -1}",
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_found_and_mended(setting: str) -> None:
@@ -72,7 +72,7 @@ def test_what_cannot_be_is_found_and_mended(setting: str) -> None:
     "setting",
     [
         "training.embedding_learning_rate=0", "data.near_duplicates=auto", "data.near_duplicates=1", "model.dropout=0",
-        "training.learning_rate=auto", "training.eval_every=0", "data.min_score=-3.5", "generation.top_k=null",
+        "training.learning_rate=auto", "training.eval_every=0", "model.dropout=0.0", "generation.top_k=null",
         "data.filter_limits={words: [null, 5]}", "system.seed=0",
     ],
 )  # fmt: skip

@@ -14,6 +14,7 @@ from llmbuilder.building.plan import Plan, choose_plan, measured_speed
 from llmbuilder.building.result import BuildResult
 from llmbuilder.building.summary import write_summary
 from llmbuilder.config import load_config
+from llmbuilder.config.in_force import refuse, require_taken
 from llmbuilder.config.loading import explicit_settings
 from llmbuilder.config.schema import Config
 from llmbuilder.config.sizes import count_parameters
@@ -30,6 +31,7 @@ from llmbuilder.inference import generate_text
 from llmbuilder.machine import describe_machine
 from llmbuilder.model import LanguageModel, build_model
 from llmbuilder.tokenizer import Tokenizer, choose_vocab_size
+from llmbuilder.tokenizer.in_force import require_made_as
 from llmbuilder.training import Callback, StoppedRun, TrainingResults, train_model
 from llmbuilder.training.storage.paths import RunPaths
 from llmbuilder.training.storage.run_tokens import prepare_tokens
@@ -58,7 +60,8 @@ def build(
 ) -> BuildResult:
     """Read documents, clean and deduplicate them, train a tokenizer and a model, evaluate, sample and export.
 
-    `documents` is a folder, a file or several of them; None takes the running interpreter's own documentation.
+    `documents` is a folder, a file or several of them; None takes data.path, or the running interpreter's own
+    documentation. A setting that was asked for and would not act is a ConfigError.
     Without a preset or config the model is chosen for the corpus, the machine and `time_budget`, the seconds for
     the whole build (default 150). `overrides` are "section.key=value" settings that always win.
 
@@ -70,9 +73,10 @@ def build(
     given = list(overrides)
     planned = config.copy_of() if config is not None else load_config(preset=preset, overrides=given)
     choose = preset is None and config is None
+    _require_buildable(planned, given, {"time_budget": time_budget, "documents": documents, "output": output})
 
     announce("Reading documents")
-    text = read_text(documents, folder, planned)
+    text = read_text(documents if documents is not None else planned.data.path, folder, planned)
     report = text.report
     announce(text.summary())
     _warn_if_small(report)
@@ -90,7 +94,7 @@ def build(
     else:
         plan = None
         planned.model.vocab_size = max(planned.model.vocab_size, len(tokenizer))
-    if seconds is not None:
+    if seconds is not None and planned.training.time_budget_seconds is None:
         reserve = _EXPORT_RESERVE + count_parameters(planned.model) / _PARAMETERS_A_SECOND
         left = seconds - (time.perf_counter() - begin) - reserve
         planned.training.time_budget_seconds = max(_LEAST_TRAINING, left)
@@ -127,6 +131,23 @@ def build(
     return result
 
 
+def _require_buildable(config: Config, given: list[str], arguments: Mapping[str, object]) -> None:
+    """Raise ConfigError for what was asked for in vain; `arguments` are those that stand in a setting's place."""
+    named = {name: name if value is not None else None for name, value in arguments.items()}
+    replaced = {
+        "training.output_dir": named.get("output")
+        if str(arguments.get("output")) != config.training.output_dir
+        else None,
+        "training.time_budget_seconds": named.get("time_budget"),
+        "data.path": named.get("documents"),
+    }
+    require_taken("build", given, config, replaced=replaced)
+    if config.training.eval_only:
+        refuse(["training.eval_only"], "a build trains: use `llmbuilder model evaluate`")
+    if config.training.init_from == "resume":
+        refuse(["training.init_from"], "a build begins a run: go on with one by `llmbuilder train resume`")
+
+
 def _warn_if_small(report: LoadReport) -> None:
     if report.characters < _SMALL_CORPUS:
         logger.warning(
@@ -149,9 +170,10 @@ def plan_build(
     begin = time.perf_counter()
     given = list(overrides)
     planned = load_config(overrides=given)
+    _require_buildable(planned, given, {"documents": documents})
     with tempfile.TemporaryDirectory(prefix="llmbuilder-plan-") as folder:
         announce("Reading documents")
-        text = read_text(documents, Path(folder) / "run", planned)
+        text = read_text(documents if documents is not None else planned.data.path, Path(folder) / "run", planned)
         announce(text.summary())
         _choose_vocabulary(planned, text.report, given)
         tokenizer = _get_tokenizer(text, planned, announce)
@@ -166,10 +188,11 @@ def _choose_vocabulary(config: Config, report: LoadReport, given: list[str]) -> 
 
 
 def _get_tokenizer(text: BuildText, config: Config, announce: Callable[[str], None]) -> Tokenizer:
-    if config.tokenizer.path is not None:
-        return Tokenizer.from_pretrained(config.tokenizer.path)
-    if text.tokenizer is not None:
-        return Tokenizer.from_pretrained(text.tokenizer)
+    place = config.tokenizer.path or text.tokenizer
+    if place is not None:
+        found = Tokenizer.from_pretrained(place)
+        require_made_as(config.tokenizer, found, place, None if config.tokenizer.path else text.tokenizer_settings)
+        return found
     size = config.tokenizer.vocab_size or config.model.vocab_size
     announce(f"Training a {config.tokenizer.algorithm} tokenizer of {size:,} tokens")
     return TextDataset(text.path, block_size=1).learn_tokenizer(vocab_size=size, **config.tokenizer.training_options)
@@ -184,7 +207,8 @@ def _plan(config: Config, dataset: TextDataset, given: list[str], begin: float, 
     vocabulary, scored = len(dataset.tokenizer), dataset.validation or dataset.train
     bytes_per_token = mean_token_bytes(scored.tokens, token_bytes(dataset.tokenizer))
     speed = measured_speed(config)
-    training_seconds = max(_LEAST_TRAINING, seconds - (time.perf_counter() - begin) - _EXPORT_RESERVE)
+    left = max(_LEAST_TRAINING, seconds - (time.perf_counter() - begin) - _EXPORT_RESERVE)
+    training_seconds = config.training.time_budget_seconds or left
     plan = choose_plan(config, dataset.info.tokens, vocabulary, training_seconds, speed, bytes_per_token)
     every = max(1, plan.steps // _EVALUATIONS)
     plan.config.training.eval_every = every
@@ -207,8 +231,10 @@ def _samples(model: Any, text: BuildText, config: Config) -> list[str]:
     starts = [part.strip() for part in beginning.split("\n\n") if len(part.split()) >= 8]
     chosen = starts[:: max(1, len(starts) // 3)][:3] or [beginning[:40]]
     prompts = [" ".join(start.split()[:4]) for start in chosen]
-    settings = config.generation.model_copy(update={"max_new_tokens": 80, "num_samples": 1})
-    return generate_text(model, prompt=prompts, config=settings, seed=config.system.seed)
+    settings = config.generation.model_copy()
+    settings.seed = config.system.seed if settings.seed is None else settings.seed
+    found = generate_text(model, prompt=prompts, config=settings)
+    return found if settings.num_samples == 1 else [sample for samples in found for sample in samples]
 
 
 def _export(

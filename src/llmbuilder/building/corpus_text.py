@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from llmbuilder.config.schema import Config
 from llmbuilder.corpus.corpus_files import iter_pieces
 from llmbuilder.corpus.load_report import LoadReport
 from llmbuilder.corpus.prepared import PreparedCorpus, is_prepared
 from llmbuilder.data import DataLoader, Document, default_corpus, write_corpus
-from llmbuilder.data.in_force import require_in_force
+from llmbuilder.data.in_force import require_in_force, require_in_force_on_documents
 from llmbuilder.errors import DataError, LLMBuilderError
 
 Sources = str | Path | Sequence[str | Path] | None
@@ -25,6 +26,7 @@ class BuildText:
     report: LoadReport
     bytes: int
     tokenizer: Path | None = None
+    tokenizer_settings: dict[str, Any] | None = None
 
     def beginning(self, characters: int) -> str:
         """Return the first characters of the text."""
@@ -51,9 +53,10 @@ def read_text(documents: Sources, folder: Path, config: Config) -> BuildText:
     None takes the running interpreter's own documentation.
     """
     sources = [documents] if isinstance(documents, str | Path) else documents
-    for source in sources or ():
-        if Path(source).is_dir():
-            require_in_force(config.data, source)
+    if sources is not None and len(sources) == 1 and Path(sources[0]).is_dir():
+        require_in_force(config.data, sources[0])
+    else:
+        require_in_force_on_documents(config.data)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         if sources is not None and len(sources) == 1 and is_prepared(Path(sources[0])):
@@ -70,7 +73,7 @@ def read_text(documents: Sources, folder: Path, config: Config) -> BuildText:
 
 def _prepared(corpus: PreparedCorpus) -> BuildText:
     report = LoadReport.of_corpus(corpus.description)
-    return BuildText(corpus.folder, report, report.counts["bytes"], corpus.tokenizer)
+    return BuildText(corpus.folder, report, report.counts["bytes"], corpus.tokenizer, corpus.tokenizer_settings)
 
 
 def _documents(sources: Sequence[str | Path] | None, loader: DataLoader) -> Iterator[Document]:

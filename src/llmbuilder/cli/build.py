@@ -12,7 +12,7 @@ from llmbuilder.cli.output import AllowCode, Json, Overwrite, Plain, Quiet, Set,
 
 def build(
     documents: list[Path] = typer.Argument(
-        None, metavar="[DOCS]...", help="Folders or files to read. Default: Python's own documentation."
+        None, metavar="[DOCS]...", help="Folders or files to read. Default: data.path, or Python's documentation."
     ),
     data: Path = typer.Option(None, "--data", help="A corpus that `data prepare` made, in place of documents."),
     output: Path = typer.Option(None, "--output", "-o", help="Run directory to write."),
@@ -44,16 +44,15 @@ def build(
     if dry_run:
         _show_plan(documents, preset or config, time_budget, set_ or [], as_json)
         return
-    if output is None:
-        raise ConfigError("name a run directory with --output")
-    settings = (
-        load_config(config, preset=preset, overrides=set_ or [], allow_code=allow_code) if config is not None else None
-    )
+    loaded = load_config(config, preset=preset, overrides=set_ or [], allow_code=allow_code)
+    folder = output or loaded.training.output_dir
+    if folder is None:
+        raise ConfigError("name a run directory with --output (or training.output_dir)")
     result = build_model_from(
         list(documents) if documents else None,
-        output,
+        folder,
         preset=preset,
-        config=settings,
+        config=loaded if config is not None else None,
         time_budget=parse_duration(time_budget) if time_budget else None,
         overrides=set_ or [],
         quantization=quantization,

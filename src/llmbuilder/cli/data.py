@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from llmbuilder.cli.output import AllowCode, Json, Overwrite, Plain, Quiet, Set, print_json, print_pairs, say
+from llmbuilder.cli.output import (
+    AllowCode,
+    Json,
+    Overwrite,
+    Plain,
+    Quiet,
+    Set,
+    print_json,
+    print_pairs,
+    replaced_by,
+    say,
+)
 from llmbuilder.stages import DROPPED_AT
 
 if TYPE_CHECKING:
@@ -95,9 +106,19 @@ def prepare(
     """
     from llmbuilder.cli.stages import StageProgress
     from llmbuilder.config import load_config
+    from llmbuilder.config.in_force import require_taken
     from llmbuilder.corpus import prepare_corpus
 
     settings = load_config(config, overrides=set_ or [], allow_code=allow_code)
+    replaced = replaced_by(
+        {
+            "data.filter": ("--filter", preset),
+            "data.near_duplicates": ("--near-duplicates", near_duplicates),
+            "data.languages": ("--language", languages),
+            "data.redact": ("--redact", redact or None),
+            "tokenizer.path": ("--tokenizer", tokenizer),
+        }
+    )
     data = settings.data
     if preset is not None:
         data.filter = preset  # type: ignore[assignment]
@@ -105,12 +126,13 @@ def prepare(
         data.near_duplicates = near_duplicates
     data.languages = languages or data.languages
     data.redact = ["all"] if redact else data.redact
+    settings.tokenizer.path = str(tokenizer) if tokenizer else settings.tokenizer.path
+    require_taken("data prepare", set_ or [], settings, replaced=replaced)
     with StageProgress(plain=plain, quiet=quiet) as progress:
         report = prepare_corpus(
             inputs,
             output,
             settings,
-            tokenizer=tokenizer,
             engine=engine,
             workers=workers,
             ray_address=ray_address,

@@ -33,7 +33,7 @@ def text(
     stop: list[str] = typer.Option(None, "--stop", help="End before this string. May be repeated."),
     greedy: bool = typer.Option(False, "--greedy", help="Always take the likeliest token."),
     seed: int = typer.Option(None, "--seed", help="Make the sampling repeatable."),
-    config: Path = typer.Option(None, "--config", help="Configuration whose 'generation' section to use."),
+    config: Path = typer.Option(None, "--config", help="Configuration whose 'generation' and system.device to use."),
     device: str = typer.Option(None, "--device", help="auto, cpu, cuda, mps."),
     interactive: bool = typer.Option(False, "--interactive", "-i", help="Ask for prompts until end of input."),
     as_json: bool = Json,
@@ -50,8 +50,9 @@ def text(
     given |= _filters({"top_k": top_k, "top_p": top_p, "min_p": min_p})
     if interactive and (prompt or as_json):
         raise typer.BadParameter("it asks for prompts and shows text: leave out --prompt and --json", param_hint="-i")
-    settings = generation_settings(load_config(config), given)
-    generator = load_generator(model, tokenizer, device)
+    loaded = load_config(config)
+    settings = generation_settings(loaded, given)
+    generator = load_generator(model, tokenizer, device or loaded.system.device)
     if interactive:
         _converse(generator, settings)
         return
@@ -70,10 +71,10 @@ def text(
         _show(p, found)
 
 
-def _filters(given: dict[str, str | None]) -> dict[str, float | int | None]:
-    """Return the filters that were named; none, or 0, switches one off."""
+def _filters(given: dict[str, str | None]) -> dict[str, float | int | str]:
+    """Return the filters that were named, as a configuration would say it: none, or 0, switches one off."""
     named = {key: text for key, text in given.items() if text is not None}
-    return {key: None if text.lower() in ("none", "0") else _number(key, text) for key, text in named.items()}
+    return {key: text if text.lower() == "none" else _number(key, text) for key, text in named.items()}
 
 
 def _number(key: str, text: str) -> float | int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
@@ -56,3 +56,8 @@ def print_pairs(values: dict[str, Any]) -> None:
     width = max(map(len, values), default=0)
     for name, value in values.items():
         typer.echo(f"{name:<{width}}  {value}")
+
+
+def replaced_by(options: Mapping[str, tuple[str, Any]]) -> dict[str, str | None]:
+    """Return, by setting, the option that was given in its place; None where it was not."""
+    return {setting: name if value not in (None, []) else None for setting, (name, value) in options.items()}

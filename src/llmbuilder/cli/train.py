@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from llmbuilder.cli.output import AllowCode, Json, Overwrite, Plain, Quiet, Set, print_json
+from llmbuilder.cli.output import AllowCode, Json, Overwrite, Plain, Quiet, Set, print_json, replaced_by
 
 if TYPE_CHECKING:
     from llmbuilder.training import TrainingResults
@@ -40,23 +40,30 @@ def model(
     """Train a model on text."""
     _in_processes(nproc)
     from llmbuilder.config import load_config
+    from llmbuilder.config.in_force import LEARNED, require_taken
     from llmbuilder.errors import ConfigError
     from llmbuilder.model import build_model
-    from llmbuilder.tokenizer import Tokenizer
     from llmbuilder.training import train_model
 
     settings = load_config(config, preset=preset, overrides=set_ or [], allow_code=allow_code)
     if output is None and settings.training.output_dir is None:
         raise ConfigError("name a run directory with --output (or training.output_dir)")
-    path = tokenizer or settings.tokenizer.path
-    loaded = Tokenizer.from_pretrained(path) if path else None
-    dataset = _dataset(data, settings, loaded)
+    replaced = {
+        "data.path": ("--data", data),
+        "training.output_dir": ("--output", output),
+        "tokenizer.path": ("--tokenizer", tokenizer),
+    }
+    settings.tokenizer.path = str(tokenizer) if tokenizer else settings.tokenizer.path
+    require_taken("train model", set_ or [], settings, replaced=replaced_by(replaced))
+    dataset = _dataset(data, settings)
+    learned = {name: f"the tokenizer of {dataset.source_name}" for name in LEARNED if dataset.tokenizer is not None}
+    require_taken("train model", set_ or [], settings, replaced=learned)
     callbacks = _display(plain=plain, quiet=quiet)
     ways = {"overwrite": overwrite, "continue_run": continue_}
     _carry_out(lambda: train_model(build_model(settings), dataset, settings, output, callbacks, **ways), as_json)
 
 
-def _dataset(data: Path | None, settings: Any, tokenizer: Any) -> Any:
+def _dataset(data: Path | None, settings: Any) -> Any:
     from llmbuilder.data import TextDataset
     from llmbuilder.errors import ConfigError
 
@@ -65,7 +72,7 @@ def _dataset(data: Path | None, settings: Any, tokenizer: Any) -> Any:
         raise ConfigError("name the training text with --data (or data.path)")
     if not source.exists() and (Path("data") / source).exists():
         source = Path("data") / source  # nanoGPT's datasets are named, and lie in data/
-    return TextDataset.from_config(source, settings, tokenizer)
+    return TextDataset.from_config(source, settings)
 
 
 @app.command("resume")

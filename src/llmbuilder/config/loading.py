@@ -55,6 +55,11 @@ def load_config(
     return build_config(merge(values, explicit_settings(overrides)), source)
 
 
+def read_config(path: str | Path) -> Config:
+    """Return the configuration that a program's own file holds, without the environment; errors as `load_config`'s."""
+    return build_config(_read_file(Path(path)), str(path))
+
+
 def _refuse_code(values: Mapping[str, Any], source: str) -> None:
     data = values.get("data")
     name = data.get("classifier") if isinstance(data, Mapping) else None
@@ -126,8 +131,13 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, text in environment.items():
         section, separator, key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
-        if name.startswith(ENVIRONMENT_PREFIX) and separator:
+        if not name.startswith(ENVIRONMENT_PREFIX):
+            continue
+        if separator:
             values.setdefault(section, {})[key] = parse_value(text)
+        elif (begun := section.partition("_")[0]) in Config.model_fields:
+            meant = f"{ENVIRONMENT_PREFIX}{begun}__{section[len(begun) + 1 :] or 'KEY'}".upper()
+            raise ConfigError(f"the environment variable {name} names no setting: write {meant}")
     return values
 
 

@@ -43,6 +43,15 @@ class Range:
         return {**handler(core_schema), **{name: limit for name, limit in names if limit is not None}}
 
 
+@dataclass(frozen=True)
+class ZeroIsOff:
+    """Says that 0 means null, as other programs write "no limit"."""
+
+    def __get_pydantic_json_schema__(self, core_schema: Any, handler: Any) -> dict[str, Any]:
+        schema = dict(handler(core_schema))
+        return {**schema, "anyOf": [*schema["anyOf"], {"const": 0}]}
+
+
 Count = Annotated[int, Range(least=1)]
 Amount = Annotated[int, Range(least=0)]
 Seed = Annotated[int, Range(least=0, below=2**63)]
@@ -53,6 +62,8 @@ Part = Annotated[float, Range(least=0, below=1)]  # of one, none included
 Share = Annotated[float, Range(above=0, most=1)]  # of one, all included
 Certainty = Annotated[float, Range(least=0, most=1)]
 Rate = Annotated[float, Range(above=0, below=1)]
+CountOrOff = Annotated[Count | None, ZeroIsOff()]
+ShareOrOff = Annotated[Share | None, ZeroIsOff()]
 
 
 def range_of(field: FieldInfo) -> Range | None:

@@ -16,6 +16,7 @@ from llmbuilder.config.ranges import (
     Amount,
     Certainty,
     Count,
+    CountOrOff,
     NotNegative,
     Number,
     Part,
@@ -24,6 +25,7 @@ from llmbuilder.config.ranges import (
     Rate,
     Seed,
     Share,
+    ShareOrOff,
 )
 from llmbuilder.config.section import Section, set_whole, whole_of
 from llmbuilder.files import write_text
@@ -286,13 +288,11 @@ class GenerationConfig(Section):
         default=0.8,
         description="Divides the logits before sampling; lower is more predictable (do_sample=false is greedy).",
     )
-    top_k: Count | None = Field(default=50, description="Sample among the k most likely tokens only; null: all.")
-    top_p: Share | None = Field(
+    top_k: CountOrOff = Field(default=50, description="Sample among the k likeliest tokens only; null, none or 0: all.")
+    top_p: ShareOrOff = Field(
         default=None, description="Sample among the likeliest tokens that together reach this mass."
     )
-    min_p: Share | None = Field(
-        default=None, description="Drop tokens less likely than this share of the likeliest one."
-    )
+    min_p: ShareOrOff = Field(default=None, description="Drop tokens less likely than this share of the likeliest one.")
     repetition_penalty: Positive = Field(default=1.0, description="Above 1 makes tokens of the text less likely.")
     num_samples: Count = Field(default=1, description="Continuations per prompt.")
     stop: list[str] = Field(default_factory=list, description="Generation ends before any of these strings.")

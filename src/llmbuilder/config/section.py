@@ -6,9 +6,11 @@ those of a whole configuration are independent of it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+
+from llmbuilder.config.ranges import ZeroIsOff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,6 +26,17 @@ class Section(BaseModel):
     __slots__ = ("_whole",)
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read_off(cls, value: Any, info: ValidationInfo) -> Any:
+        """Take `none` for null wherever null may stand, and 0 where it means the same."""
+        field = cls.model_fields[str(info.field_name)]
+        is_word = isinstance(value, str) and value.strip().lower() == "none"
+        if is_word and type(None) in get_args(field.annotation):
+            return None
+        is_zero = isinstance(value, int | float) and not isinstance(value, bool) and value == 0
+        return None if is_zero and any(isinstance(item, ZeroIsOff) for item in field.metadata) else value
 
     def __copy__(self) -> Self:
         copy = super().__copy__()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+from llmbuilder.config.in_force import idle_settings
 from llmbuilder.config.ranges import range_of
 from llmbuilder.config.schema import Config, ModelConfig, SystemConfig, TrainingConfig, is_auto
 from llmbuilder.config.sizes import estimate_training_memory, head_dim
@@ -42,13 +43,15 @@ def validate_config(config: Config) -> tuple[bool, list[ConfigProblem]]:
 
 def find_problems(config: Config) -> list[ConfigProblem]:
     """Return the broken rules that do not depend on the machine at hand."""
-    return [
+    wrong = [
         *_ranges(config),
         *_shape(config.model),
         *_schedule(config.training),
         *_vocabulary(config),
         *_distribution(config),
     ]
+    said = {problem.path for problem in wrong}
+    return [*wrong, *(problem for problem in _idle(config) if problem.path not in said)]
 
 
 def require_valid(config: Config, sections: Collection[str], purpose: str, *, unchecked: Collection[str] = ()) -> None:
@@ -99,6 +102,13 @@ def _ranges(config: Config) -> Iterator[ConfigProblem]:
                 optional = ", or null" if type(None) in get_args(info.annotation) else ""
                 path = f"{name}.{key}"
                 yield ConfigProblem(path, value, f"must be {limits}{optional}", words, {path: default})
+
+
+def _idle(config: Config) -> Iterator[ConfigProblem]:
+    for path, value, reason in idle_settings(config):
+        section, key = path.split(".")
+        default = type(getattr(config, section)).model_fields[key].get_default(call_default_factory=True)
+        yield ConfigProblem(path, value, f"would not act: {reason}", "remove it", {path: default})
 
 
 def _numbers(value: Any) -> Iterator[float]:

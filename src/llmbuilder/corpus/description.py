@@ -26,8 +26,12 @@ def describe_corpus(
     decisions: Decisions,
     tokens: list[dict[str, Any]],
     tokenizer: Tokenizer | None,
+    trained_as: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """Return the description of a finished corpus. It depends on nothing but sources, settings and versions."""
+    """Return the description of a finished corpus; `trained_as` are the settings of a tokenizer of its own.
+
+    It depends on nothing but sources, settings and versions.
+    """
     from llmbuilder import __version__
 
     names = [receipt["documents_file"] for receipt in receipts if receipt["documents_file"]]
@@ -48,15 +52,20 @@ def describe_corpus(
         },
         "documents": names,
         "dropped_files": [receipt["dropped_file"] for receipt in receipts if receipt["dropped_file"]],
-        "tokenizer": None if tokenizer is None else _describe_tokenizer(tokenizer),
+        "tokenizer": None if tokenizer is None else _describe_tokenizer(tokenizer, trained_as),
         "tokens": {part: values for part, values in parts.items() if values is not None} or None,
     }
     # The names of files follow from their content, so this is a fingerprint of everything.
     return {**description, "fingerprint": hashlib.sha256(json.dumps(description).encode()).hexdigest()}
 
 
-def _describe_tokenizer(tokenizer: Tokenizer) -> dict[str, Any]:
-    return {"algorithm": tokenizer.algorithm, "tokens": len(tokenizer), "fingerprint": tokenizer.fingerprint}
+def _describe_tokenizer(tokenizer: Tokenizer, trained_as: dict[str, Any] | None) -> dict[str, Any]:
+    return {
+        "algorithm": tokenizer.algorithm,
+        "tokens": len(tokenizer),
+        "fingerprint": tokenizer.fingerprint,
+        "settings": trained_as,
+    }
 
 
 def _counts(counts: Iterable[dict[str, int]]) -> dict[str, int]:

@@ -33,6 +33,12 @@ class PreparedCorpus:
     def tokenizer_fingerprint(self) -> str | None:
         return self.description["tokenizer"]["fingerprint"] if self.description["tokens"] else None
 
+    @property
+    def tokenizer_settings(self) -> dict[str, Any] | None:
+        """The settings its tokenizer was trained with; None for one that was given, or where they were not kept."""
+        found: dict[str, Any] | None = (self.description["tokenizer"] or {}).get("settings")
+        return found
+
     def tokens(self, part: str) -> OpenedTokens | None:
         """Memory-map the tokens of "train" or "validation"; None if that part is empty."""
         description = (self.description["tokens"] or {}).get(part)

@@ -33,6 +33,7 @@ from llmbuilder.refining.classifiers import classifier_file
 from llmbuilder.refining.refiner import Refiner
 from llmbuilder.report.corpus import write_corpus_report
 from llmbuilder.tokenizer import Tokenizer, choose_vocab_size, train_tokenizer
+from llmbuilder.tokenizer.in_force import require_made_as
 from llmbuilder.tokens.sampling import tokenizer_sample
 
 logger = logging.getLogger("llmbuilder")
@@ -170,6 +171,7 @@ class _Work:
             decisions=decisions,
             tokens=tokens,
             tokenizer=used,
+            trained_as=None if tokenizer or self._config.tokenizer.path else self._config.tokenizer.training_options,
         )
         write_json(self._folder / "corpus.json", description)
         write_corpus_report(self._folder)
@@ -310,6 +312,7 @@ class _Work:
         source = given or settings.path
         if source is not None:
             tokenizer = source if isinstance(source, Tokenizer) else Tokenizer.from_pretrained(source)
+            require_made_as(settings, tokenizer, source if isinstance(source, str | Path) else "this call")
             tokenizer.save_pretrained(folder)
             write_json(record, {"given": tokenizer.fingerprint})
             return tokenizer

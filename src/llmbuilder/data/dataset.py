@@ -85,7 +85,12 @@ class TextDataset:
     def from_config(
         cls, source: str | Path | Sequence[str | Document], config: Config, tokenizer: Tokenizer | None = None
     ) -> TextDataset:
-        """Return the dataset a configuration describes: how it is read, its window, stride, split and seed."""
+        """Return the dataset a configuration describes: how it is read, its window, stride, split, seed and tokenizer.
+
+        `tokenizer` stands in the place of `config.tokenizer.path`.
+        """
+        if tokenizer is None and config.tokenizer.path is not None:
+            tokenizer = Tokenizer.from_pretrained(config.tokenizer.path)
         return cls(
             source,
             config.model.max_seq_length,
@@ -135,6 +140,11 @@ class TextDataset:
     def corpus_fingerprint(self) -> str | None:
         """The fingerprint of the prepared corpus whose tokens these are, None for any others."""
         return self._corpus.fingerprint if self._corpus is not None else None
+
+    @property
+    def tokenizer_settings(self) -> dict[str, Any] | None:
+        """The settings that the tokenizer of a prepared corpus was trained with; None where they are not known."""
+        return self._corpus.tokenizer_settings if self._corpus is not None else None
 
     @property
     def is_prepared(self) -> bool:

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from llmbuilder.config.schema import DataConfig
+from llmbuilder.config.in_force import differing, idle_settings, refuse
+from llmbuilder.config.schema import Config, DataConfig
 from llmbuilder.corpus.prepared import PreparedCorpus, is_prepared
 from llmbuilder.documents.file_types import TABLE_SUFFIXES
-from llmbuilder.errors import ConfigError
 
 _TEXT_COLUMN = ("text_column",)
 _SWITCHES = ("clean_text", "remove_duplicates")  # asked to be off, which they are for a text that is taken as it is
@@ -24,6 +24,7 @@ _READING = (
 )  # fmt: skip
 _PREPARING = ("semantic_duplicates", "semantic_model", "repeated_lines", "mixture", "tokenize")
 _SPLIT = ("train_split",)
+_NEAR = ("near_duplicate_ngram", "near_duplicate_permutations")
 
 
 def is_token_folder(path: Path) -> bool:
@@ -35,38 +36,37 @@ def require_in_force(data: DataConfig, source: str | Path | None) -> None:
     """Raise ConfigError for a setting that was asked for and does not act on `source`; None is texts in memory."""
     path = Path(source) if source is not None else None
     if path is None:
-        _refuse(_asked(data, _READING + _TEXT_COLUMN + _PREPARING), "texts that are given are taken as they are")
+        _refuse(data, _READING + _TEXT_COLUMN + _PREPARING, "texts that are given are taken as they are")
     elif is_prepared(path):
         made = PreparedCorpus(path).description["settings"]
-        names = [
-            name for name in _asked(data, _READING + _TEXT_COLUMN + _PREPARING + _SPLIT) if not _same(data, made, name)
-        ]
-        _refuse(names, f"{path} was prepared with another value: prepare it again (`llmbuilder data prepare`)")
+        others = [name for name in _READING + _TEXT_COLUMN + _PREPARING + _SPLIT if not _same(data, made, name)]
+        _refuse(data, others, f"{path} was prepared with another value: prepare it again (`llmbuilder data prepare`)")
     elif is_token_folder(path):
-        names = _asked(data, _READING + _TEXT_COLUMN + _PREPARING + _SPLIT)
-        _refuse(names, f"the tokens in {path} are used as they are: name the documents instead")
+        names = _READING + _TEXT_COLUMN + _PREPARING + _SPLIT
+        _refuse(data, names, f"the tokens in {path} are used as they are: name the documents instead")
     elif path.is_dir():
-        _refuse(_asked(data, _PREPARING), "it acts in `llmbuilder data prepare`: prepare a corpus, and name that")
+        require_in_force_on_documents(data)
     else:
         column = () if path.suffix.lower() in TABLE_SUFFIXES else _TEXT_COLUMN
-        names = _asked(data, _READING + column + _PREPARING)
         _refuse(
-            names,
+            data,
+            _READING + column + _PREPARING,
             f"{path} is taken as it is: name the folder of documents, or prepare them (`llmbuilder data prepare`)",
         )
 
 
-def _asked(data: DataConfig, names: Iterable[str]) -> list[str]:
-    """Return the settings that differ from the defaults."""
-    defaults = DataConfig()
-    return [name for name in names if getattr(data, name) != getattr(defaults, name)]
+def require_in_force_on_documents(data: DataConfig) -> None:
+    """Raise ConfigError for a setting that was asked for and does not act on documents that `DataLoader` reads."""
+    _refuse(data, _PREPARING, "it acts in `llmbuilder data prepare`: prepare a corpus, and name that")
+    if data.near_duplicates == "auto":
+        _refuse(data, _NEAR, "data.near_duplicates is off here: give a similarity, such as 0.8")
+    for name, _, reason in idle_settings(Config(data=data.model_copy())):
+        refuse([name], reason)
 
 
 def _same(data: DataConfig, made: dict[str, Any], name: str) -> bool:
     return bool(data.model_dump(mode="json")[name] == made.get(name))
 
 
-def _refuse(names: list[str], reason: str) -> None:
-    if names:
-        listed = ", ".join(f"data.{name}" for name in names)
-        raise ConfigError(f"{listed} would not act here: {reason}")
+def _refuse(data: DataConfig, names: Iterable[str], reason: str) -> None:
+    refuse([f"data.{name}" for name in differing(data, names)], reason)

@@ -80,7 +80,10 @@ def choose_bands(threshold: float, permutations: int) -> tuple[int, int]:
     if best is not None:
         return best
     needed = math.ceil(math.log(1 - _RECALL) / math.log(1 - threshold))
-    raise ConfigError(f"{permutations} permutations cannot find a similarity of {threshold}; use {needed} or more")
+    raise ConfigError(
+        f"{permutations} permutations (data.near_duplicate_permutations) cannot find a similarity of {threshold}; use "
+        f"{needed} or more"
+    )
 
 
 def find_near_duplicates(

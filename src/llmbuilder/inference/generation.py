@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
+from llmbuilder.config.in_force import refuse, require_taken
 from llmbuilder.config.loading import build_config, load_config
-from llmbuilder.config.schema import Config, GenerationConfig, section_of
+from llmbuilder.config.schema import Config, GenerationConfig, SystemConfig, section_of
 from llmbuilder.config.validation import find_problems
 from llmbuilder.errors import GenerationError, TokenizerError
 from llmbuilder.formats.model_file import load_model
 from llmbuilder.inference.continuation import Continuation
 from llmbuilder.inference.sampling import next_tokens
+from llmbuilder.machine import resolve_device
 from llmbuilder.model import KeyValueCache, LanguageModel
 from llmbuilder.notices import warn_once
 from llmbuilder.tokenizer import Tokenizer
@@ -178,14 +179,22 @@ def _require_valid(config: GenerationConfig) -> None:
 def generation_settings(config: GenerationConfig | Config | None, overrides: dict[str, Any]) -> GenerationConfig:
     """Return `config` (default: the environment's settings) with overrides applied; None switches a setting off.
 
-    Raises ConfigError for unknown names.
+    Raises ConfigError for unknown names, and for an override that another setting makes useless.
     """
     base = section_of(load_config() if config is None else config, GenerationConfig).model_dump()
-    given = dict(overrides)
-    try:
-        return GenerationConfig.model_validate({**base, **given})
-    except ValidationError:
-        return build_config({"generation": {**base, **given}}, "the generation settings").generation
+    values = {"generation": {**base, **overrides}}
+    whole = build_config(values, "the generation settings")
+    require_taken("generate text", {f"generation.{key}": value for key, value in overrides.items()}, whole)
+    return whole.generation
+
+
+def _device(
+    config: GenerationConfig | Config | None, device: str | None, model: str | Path | LanguageModel
+) -> str | None:
+    """Return the device to read a model to, the one named or the configuration's; a given model stays where it is."""
+    if device is not None or isinstance(model, LanguageModel):
+        return device
+    return str(section_of(load_config() if config is None else config, SystemConfig).device)
 
 
 def _with_limit(max_new_tokens: int | None, overrides: dict[str, Any]) -> dict[str, Any]:
@@ -195,8 +204,13 @@ def _with_limit(max_new_tokens: int | None, overrides: dict[str, Any]) -> dict[s
 def load_generator(
     model: str | Path | LanguageModel, tokenizer: str | Path | Tokenizer | None = None, device: str | None = None
 ) -> Generator:
-    """Open a model and its tokenizer (default: the one inside the model file)."""
+    """Open a model and its tokenizer (default: the one inside the model file).
+
+    Raises ConfigError if a `device` is named and the model given is on another one.
+    """
     loaded = model if isinstance(model, LanguageModel) else load_model(model, device)
+    if loaded is model and device is not None and resolve_device(device).type != loaded.device.type:
+        refuse(["device"], f"the model given is on {loaded.device.type}: move it with model.to({device!r})")
     if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
         tokenizer = Tokenizer.from_pretrained(tokenizer)
     return Generator(loaded, tokenizer)
@@ -215,13 +229,14 @@ def generate_text(
     """Return the prompt with its continuation.
 
     `model_path` is anything `load_model` opens, or a model; `tokenizer_path` defaults to the tokenizer inside
-    the model file. `config` and `overrides` are the settings of `GenerationConfig` (`max_new_tokens`: 100); without
-    `config` environment variables such as LLMBUILDER_GENERATION__TOP_K act. `top_k=None` samples among all tokens.
+    the model file, `device` to the configuration's system.device. `config` and `overrides` are the settings of
+    `GenerationConfig` (`max_new_tokens`: 100); without `config` environment variables such as
+    LLMBUILDER_GENERATION__TOP_K act. `top_k=None` samples among all tokens.
     One prompt gives a string, or a list of strings with `num_samples` above 1; several prompts give a list of
     those. Raises LLMBuilderError for files or settings that cannot be used.
     """
     settings = generation_settings(config, _with_limit(max_new_tokens, overrides))
-    generator = load_generator(model_path, tokenizer_path, device)
+    generator = load_generator(model_path, tokenizer_path, _device(config, device, model_path))
     prompts = [prompt] if isinstance(prompt, str) else list(prompt)
     if not prompts:
         raise GenerationError("there is no prompt")
@@ -244,4 +259,5 @@ def stream_text(
 ) -> Iterator[str]:
     """Yield the continuation of one prompt as it is generated; arguments as for `generate_text`."""
     settings = generation_settings(config, _with_limit(max_new_tokens, overrides))
+    device = _device(config, device, model_path)
     yield from load_generator(model_path, tokenizer_path, device).stream(prompt, settings)

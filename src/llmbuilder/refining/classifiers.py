@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from llmbuilder.config.in_force import refuse
 from llmbuilder.errors import ConfigError, MissingDependencyError
 
 Classifier = Callable[[str], float]
@@ -20,13 +21,15 @@ def load_classifier(name: str, label: str | None = None) -> Classifier:
     """Return the function that `name` means: the file of a fastText model, or "module:function".
 
     A fastText model's score is the probability of `label`, named without its prefix. Modules are looked for in the
-    working directory, too. Raises ConfigError if there is no such thing.
+    working directory, too. Raises ConfigError if there is no such thing, or a function is given a label.
     """
     if Path(name).is_file():
         return _fasttext(name, label)
     module, _, function = name.partition(":")
     if not function:
         raise ConfigError(f"data.classifier: no such file: {name}; name a fastText model, or a function (module:name)")
+    if label is not None:
+        refuse(["data.classifier_label"], f"data.classifier {name} is a function, which has no labels")
     try:
         with _working_directory_first():
             found = getattr(importlib.import_module(module), function)

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from llmbuilder.config.loading import load_config
+from llmbuilder.config.loading import read_config
 from llmbuilder.config.schema import Config
 from llmbuilder.errors import TrainingError
 from llmbuilder.files import read_json_lines
@@ -31,7 +31,7 @@ class RunFiles:
         self.lines = read_json_lines(self.folder / "metrics.jsonl")
         if not self.lines:
             raise TrainingError(f"{self.folder} has no metrics yet: train for at least training.log_every steps")
-        self.config = load_config(self.folder / "config.json", allow_code=True)  # nothing is read by it
+        self.config = read_config(self.folder / "config.json")
 
     def curve(self, name: str) -> list[tuple[float, float]]:
         """Return a metric as (step, value) points."""

@@ -39,18 +39,19 @@ def make_pretokenizer(name: str) -> Any:
 
 def gguf_name(description: dict[str, Any]) -> str | None:
     """Return llama.cpp's name of a tokenizer's pre-tokenizer, given its `tokenizer.json`; None if it has none."""
-    name = _name(description)
+    name = name_of(description)
     whole_words = bool(description["model"].get("ignore_merges"))
     return _IN_GGUF[name] if name is not None and whole_words == (name in TAKES_WHOLE_WORDS) else None
 
 
 def expression_of(description: dict[str, Any]) -> str | None:
     """Return the expression that cuts a tokenizer's words, given its `tokenizer.json`; None if it is none of ours."""
-    name = _name(description)
+    name = name_of(description)
     return None if name is None else _EXPRESSIONS.get(name, _GPT2)
 
 
-def _name(description: dict[str, Any]) -> str | None:
+def name_of(description: dict[str, Any]) -> str | None:
+    """Return the name of a tokenizer's pre-tokenizer, given its `tokenizer.json`; None if it is none of ours."""
     steps = description["pre_tokenizer"] or {}
     if description["model"]["type"] != "BPE":
         return None

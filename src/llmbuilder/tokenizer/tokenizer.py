@@ -20,7 +20,7 @@ from llmbuilder.errors import TokenizerError
 from llmbuilder.files import write_json, write_text
 from llmbuilder.formats.nanogpt.characters import read_nanogpt_characters
 from llmbuilder.tokenizer.fast import encode_fast, fast_encoder
-from llmbuilder.tokenizer.pretokenizing import gguf_name
+from llmbuilder.tokenizer.pretokenizing import gguf_name, name_of
 from llmbuilder.tokenizer.special import (
     END_OF_TEXT,
     SIDE_FILES,
@@ -203,6 +203,11 @@ class Tokenizer:
         return {"Unigram": "unigram", "WordPiece": "wordpiece"}.get(
             kind, "bpe" if kind == "BPE" and byte_level else kind
         )
+
+    @property
+    def pretokenizer(self) -> str | None:
+        """How this byte-level BPE cuts words, as `train_tokenizer` names it; None if it has no name there."""
+        return name_of(self._description)
 
     @property
     def has_gguf_form(self) -> bool:

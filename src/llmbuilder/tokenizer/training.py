@@ -50,6 +50,8 @@ def train_tokenizer(
     trainers_by_name = {"bpe": _train_bpe, "unigram": _train_unigram, "wordpiece": _train_wordpiece}
     checked = _with_breaks(_not_empty(texts))
     cut = make_pretokenizer(pretokenizer)
+    if min_frequency != 2 and algorithm in ("char", "unigram"):
+        raise TokenizerError(f"min_frequency {min_frequency} would not act: algorithm {algorithm!r} counts no pairs")
     if pretokenizer != "gpt2" and algorithm != "bpe":
         raise TokenizerError(f"pretokenizer {pretokenizer!r} is for algorithm 'bpe', not {algorithm!r}")
     reserved = [token for token in dict.fromkeys(special_tokens) if token != END_OF_TEXT]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from llmbuilder.acceleration import limited_threads
-from llmbuilder.config.loading import load_config
 from llmbuilder.config.recipe import resolve_recipe
 from llmbuilder.config.schema import Config, TrainingConfig, section_of, whole_config
 from llmbuilder.config.validation import require_valid
@@ -35,6 +34,7 @@ from llmbuilder.training.processes.distributed import (
 from llmbuilder.training.processes.memory import needs_sharding, warn_about_memory
 from llmbuilder.training.results import TrainingResults, unless_stopped
 from llmbuilder.training.storage.checkpoints import TrainingState, list_checkpoints, read_newest_checkpoint
+from llmbuilder.training.storage.continuing import changes_asked, continued_config
 from llmbuilder.training.storage.paths import RunPaths
 from llmbuilder.training.storage.run_record import (
     describe_computation,
@@ -83,11 +83,14 @@ def train_model(
         raise TrainingError("training.init_from is 'resume', but there is no output directory to resume")
     paths = RunPaths.choose(directory)
     asked = _asked(whole.training, overwrite=overwrite, continue_run=continue_run)
-    system = _recorded_config(RunPaths.of_run(paths.folder)).system if asked is Asked.RESUME else whole.system
+    changes = changes_asked(whole, paths.folder) if asked is Asked.RESUME else {}
+    system = continued_config(RunPaths.of_run(paths.folder), changes).system if asked is Asked.RESUME else whole.system
     with joined_processes(system) as processes:
         start = processes.on_main(lambda: prepare_start(paths, asked, this_launch()))
         if start is Start.RESUME:
-            results = _resume(paths.folder, (), callbacks)
+            if asked is Asked.CONTINUE:
+                changes = changes_asked(whole, paths.folder)
+            results = _resume(paths.folder, changes, callbacks)
         else:
             results = _start(model, dataset, whole, paths, callbacks, processes, start)
     return unless_stopped(results)
@@ -101,7 +104,8 @@ def resume_training(
 ) -> TrainingResults:
     """Continue a run from its newest whole checkpoint, exactly where it stopped.
 
-    `overrides` change the run's settings, for example "training.max_steps=20000" to train longer. Any number of
+    `overrides` change the run's settings, for example "training.max_steps=20000" to train longer; one that cannot be
+    changed any more, such as the model's shape, is a ConfigError. Any number of
     processes can go on with a run, whatever number began it; the same number repeats it bit for bit.
     Raises TrainingError if there is no run, CheckpointError if no checkpoint of it can be read, StoppedRun as
     `train_model` does.
@@ -117,18 +121,16 @@ def _asked(training: TrainingConfig, *, overwrite: bool, continue_run: bool) -> 
     return Asked.OVERWRITE if overwrite else Asked.CONTINUE if continue_run else Asked.NEW
 
 
-def _recorded_config(paths: RunPaths, overrides: Iterable[str] = ()) -> Config:
-    return load_config(paths.config, overrides=overrides, allow_code=True)  # no document is read again
-
-
-def _resume(run_dir: str | Path, overrides: Iterable[str], callbacks: Sequence[Callback] | None) -> TrainingResults:
+def _resume(
+    run_dir: str | Path, overrides: Iterable[str] | Mapping[str, Any], callbacks: Sequence[Callback] | None
+) -> TrainingResults:
     """Train from the newest whole checkpoint."""
     paths = RunPaths.of_run(run_dir)
     record = paths.read_record()
     if not list_checkpoints(paths.checkpoints):
         again = "the same command and --overwrite" if paths.model.exists() else "the same command"
         raise TrainingError(f"{paths.folder} has no checkpoint yet: start it again with {again}")
-    config = _recorded_config(paths, overrides)
+    config = continued_config(paths, overrides)
     _require_trainable(config)
     with joined_processes(config.system) as processes, _locked(paths, processes):
         processes.on_main(lambda: remove_unfinished_writes(paths))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
+from typing import Any
 
 from llmbuilder.config.schema import Config
 from llmbuilder.data.dataset import TextDataset
@@ -11,13 +13,17 @@ from llmbuilder.errors import DataError, TokenizerError
 from llmbuilder.files import set_aside
 from llmbuilder.model import LanguageModel
 from llmbuilder.tokenizer import Tokenizer
+from llmbuilder.tokenizer.in_force import require_made_as, unlike_settings
 from llmbuilder.training.storage.paths import RunPaths
 
 logger = logging.getLogger("llmbuilder")
 
 
 def choose_tokenizer(model: LanguageModel, dataset: TextDataset, config: Config, paths: RunPaths) -> Tokenizer | None:
-    """Return the tokenizer of the run, learning one if there is none; None for tokens without a known tokenizer."""
+    """Return the tokenizer of the run, learning one if there is none; None for tokens without a known tokenizer.
+
+    Raises ConfigError if there is one and it was not made as `config.tokenizer` asks.
+    """
     if dataset.tokenizer is None and not dataset.is_prepared:
         dataset.tokenizer = _existing_tokenizer(model, config, paths)
     if dataset.tokenizer is None and not dataset.is_prepared:
@@ -27,6 +33,8 @@ def choose_tokenizer(model: LanguageModel, dataset: TextDataset, config: Config,
             f"from {dataset.source_name}, saved to {paths.tokenizer}"
         )
         dataset.learn_tokenizer(vocab_size=size, **config.tokenizer.training_options)
+    elif dataset.tokenizer is not None:
+        require_made_as(config.tokenizer, dataset.tokenizer, dataset.source_name, dataset.tokenizer_settings)
     tokenizer = dataset.tokenizer
     if tokenizer is not None and not tokenizer.has_gguf_form:
         logger.warning(
@@ -43,10 +51,15 @@ def _existing_tokenizer(model: LanguageModel, config: Config, paths: RunPaths) -
         return Tokenizer.from_pretrained(config.tokenizer.path)
     if (paths.tokenizer / "tokenizer.json").is_file():
         found = Tokenizer.from_pretrained(paths.tokenizer)
-        if len(found) <= model.config.vocab_size:
+        if len(found) <= model.config.vocab_size and not unlike_settings(config.tokenizer, found, _made(paths)):
             logger.warning(f"using the tokenizer in {paths.tokenizer} ({len(found):,} tokens)")
             return found
     return None
+
+
+def _made(paths: RunPaths) -> dict[str, Any] | None:
+    """Return the settings of the tokenizer that an earlier start learned here, if they are known."""
+    return json.loads(paths.config.read_text("utf-8")).get("tokenizer") if paths.config.is_file() else None
 
 
 def require_known_tokens(model: LanguageModel, dataset: TextDataset) -> None:

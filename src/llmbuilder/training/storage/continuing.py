@@ -1,0 +1,56 @@
+"""What can still be changed of a run that goes on: `TAKEN["train resume"]`; anything else is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from llmbuilder.config.in_force import TAKEN, all_settings, differing, refuse, require_taken
+from llmbuilder.config.loading import build_config, explicit_settings, merge, parse_overrides, read_config
+from llmbuilder.config.schema import Config, is_auto
+from llmbuilder.training.storage.paths import RunPaths
+
+_ABOUT_THE_START = ("training.init_from", "training.output_dir")
+
+
+def continued_config(paths: RunPaths, overrides: Iterable[str] | Mapping[str, Any]) -> Config:
+    """Return a run's configuration with `overrides`, and with what else the environment can still change of it.
+
+    Raises ConfigError for an override of what the run has settled.
+    """
+    environment = explicit_settings()
+    build_config(environment, "the environment")  # knows no such setting, or no such value
+    taken = {
+        section: {key: value for key, value in values.items() if f"{section}.{key}" in TAKEN["train resume"]}
+        for section, values in environment.items()
+    }
+    given = overrides if isinstance(overrides, Mapping) else list(overrides)
+    values = merge(merge(read_config(paths.config).to_dict(), taken), parse_overrides(given))
+    config = build_config(values, f"the configuration of {paths.folder}")
+    require_taken("train resume", given, config)
+    return config
+
+
+def changes_asked(config: Config, folder: Path) -> dict[str, Any]:
+    """Return what a configuration that says to resume the run in `folder` changes of it, by setting.
+
+    What is left to its default or to be chosen stays as the run has it. Raises ConfigError for a setting that was asked
+    for and is settled otherwise.
+    """
+    run = read_config(RunPaths.of_run(folder).config)
+    sections, settled = config.sections(), run.sections()
+    changes: dict[str, Any] = {}
+    for name in all_settings():
+        section, key = name.split(".")
+        value = getattr(sections[section], key)
+        is_asked = bool(differing(sections[section], [key])) and not is_auto(value)
+        if not is_asked or value == getattr(settled[section], key) or name in _ABOUT_THE_START:
+            continue
+        if name in TAKEN["train resume"]:
+            changes[name] = value
+        elif section not in ("data", "tokenizer", "generation"):
+            refuse([name], f"the run in {folder} has {getattr(settled[section], key)!r}, and goes on with it")
+    if run.training.time_budget_seconds is not None:
+        changes.pop("training.max_steps", None)  # the number that was fitted to the time
+    return changes
