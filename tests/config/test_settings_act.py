@@ -142,9 +142,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     (docs / "a.txt").write_text(f"{story}\nWrite to keeper@lighthouse.org about it.")
     (docs / "again.txt").write_text(f"{story}\nWRITE to keeper@lighthouse.org about it.")
-    (docs / "near.txt").write_text(f"{story[:600]} But then the fog came in from the west, and none of them was seen.")
+    (docs / "near.txt").write_text(
+        f"{story[:600]} But then the fog came in from the west, and none of them was seen.\nThe harbour office, quay 9."
+    )
     (docs / "short.txt").write_text("Ship 4 is in.\x00 The cafÃ© is   open.\n")
-    (docs / "dutch.txt").write_text("De vuurtorenwachter schreef elke avond in zijn dagboek over de schepen op zee.")
+    (docs / "dutch.txt").write_text(
+        "De vuurtorenwachter schreef elke avond in zijn dagboek.\nThe harbour office, quay 9."
+    )
     (docs / "page.html").write_text(
         "<html><body><h1>Harbour</h1><p>Ships 12 and 345 wait for the tide.</p></body></html>"
     )
