@@ -84,7 +84,7 @@ DATA: Cases = {
     "data.classifier_label": ("good", {"data.classifier": "taste:score"}),
     "data.min_score": (0.1, {"data.classifier": "taste:score"}), "data.evaluation_files": (["exam.txt"], {}),
     "data.remove_duplicates": (False, {"data.near_duplicates": None}), "data.near_duplicates": (0.4, {}),
-    "data.near_duplicate_ngram": (60, {"data.near_duplicates": 0.4}),
+    "data.near_duplicate_ngram": (100, {"data.near_duplicates": 0.5}),
     "data.near_duplicate_permutations": (1, {"data.near_duplicates": 0.8}),
     "data.semantic_duplicates": (0.9, {}), "data.semantic_model": ("model", {}), "data.repeated_lines": (2, {}),
     "data.mixture": ({"docs": 2.0}, {}), "data.tokenize": (False, {}), "data.train_split": (0.5, {}),
@@ -142,9 +142,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     (docs / "a.txt").write_text(f"{story}\nWrite to keeper@lighthouse.org about it.")
     (docs / "again.txt").write_text(f"{story}\nWRITE to keeper@lighthouse.org about it.")
-    (docs / "near.txt").write_text(f"{story[:600]} But then the fog came in from the west, and none of them was seen.")
+    (docs / "near.txt").write_text(
+        f"{story[:600]} But then the fog came in from the west, and none of them was seen.\nThe harbour office, quay 9."
+    )
     (docs / "short.txt").write_text("Ship 4 is in.\x00 The cafÃ© is   open.\n")
-    (docs / "dutch.txt").write_text("De vuurtorenwachter schreef elke avond in zijn dagboek over de schepen op zee.")
+    (docs / "dutch.txt").write_text(
+        "De vuurtorenwachter schreef elke avond in zijn dagboek.\nThe harbour office, quay 9."
+    )
     (docs / "page.html").write_text(
         "<html><body><h1>Harbour</h1><p>Ships 12 and 345 wait for the tide.</p></body></html>"
     )
@@ -254,8 +258,9 @@ def test_train_resume(place: Path, counted: Callable[[], str]) -> None:
     base: Settings = {"training.max_steps": 8}
     cases = taken_by("train resume", MODEL, TRAINING, SYSTEM, TRACKING)
     cases["training.max_steps"] = (9, {})
-    cases["training.num_epochs"] = (2, {"training.max_steps": None})
+    cases["training.num_epochs"] = (9, {"training.max_steps": None})
     cases["training.loss_spike_threshold"] = (0.0, {**_SPIKE, "training.max_steps": 40})
+    cases["training.save_best_only"] = (True, {"training.keep_checkpoints": 9, "training.eval_every": 4})
     cases["training.keep_checkpoints"] = (1, {"training.save_every": 1})
     require_none(walk(command, base, cases))
 

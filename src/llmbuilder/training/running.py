@@ -248,6 +248,8 @@ def _run(
         warn_about_memory(config, memory, processes.count, is_sharded=is_sharded)
     processes.on_main(lambda: config.save(paths.config))
     acceleration = recorded_acceleration(record, processes.count) if record is not None else None
+    if acceleration is not None and config.system.num_threads is not None:
+        acceleration = acceleration.with_threads(config.system.num_threads)  # it may have been changed since
     watchers = _watchers(config, paths, callbacks, processes)
     with limited_threads(config.system.num_threads):
         trainer = Trainer(
