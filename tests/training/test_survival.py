@@ -174,7 +174,7 @@ class BadBatch:
         from llmbuilder.training.loop.learner import Learner
         from llmbuilder.training.loop.trainer import Trainer
 
-        honest_step, honest_loss = Trainer.one_step, Learner.loss
+        honest_step, honest_loss = Trainer.one_step, Learner.summed_loss
         self.position = -1
 
         def one_step(trainer: Trainer, *arguments: Any) -> dict[str, Any] | None:
@@ -186,7 +186,7 @@ class BadBatch:
             return honest_loss(learner, *batch) * (factor if bad else 1.0)
 
         monkeypatch.setattr(Trainer, "one_step", one_step)
-        monkeypatch.setattr(Learner, "loss", loss)
+        monkeypatch.setattr(Learner, "summed_loss", loss)
 
 
 def test_skip_leaves_the_batch_out(

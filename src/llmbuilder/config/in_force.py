@@ -7,7 +7,6 @@ others switch off. What a source of documents leaves without effect is `data.in_
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,6 @@ from llmbuilder.errors import ConfigError
 
 LEARNED = tuple(f"tokenizer.{key}" for key in ("algorithm", "vocab_size", "min_frequency", "pretokenizer",
                                                "special_tokens"))  # fmt: skip
-_SEVERAL = tuple(f"system.distributed_{key}" for key in ("backend", "strategy", "timeout_seconds"))
 
 
 def all_settings() -> list[str]:
@@ -74,8 +72,6 @@ IDLE = (
     Idle(("training.save_every",), lambda c: c.training.save_best_only, "training.save_best_only is set", False),
     Idle(("training.save_best_only", "training.eval_batches"),
          lambda c: c.training.eval_every == 0 and not c.training.eval_only, "training.eval_every is 0", False),
-    Idle(_SEVERAL, lambda _: os.environ.get("WORLD_SIZE", "1") == "1",
-         "this is a run of one process: start several with --nproc or torchrun", False),
     Idle(("tracking.trackio_project",), lambda c: not c.tracking.trackio, "tracking.trackio is not set", False),
     Idle(("tracking.wandb_project", "tracking.wandb_run_name"), lambda c: not c.tracking.wandb,
          "tracking.wandb is not set", False),
