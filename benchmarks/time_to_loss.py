@@ -4,14 +4,14 @@ python benchmarks/time_to_loss.py TEXT --target 1.79 [--seeds 5] [--sweep 24]
 
 Characters are the tokens, the first 90% of the text trains, the last 10% validates: all of it, in windows of the
 model's own context that do not overlap. All models are 128 wide and see 64 characters. Each run is a process of its
-own; they take turns. All are evaluated every two steps once they come near; evaluations are not counted, everything
-else between the first step and the one that reaches the target is. Tokens and seconds stand apart: how much a run has
-to see is the recipe's doing, how long that takes also the kernels'.
+own; they take turns. From the middle of their schedule on they are evaluated, every two steps once they come near;
+evaluations are not counted, everything else between the first step and the one that reaches the target is. Tokens and
+seconds stand apart: how much a run has to see is the recipe's doing, how long that takes also the kernels'.
 
 - `README`: nanoGPT's README for CPUs: 4 layers, 4 heads, batch 12, 2000 steps (then on at the lowest rate, should the
   target not be reached), AdamW, rate 1e-3 to 1e-4, beta2 0.99.
-- `tuned`: the same formula and AdamW with depth, batch, rate, beta2 and steps as `--sweep` found them, on another text
-  than the one that is reported, with a schedule that ends where its own run does.
+- `tuned`: the same formula and AdamW with depth, batch, rate, beta2 and steps as `--sweep` found them on the very text,
+  with a schedule that ends where its own run does.
 - `ours`: the recipe and the length of the run that were chosen on tinyshakespeare, on any text.
 """
 
@@ -35,7 +35,7 @@ from torch import Tensor
 
 CONTEXT, WIDTH, HEADS = 64, 128, 4
 OUR_STEPS = 130
-NEAR = 0.06  # nats: evaluations become dense from here on
+NEAR = 0.006  # nats: evaluations become dense from here on
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Settings:
 
 
 README = Settings(4, 12, 1e-3, 0.99, 2000, goes_on=True)
-TUNED = Settings(2, 24, 4e-3, 0.95, 500)
+TUNED = Settings(1, 20, 0.00318, 0.98, 990)
 
 
 def split(text: str) -> tuple[Tensor, Tensor, int]:
@@ -76,17 +76,21 @@ def validation_loss(logits: Callable[[Tensor], Tensor], data: Tensor, context: i
 class Watch:
     """Counts the seconds of steps and ends the run when an evaluation reaches the target."""
 
-    def __init__(self, target: float, loss: Callable[[], float], tokens_per_step: int) -> None:
-        self._target, self._loss, self._tokens = target, loss, tokens_per_step
+    def __init__(self, target: float, loss: Callable[[], float], tokens_per_step: int, first: int) -> None:
+        self._target, self._loss, self._tokens, self._first = target, loss, tokens_per_step, first
         self.seconds, self._last, self._seen = 0.0, time.perf_counter(), float("inf")
+
+    def loss_now(self) -> float:
+        return self._loss()
 
     def start(self) -> None:
         self._last = time.perf_counter()
 
     def after_step(self, step: int, coarse: int) -> None:
-        """Evaluate every `coarse` steps, every second one where the last evaluation was near the target."""
+        """Evaluate every `coarse` steps, every second one once an evaluation was near the target."""
         self.seconds += time.perf_counter() - self._last
-        if step % (2 if self._seen <= self._target + NEAR else coarse) == 0:
+        near = self._seen <= self._target + NEAR
+        if step % (2 if near else coarse) == 0 and (near or step >= self._first):
             self._seen = self._loss()
             if self._seen <= self._target:
                 found = {"seconds": self.seconds, "steps": step, "tokens": step * self._tokens, "loss": self._seen}
@@ -111,7 +115,9 @@ def nanogpt(text: str, target: float, seed: int, settings: Settings, most_second
             x = block(x)
         return model.head(model.norm(x))
 
-    watch = Watch(target, lambda: validation_loss(logits, validation, CONTEXT), settings.batch * CONTEXT)
+    watch = Watch(
+        target, lambda: validation_loss(logits, validation, CONTEXT), settings.batch * CONTEXT, settings.steps // 2
+    )
     for step in range(3 * settings.steps if settings.goes_on else settings.steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, peak, warmup, settings.steps, peak / 10)
@@ -123,7 +129,9 @@ def nanogpt(text: str, target: float, seed: int, settings: Settings, most_second
         loss.item()
         watch.after_step(step + 1, coarse=max(2, settings.steps // 40 // 2 * 2))
         if watch.seconds > most_seconds:
-            return
+            break
+    found = {"seconds": float("inf"), "steps": settings.steps, "tokens": float("inf"), "loss": watch.loss_now()}
+    print(json.dumps(found), flush=True)
 
 
 def ours(text: str, target: float, seed: int) -> None:
@@ -148,7 +156,7 @@ def ours(text: str, target: float, seed: int) -> None:
     )  # fmt: skip
     model = lb.build_model(config)
     loss = lambda: validation_loss(lambda inputs: model(inputs)[0], validation, CONTEXT)  # noqa: E731
-    watch = Watch(target, loss, config.training.batch_size * CONTEXT)
+    watch = Watch(target, loss, config.training.batch_size * CONTEXT, OUR_STEPS // 2)
 
     class Pace(Callback):
         def on_start(self, plan: object) -> None:
@@ -175,25 +183,27 @@ def measure(given: argparse.Namespace, seed: int, settings: Settings | None, mos
 
 
 def sweep(given: argparse.Namespace) -> None:
-    """Look for settings of the tuned peer: at random first, then around the best ones; never longer than the best."""
+    """Look for settings of the tuned peer: at random first, then around the best ones.
+
+    The slowest of three seeds counts, others than those that are reported. The text may be the one that is reported.
+    """
     chance = random.Random(given.sweep)
-    best, best_seconds = README, measure(given, 1000, README)["seconds"]
-    print(f"README: {best_seconds:.1f} s", flush=True)
+    best, best_seconds = README, 60.0
     for trial in range(given.sweep):
         if trial < 2 * given.sweep // 3 or best == README:
-            batch = chance.choice((8, 12, 16, 24, 32, 48, 64))
-            steps = int(chance.choice((200, 300, 400, 600, 800, 1200)) * (24 / batch) ** 0.5)
-            rate, beta2 = round(10 ** chance.uniform(-3, -1.9), 5), chance.choice((0.9, 0.95, 0.98, 0.99))
-            settings = Settings(chance.choice((1, 2, 3, 4)), batch, rate, beta2, steps)
+            batch, layers = chance.choice((8, 12, 16, 24, 32)), chance.choice((1, 2, 3, 4))
+            steps = int(chance.choice((900, 1200, 1600, 2000)) * (16 / batch) ** 0.5)
+            rate, beta2 = round(10 ** chance.uniform(-2.8, -2.1), 5), chance.choice((0.95, 0.98, 0.99))
+            settings = Settings(layers, batch, rate, beta2, steps)
         else:
             layers, batch = max(1, best.layers + chance.choice((0, 0, 1, -1))), best.batch + chance.choice((0, 4, -4))
-            rate, steps = (
-                round(best.learning_rate * chance.choice((0.7, 1, 1.4)), 5),
-                best.steps * chance.uniform(0.7, 1),
-            )
-            settings = Settings(layers, max(4, batch), rate, best.beta2, int(steps))
-        seconds = measure(given, 1000, settings, 1.2 * best_seconds)["seconds"]
-        print(f"{settings}: {seconds:.1f} s", flush=True)
+            rate = round(best.learning_rate * chance.choice((0.7, 1, 1.4)), 5)
+            settings = Settings(layers, max(4, batch), rate, best.beta2, int(best.steps * chance.uniform(0.7, 1)))
+        found = [measure(given, 1000, settings, 1.2 * best_seconds)]
+        if found[0]["seconds"] < best_seconds:  # by luck, unless other seeds agree
+            found += [measure(given, seed, settings, 1.2 * best_seconds) for seed in (1001, 1002)]
+        seconds = max(run["seconds"] for run in found)
+        print(f"{settings}: {seconds:.1f} s, {max(run['loss'] for run in found):.3f}", flush=True)
         if seconds < best_seconds:
             best, best_seconds = settings, seconds
     print(f"best: {best}: {best_seconds:.1f} s")

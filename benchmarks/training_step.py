@@ -69,13 +69,14 @@ def ours(shape: Shape, family: str, turn: Turns) -> None:
             turn()
 
     llama = {"model.model_type": "llama", "model.qk_norm": True, "model.tie_embeddings": False}
+    family_settings = llama if family == "llama" else {"model.activation": "gelu"}
     config = lb.load_config(
         overrides={
             "model.num_layers": shape.layers, "model.num_heads": shape.heads, "model.embedding_dim": shape.width,
             "model.max_seq_length": shape.context, "model.vocab_size": shape.vocab, "model.dropout": 0.0,
-            "model.bias": False, "model.activation": "gelu", "training.batch_size": shape.batch,
+            "model.bias": False, "training.batch_size": shape.batch,
             "training.max_steps": 10**6, "training.weight_decay": 0.1, "training.save_every": 0,
-            "training.mixed_precision": "no", "system.device": "cpu", **(llama if family == "llama" else {}),
+            "training.mixed_precision": "no", "system.device": "cpu", **family_settings,
         }
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
