@@ -21,6 +21,10 @@ class DataError(LLMBuilderError):
     """Documents, text or token files that cannot be used."""
 
 
+class LockedError(DataError):
+    """A document that cannot be read without a password or a key, by whatever reader."""
+
+
 class TokenizerError(LLMBuilderError):
     """A tokenizer that is missing, malformed or does not fit."""
 

@@ -202,3 +202,80 @@ def test_parts_of_a_file_give_each_row_once(
         for outcome in read_json_lines(path, "rows", begin=begin, end=min(size, begin + step))
     ]
     assert [outcome.text for outcome in parts if isinstance(outcome, Document)] == texts
+
+
+def notes_of(path: Path) -> list[dict[str, Any]]:
+    return [outcome.notes for outcome in read(path) if isinstance(outcome, Document)]
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        ({"instruction": "Add.", "input": "1 and 2", "output": "3"}, "Add.\n\n1 and 2\n\n3"),
+        ({"instruction": "Greet.", "input": "", "output": "Hello!"}, "Greet.\n\nHello!"),
+        ({"prompt": "The sky is", "completion": "blue today."}, "The sky is\n\nblue today."),
+        ({"question": "Why?", "answer": "Because of it."}, "Why?\n\nBecause of it."),
+        ({"messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"},
+                       {"role": "assistant", "content": "Hello."}]}, "System: Be kind.\n\nUser: Hi\n\nAssistant: Hello."),
+        ({"conversations": [{"from": "human", "value": "Hi"}, {"from": "gpt", "value": "Hello."}]},
+         "User: Hi\n\nAssistant: Hello."),
+        ({"messages": [{"role": "user", "content": [{"type": "text", "text": "Look"}, {"type": "image"}]}]}, "User: Look"),
+    ],
+)  # fmt: skip
+def test_questions_and_conversations_are_whole(tmp_path: Path, row: dict[str, Any], text: str) -> None:
+    assert texts_of(write(tmp_path, "jsonl", [row])) == [text]
+
+
+def test_rows_without_a_text_column_are_written_out(tmp_path: Path) -> None:
+    rows = [{"name": f"Ship {n}", "port": "Riga", "crates": n, "notes": "needs paint"} for n in range(3)]
+    path = write(tmp_path, "jsonl", rows)
+    assert texts_of(path)[1] == "name: Ship 1\nport: Riga\ncrates: 1\nnotes: needs paint"
+    assert texts_of(path, "port") == ["Riga"] * 3
+
+
+def test_small_tables_stay_together_and_large_ones_become_rows(tmp_path: Path) -> None:
+    rows = [{"name": f"Ship {n}", "port": "a | b", "crates": str(n)} for n in range(3)]
+    assert texts_of(write(tmp_path, "csv", rows)) == [
+        "| name | port | crates |\n| --- | --- | --- |\n| Ship 0 | a \\| b | 0 |\n| Ship 1 | a \\| b | 1 |\n| Ship 2 | a \\| b | 2 |"
+    ]
+    many = [{"name": f"Ship {n}", "port": "Riga", "crates": str(n)} for n in range(3000)]
+    found = texts_of(write(tmp_path, "csv", many))
+    assert len(found) == 3000
+    assert found[7] == "name: Ship 7\nport: Riga\ncrates: 7"
+
+
+def test_what_is_neither_text_nor_note_is_named(tmp_path: Path) -> None:
+    path = write(
+        tmp_path, "jsonl", [{"text": "The text.", "summary": "long " * 60, "tags": ["a"], "empty": None, "id": 4}]
+    )
+    assert notes_of(path) == [{"id": 4, "left_out": "summary, tags"}]
+
+
+@pytest.mark.parametrize(
+    ("content", "texts"),
+    [
+        ('text,n\n"He said ""no"".",1\n' + "plain,2\n" * 2000 + '"and ""yes""",3\n', 'and "yes"'),
+        ('id,text\n1,"He said \\"no\\" twice"\n2,"and, \\"yes\\"!"\n', 'and, "yes"!'),
+        ("# made by a program\n# in 2024\nid,text\n1,first row\n2,second row\n", "second row"),
+        ("#id,text\n1,first row\n2,second row\n", "second row"),
+    ],
+)
+def test_quotes_and_comments_as_programs_write_them(tmp_path: Path, content: str, texts: str) -> None:
+    (tmp_path / "a.csv").write_text(content)
+    assert texts_of(tmp_path / "a.csv")[-1] == texts
+
+
+@pytest.mark.parametrize(
+    "first", ["1,The keeper counted the ships today.", "3.5,12", "2024-01-03,Riga is a port in the north."]
+)
+def test_a_table_without_a_header_keeps_its_first_row(tmp_path: Path, first: str) -> None:
+    (tmp_path / "a.csv").write_text(f"{first}\n4,And he counted the boats as well.\n")
+    assert first.split(",")[1] in "\n".join(texts_of(tmp_path / "a.csv"))
+
+
+def test_a_quote_that_is_not_closed_is_said(tmp_path: Path) -> None:
+    rows = "".join(f'{n},"row {n}",x\n' for n in range(2, 40))
+    (tmp_path / "a.csv").write_text(f'id,text,more\n1,"never closed,x\n{rows.replace(chr(34), "")}')
+    (bad,) = read(tmp_path / "a.csv")
+    assert isinstance(bad, Unreadable)
+    assert "never closed takes in 38 more rows" in bad.reason

@@ -42,6 +42,11 @@ class LoadReport:
         """Count one more of a group."""
         self.groups.setdefault(name, Counter())[key] += 1
 
+    def leave(self, notes: Mapping[str, Any]) -> None:
+        """Count the columns that a document's notes say were neither its text nor a note."""
+        for name in filter(None, str(notes.get("left_out", "")).split(", ")):
+            self.group("columns left out", name)
+
     def change(self, name: str, counts: Mapping[str, int]) -> None:
         """Add up changes: "cleaning" by rule, "redacted" by kind."""
         self.groups.setdefault(name, Counter()).update(counts)

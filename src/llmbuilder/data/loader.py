@@ -169,6 +169,7 @@ class DataLoader:
     def _account(self, refined: Refined, characters: int) -> None:
         report = self.report
         report.find(refined.document.format, characters)
+        report.leave(refined.document.notes)
         report.change("cleaning", refined.cleaning)
         report.change("redacted", refined.redacted)
         if refined.verdict is not None:

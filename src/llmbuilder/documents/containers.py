@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from llmbuilder.documents.emails import attachments
 from llmbuilder.documents.file_types import RICH_SUFFIXES, is_document_archive
 from llmbuilder.errors import DataError, MissingDependencyError
 
@@ -127,7 +128,7 @@ def iter_members(path: Path, kind: str, folder: Path, limits: ContainerLimits, n
     `name` is what the one member of a compressed file is called.
     Raises DataError if the container itself cannot be read, also when members were yielded before.
     """
-    readers = {"zip": _zip, "tar": _tar, "mbox": _mbox, "warc": _warc}
+    readers = {"zip": _zip, "tar": _tar, "mbox": _mbox, "warc": _warc, "email": _email}
     copier = _Copier(path, folder, limits)
     try:
         yield from _compressed(path, copier, name) if kind == "compressed" else readers[kind](path, copier)
@@ -225,6 +226,11 @@ def _messages(stream: IO[bytes]) -> Iterator[bytes]:
         after_blank = not line.strip()
     if lines:
         yield b"".join(lines)
+
+
+def _email(path: Path, copier: _Copier) -> Iterator[Member]:
+    for name, content in attachments(path):
+        yield copier.copy(name, io.BytesIO(content))
 
 
 def _compressed(path: Path, copier: _Copier, name: str) -> Iterator[Member]:

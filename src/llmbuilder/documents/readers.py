@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
+from llmbuilder.documents.books import read_epub, read_fb2
 from llmbuilder.documents.document import Document
+from llmbuilder.documents.emails import read_email
 from llmbuilder.documents.file_types import RICH_FORMATS, detect_format
-from llmbuilder.documents.office import can_read_scans, read_office
+from llmbuilder.documents.kreuzberg_reader import can_read_scans, read_by_kreuzberg
+from llmbuilder.documents.office_files.docx import read_docx
+from llmbuilder.documents.office_files.open_document import read_open_document
+from llmbuilder.documents.office_files.pptx import read_pptx
+from llmbuilder.documents.office_files.xlsx import read_xlsx
 from llmbuilder.documents.text import read_text
 from llmbuilder.documents.web_pages import read_page
-from llmbuilder.errors import DataError
+from llmbuilder.errors import DataError, LockedError
 
 _HINT = " (scanned pages? They are read where tesseract is installed)"
-_READERS: dict[str, Callable[[Path], Document]] = {"html": read_page}
+_OUTLOOK = b"\xd0\xcf\x11\xe0"
+
+
+def read_mail(path: Path) -> Document:
+    """Return a message; those that Outlook saved are not MIME but its own format, which the second reader knows."""
+    with open(path, "rb") as handle:
+        is_outlook = handle.read(4) == _OUTLOOK
+    return read_by_kreuzberg(path, "email") if is_outlook else read_email(path)
+
+
+_READERS: dict[str, Callable[[Path], Document]] = {
+    "html": read_page,
+    "docx": read_docx,
+    "pptx": read_pptx,
+    "xlsx": read_xlsx,
+    "epub": read_epub,
+    "fb2": read_fb2,
+    "email": read_mail,
+    **{kind: functools.partial(read_open_document, kind=kind) for kind in ("odt", "odp", "ods")},
+}
 
 
 def read_document(path: Path, *, ocr: str | None = None) -> Document:
@@ -26,12 +52,29 @@ def read_document(path: Path, *, ocr: str | None = None) -> Document:
         raise DataError(f"{path}: no such file")
     kind = detect_format(path)
     if kind in _READERS:
-        document = _READERS[kind](path)
+        document = _read_twice(path, kind, ocr)
     elif kind in RICH_FORMATS:
-        document = read_office(path, kind, ocr)
+        document = read_by_kreuzberg(path, kind, ocr)
     else:
         document = Document(read_text(path), str(path), kind)
     if not document.text.strip():
         hint = _HINT if kind == "pdf" and (ocr is None or not can_read_scans()) else ""
         raise DataError(f"{path}: no text in it{hint}")
     return document
+
+
+def _read_twice(path: Path, kind: str, ocr: str | None) -> Document:
+    """Return what a format's own reader finds, or a second one where that gives up.
+
+    Raises the DataError of the first.
+    """
+    try:
+        return _READERS[kind](path)
+    except LockedError:
+        raise
+    except DataError as error:
+        try:
+            return read_by_kreuzberg(path, kind, ocr)
+        except DataError:
+            reason = str(error).removeprefix(f"{path}: ")
+            raise DataError(f"{path}: cannot be read as {kind}: {reason}") from None

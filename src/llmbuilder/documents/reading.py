@@ -6,6 +6,7 @@ A source is a file of any format, a container of files, a table of texts, a part
 from __future__ import annotations
 
 import functools
+import itertools
 import shutil
 import tempfile
 from collections import Counter, deque
@@ -164,12 +165,26 @@ class DocumentReader:
             require_size(path, self._pool.limits)
             return lambda: read_csv(path, name, self._text_column)
         document = self._pool.begin(path)
+        if form == "email" and path.suffix.lower() != ".msg":
+            return lambda: itertools.chain(_records(document(), name), self._attachments(path, name, depth))
         return lambda: _records(document(), name)
+
+    def _attachments(self, path: Path, name: str, depth: int) -> Outcomes:
+        if depth < _DEPTH:
+            yield from self._members(path, "email", name, name, depth)
 
     def _container(self, path: Path, kind: str, name: str, inner_name: str, depth: int) -> Outcomes:
         if depth == _DEPTH:
             yield Unreadable(name, f"it lies in {depth} containers, one in another: unpack it")
             return
+        is_empty = True
+        for outcome in self._members(path, kind, name, inner_name, depth):
+            is_empty = False
+            yield outcome
+        if is_empty:
+            yield Unreadable(name, "no documents in it")
+
+    def _members(self, path: Path, kind: str, name: str, inner_name: str, depth: int) -> Outcomes:
         folder = self._fresh(f"members-{depth}")
         found: Counter[str] = Counter()
         try:
@@ -183,8 +198,6 @@ class DocumentReader:
                     yield from self._file(member.path, member_name, member.name, depth + 1)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        if not found:
-            yield Unreadable(name, "no documents in it")
 
 
 def _is_read_in_pieces(path: Path) -> bool:

@@ -1,7 +1,7 @@
 """Tables with a text in each row: CSV, JSON Lines, Parquet.
 
-A row is a document if the text column holds text; any other row is reported by its number and the reason. The text
-column is the one asked for, else one that is named like text, else the longest. The other columns become notes.
+A row is a document if it holds text (see `rows`); any other row is reported by its number and the reason. A small CSV
+table without a column of texts is one document, a table in Markdown.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import io
 import itertools
 import json
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,16 +18,16 @@ from typing import IO, Any
 
 from llmbuilder.documents.containers import open_decompressed
 from llmbuilder.documents.document import Document, Outcome, Unreadable
+from llmbuilder.documents.office_files.layout import table as markdown_table
+from llmbuilder.documents.rows import RowText, Values, choose_text
 from llmbuilder.documents.text import decode_text, read_text
 from llmbuilder.errors import DataError, MissingDependencyError
 
-Values = dict[str, Any]
 LARGEST_LINE = 1 << 30  # bytes
-_TEXT_COLUMNS = ("text", "content", "body", "document", "article", "prompt")
 _LOOKED_AT = 100  # rows that decide which column has the text
 _ROWS_TOGETHER = 512
-_LONGEST_NOTE = 200  # characters
 _LONGEST_HEADING = 80
+_SMALL_TABLE, _LONGEST_CELL = 20_000, 80  # characters: of a table, and of its cells on average, that stay together
 
 
 def read_csv(path: Path, name: str, text_column: str | None = None) -> Iterator[Outcome]:
@@ -36,23 +35,64 @@ def read_csv(path: Path, name: str, text_column: str | None = None) -> Iterator[
     lines = read_text(path)
     declared = re.match(r"sep=(.)\r?\n", lines)  # as Excel writes it
     text = lines[declared.end() :] if declared else lines
-    # Quotes inside quoted fields are doubled (RFC 4180), whatever a look at the beginning makes of them.
+    text = _without_comments(text)
     try:
         delimiter = declared[1] if declared else csv.Sniffer().sniff(text[:20000], delimiters=",;\t|").delimiter
     except csv.Error:
         delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     csv.field_size_limit(1 << 30)
+    # Quotes inside quoted fields are doubled (RFC 4180), whatever a look at the beginning makes of them, or escaped.
+    escape = "\\" if _ESCAPED_QUOTE.search(text) and '""' not in text else None
     try:
-        table = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-        yield from _documents(_csv_rows(table, name), name, "csv", text_column)
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, escapechar=escape)
+        found = _csv_rows(rows, name, delimiter)
+        if len(text) <= _SMALL_TABLE:
+            found, whole = itertools.tee(found)
+            if (document := _small_table(list(whole), name, text_column)) is not None:
+                yield document
+                return
+        yield from _documents(found, name, "csv", text_column)
     except csv.Error as error:
         raise DataError(f"{name}: not a readable table: {error}") from error
 
 
-def _csv_rows(table: Iterator[list[str]], name: str) -> Iterator[tuple[str, Values] | Unreadable]:
+_ESCAPED_QUOTE = re.compile(r"""[^\\"]\\"[^\s,;|]""")
+
+
+def _without_comments(text: str) -> str:
+    """Return a table without the lines before it that only say something of it."""
+    comments = re.match(r"(?:#[^\n]*\n)+", text)
+    if comments is None:
+        return text
+    is_alone = comments.group().count("\n") == 1
+    if is_alone and _is_header_like(comments.group(), text[comments.end() :]):
+        return text
+    return text[comments.end() :]
+
+
+def _is_header_like(line: str, rest: str) -> bool:
+    """Whether a line that begins with # has as many delimiters as the next one, as a header may."""
+    following = rest.split("\n", 1)[0]
+    return any(following.count(sign) and line.count(sign) == following.count(sign) for sign in ",;\t|")
+
+
+def _small_table(rows: list[tuple[str, Values] | Unreadable], name: str, text_column: str | None) -> Document | None:
+    """Return a table that has no column of texts as one document, None for any other one."""
+    values = [row[1] for row in rows if not isinstance(row, Unreadable)]
+    if len(values) < len(rows) or not values or choose_text(values, text_column).form != "lines":
+        return None
+    cells = [str(value or "") for row in values for value in row.values()]
+    if sum(map(len, cells)) > _LONGEST_CELL * len(cells):
+        return None
+    return Document(
+        markdown_table([list(values[0]), *([str(v or "") for v in row.values()] for row in values)]), name, "csv"
+    )
+
+
+def _csv_rows(table: Iterator[list[str]], name: str, delimiter: str) -> Iterator[tuple[str, Values] | Unreadable]:
     rows: Iterator[list[str]] = (row for row in table if row)
     header = [column.strip() for column in next(rows, [])]
-    if any(len(column) > _LONGEST_HEADING for column in header):  # a row already: the table has no header
+    if _is_data(header):  # the table has no header
         rows = itertools.chain([header], rows)
         header = [f"column {number}" for number in range(1, len(header) + 1)]
     twice = next((column for column in header if header.count(column) > 1 and column), None)
@@ -60,10 +100,36 @@ def _csv_rows(table: Iterator[list[str]], name: str) -> Iterator[tuple[str, Valu
         raise DataError(f"{name}: two of its columns are called {twice!r}: one of them would be lost")
     for number, row in enumerate(rows, start=1):
         source, more = f"{name}#{number}", row[len(header) :]
-        if any(more):
+        if (fused := _rows_in_a_field(row, len(header), delimiter)) is not None:
+            yield Unreadable(source, f"a quote in it that is never closed takes in {fused} more rows: close it")
+        elif any(more):
             yield Unreadable(source, f"it has more fields ({len(more)}) than the header: quote those with delimiters")
         else:
             yield source, dict(itertools.zip_longest(header, row[: len(header)]))
+
+
+def _is_data(row: list[str]) -> bool:
+    """Whether a first row is no header: it holds long texts, sentences, or nothing but numbers and the like."""
+    filled = [cell for cell in row if cell]
+    return bool(filled) and (
+        any(len(cell) > _LONGEST_HEADING or _SENTENCE.fullmatch(cell) for cell in filled)
+        or all(_NUMBER.fullmatch(cell) for cell in filled)
+        or (len(filled) > 1 and sum(bool(_NUMBER.fullmatch(cell)) for cell in filled) >= len(filled) / 2)
+    )
+
+
+_SENTENCE = re.compile(r"\w\S*(?:\s+\S+){3,}[.!?。]['\"”]?")
+_NUMBER = re.compile(r"[-+]?[\d.,:/\- TZ%€$]*\d[\d.,:/\- TZ%€$]*")
+
+
+def _rows_in_a_field(row: list[str], width: int, delimiter: str) -> int | None:
+    """Return how many rows a field has taken in because its quote is not closed; None for a field of several lines."""
+    for cell in row:
+        lines = cell.split("\n")[1:]
+        like_rows = sum(line.count(delimiter) == width - 1 for line in lines if line.strip())
+        if width > 1 and like_rows >= 3 and like_rows >= 0.8 * len(lines):
+            return like_rows
+    return None
 
 
 def read_json_lines(
@@ -81,15 +147,16 @@ def read_json_lines(
     """
     prefix = name if end is None else f"{name}@{begin}"
     with _damage_named(name):
-        if text_column is None and begin:  # all parts of a file take the same column
+        chosen = None
+        if text_column is None and begin:  # all parts of a file take the same columns
             with open(path, "rb") as handle:
-                text_column = _text_column_of(_json_lines(handle, name, None, largest_line))
+                chosen = _chosen(_json_lines(handle, name, None, largest_line))
         with _opened(path) as handle:
             if begin:
                 handle.seek(begin - 1)
                 _skip_line(handle)
             rows = _json_lines(handle, prefix, end, largest_line)
-            yield from _documents(rows, name if end is None else None, "jsonl", text_column)
+            yield from _documents(rows, name if end is None else None, "jsonl", text_column, chosen)
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -145,12 +212,12 @@ def read_parquet(
     begin = row_groups.start if row_groups is not None else 0
     prefix = f"{name}@{begin}" if begin else name
     columns = _readable_columns(path, name)
+    chosen = None
     if text_column is None and begin:
-        rows = (("", row) for row in iter_parquet_rows(path, columns, name=name))
-        text_column = _text_column_of(rows)
+        chosen = _chosen(("", row) for row in iter_parquet_rows(path, columns, name=name))
     named = enumerate(iter_parquet_rows(path, columns, name=name, row_groups=row_groups), start=1)
     rows = ((f"{prefix}#{number}", row) for number, row in named)
-    yield from _documents(rows, name, "parquet", text_column)
+    yield from _documents(rows, name, "parquet", text_column, chosen)
 
 
 def _readable_columns(path: Path, name: str) -> list[str]:
@@ -216,7 +283,11 @@ def require_pyarrow(purpose: str) -> Any:
 
 
 def _documents(
-    rows: Iterable[tuple[str, Values] | Unreadable], whole: str | None, kind: str, text_column: str | None
+    rows: Iterable[tuple[str, Values] | Unreadable],
+    whole: str | None,
+    kind: str,
+    text_column: str | None,
+    chosen: RowText | None = None,
 ) -> Iterator[Outcome]:
     """Turn rows with their names into documents; `whole` names the table if one without rows is to be reported."""
     stream = iter(rows)
@@ -227,45 +298,25 @@ def _documents(
             first.append(row)
     except Exception as error:  # noqa: BLE001 - raised again behind the rows that stand before the damage
         damage.append(error)
-    column = text_column or _text_column_of(first)
+    row_text = chosen or _chosen(first, text_column)
     if not first and not damage and whole is not None:
         yield Unreadable(whole, "no rows in it")
     for row in itertools.chain(first, stream if not damage else ()):
-        yield row if isinstance(row, Unreadable) else _document(*row, column, kind)
+        yield row if isinstance(row, Unreadable) else _document(*row, row_text, kind)
     if damage:
         raise damage[0]
 
 
-def _text_column_of(rows: Iterable[tuple[str, Values] | Unreadable]) -> str:
-    """Return the column named like text that holds any, in small letters or large, else the one with most text."""
-    values = [row[1] for row in itertools.islice(rows, _LOOKED_AT) if not isinstance(row, Unreadable)]
-    sizes: Counter[str] = Counter()
-    for row in values:
-        sizes.update({name: len(value) for name, value in row.items() if name and isinstance(value, str | bytes)})
-    named = (name for known in _TEXT_COLUMNS for name in sizes if name.casefold() == known and sizes[name])
-    return next(named, None) or max(sizes, key=lambda name: sizes[name], default=_TEXT_COLUMNS[0])
+def _chosen(rows: Iterable[tuple[str, Values] | Unreadable], text_column: str | None = None) -> RowText:
+    """Return how the rows become texts, by the first of them."""
+    return choose_text(
+        (row[1] for row in itertools.islice(rows, _LOOKED_AT) if not isinstance(row, Unreadable)), text_column
+    )
 
 
-def _document(source: str, values: Values, column: str, kind: str) -> Outcome:
-    if column not in values:
-        return Unreadable(source, f"no column {column!r}; its columns are {', '.join(map(str, values)) or 'none'}")
-    text = _text_of(values[column])
+def _document(source: str, values: Values, row_text: RowText, kind: str) -> Outcome:
+    text = row_text.text(values)
     if not text:
-        return Unreadable(source, f"no text in column {column!r} (--text-column names another)")
+        return Unreadable(source, row_text.problem(values))
     title = values.get("title")
-    notes = {key: value for key, value in values.items() if key != column and _is_note(value)}
-    return Document(text, source, kind, str(title) if title else None, notes=notes)
-
-
-def _text_of(value: object) -> str | None:
-    """Return a value that is a text; some programs store texts as bytes."""
-    if isinstance(value, bytes):
-        try:
-            return value.decode("utf-8")
-        except UnicodeDecodeError:
-            return None
-    return value if isinstance(value, str) else None
-
-
-def _is_note(value: object) -> bool:
-    return isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= _LONGEST_NOTE)
+    return Document(text, source, kind, str(title) if title else None, notes=row_text.notes(values))

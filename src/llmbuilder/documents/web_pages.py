@@ -1,21 +1,24 @@
 """The main content of a web page as Markdown: without navigation, banners, side columns and footers.
 
-One library finds what is main (resiliparse), another writes the page as Markdown with its tables and code (kreuzberg);
-a block of the Markdown stays if its words are in the main text.
+One library finds what is main (trafilatura, the best of those that can be installed on a public set of marked pages);
+the page as Markdown, with all its headings, lists, tables and code, is our own (`html_blocks`). A block of it stays if
+its words are in the main text.
 """
 
 from __future__ import annotations
 
+import copy
 import itertools
 import re
 from pathlib import Path
 
 from llmbuilder.documents.document import Document
-from llmbuilder.documents.markdown import FENCE, plain_blocks
-from llmbuilder.errors import DataError
+from llmbuilder.documents.html_blocks import decode_page, html_blocks, page_text, parsed_page
+from llmbuilder.documents.markdown import FENCE
+from llmbuilder.documents.office_files.layout import joined
 
 _NO_WORD = re.compile(r"[\W_]+")
-_GAP = 3  # blocks between two that stay, such as a short list, stay with them
+_GAP = 1  # a block between two that stay, such as a formula, stays with them
 _LEAST_SHARE = 0.05  # of the page's text: with less, finding the main part has failed
 
 _HTML_HEAD = 1 << 16
@@ -29,25 +32,17 @@ _ROBOTS = re.compile(
 
 def read_page(path: Path) -> Document:
     """Return the main content of a web page, with what it says of its licence. Raises DataError if it holds no text."""
-    import kreuzberg
-    from resiliparse.extract.html2text import extract_plain_text
-    from resiliparse.parse.encoding import bytes_to_str, detect_encoding
-    from resiliparse.parse.html import HTMLTree
+    from trafilatura import extract
 
     content = path.read_bytes()
-    tree = HTMLTree.parse(bytes_to_str(content, detect_encoding(content) or "utf-8"))
-    if tree.body is None:
-        raise DataError(f"{path}: no text in it")
-    main = extract_plain_text(tree, main_content=True, alt_texts=False, noscript=False)
-    config = kreuzberg.ExtractionConfig(use_cache=False, enable_quality_processing=False, output_format="markdown")
-    try:
-        # The body alone: of a whole page the head is written into the text.
-        result = kreuzberg.extract_bytes_sync(tree.body.html.encode("utf-8"), "text/html", config=config)
-    except (kreuzberg.KreuzbergError, ValueError, RuntimeError) as error:
-        raise DataError(f"{path}: cannot be read as html: {str(error).splitlines()[0]}") from error
-    title = " ".join((tree.title or "").split()) or None
+    text = decode_page(content, str(path))
     notes = _notes(content[:_HTML_HEAD].decode("utf-8", "replace"))
-    return Document(main_blocks(result.content, main), str(path), "html", title, notes=notes)
+    root = parsed_page(text)
+    if root is None:  # nothing in it, or nested without end
+        return Document(page_text(text), str(path), "html", notes=notes)
+    title = " ".join((root.findtext(".//title") or "").split()) or None
+    main = extract(copy.deepcopy(root), include_comments=False, fast=True) or ""
+    return Document(main_blocks(html_blocks(root), main), str(path), "html", title, notes=notes)
 
 
 def _notes(head: str) -> dict[str, str]:
@@ -58,19 +53,18 @@ def _notes(head: str) -> dict[str, str]:
     return {name: value for name, value in notes.items() if value}
 
 
-def main_blocks(markdown: str, main_text: str) -> str:
-    """Return the blocks of a page's Markdown that belong to its main text; all of them if hardly one does."""
-    blocks = plain_blocks(markdown)
+def main_blocks(blocks: list[str], main_text: str) -> str:
+    """Return the blocks of a page that belong to its main text; all of them if hardly one does."""
     known = _letters(main_text)
     letters = [_letters(block) for block in blocks]
     stays = [bool(text) and text in known for text in letters]
     places = [number for number, kept in enumerate(stays) if kept]
     if sum(len(letters[place]) for place in places) < _LEAST_SHARE * sum(map(len, letters)):
-        return "\n\n".join(blocks)
+        return joined(blocks)
     for before, after in itertools.pairwise(places):
         if after - before <= _GAP + 1:
             stays[before:after] = [True] * (after - before)
-    return "\n\n".join(block for block, kept in zip(blocks, stays, strict=True) if kept)
+    return joined([block for block, kept in zip(blocks, stays, strict=True) if kept])
 
 
 def _letters(text: str) -> str:

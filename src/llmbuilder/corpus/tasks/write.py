@@ -63,6 +63,7 @@ class WriteDocuments:
 
 def _account(row: Row, report: LoadReport) -> None:
     report.find(row["format"], row["original_characters"] or 0)
+    report.leave(json.loads(row["metadata"] or "{}"))
     for kind in ("cleaning", "redacted"):
         report.change(kind, json.loads(row[kind] or "{}"))
     if row["stage"] is not None:

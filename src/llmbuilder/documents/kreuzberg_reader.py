@@ -1,4 +1,4 @@
-"""PDF, office documents, books, e-mails and notebooks, through kreuzberg."""
+"""PDF, books, e-mails, notebooks and old office formats, through kreuzberg; the second reader of the newer ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from llmbuilder.documents.document import Document
 from llmbuilder.documents.file_types import MIME_TYPES, RICH_SUFFIXES
 from llmbuilder.documents.markdown import plain_blocks
-from llmbuilder.errors import DataError
+from llmbuilder.errors import DataError, LockedError
 
 _LEAST_ON_A_PAGE = 20  # characters
 _SCANNED_SHARE = 0.2  # of the pages; fewer are blank ones
@@ -21,7 +21,7 @@ def can_read_scans() -> bool:
     return shutil.which("tesseract") is not None
 
 
-def read_office(path: Path, kind: str, ocr: str | None = None) -> Document:
+def read_by_kreuzberg(path: Path, kind: str, ocr: str | None = None) -> Document:
     """Return the text of a file of that kind; `ocr` names the languages of scanned pages, None leaves them.
 
     Raises DataError if it is damaged or encrypted.
@@ -38,7 +38,7 @@ def read_office(path: Path, kind: str, ocr: str | None = None) -> Document:
             result = kreuzberg.extract_file_sync(path, mime_type, config=_configuration(scanned=scanned, ocr=ocr))
     except (kreuzberg.KreuzbergError, OSError, ValueError, RuntimeError) as error:
         if "password" in str(error).lower():
-            raise DataError(f"{path}: it is encrypted: a copy without a password can be read") from error
+            raise LockedError(f"{path}: it is encrypted: a copy without a password can be read") from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path}: cannot be read as {kind}: {reason}") from error
     # Pages that were read from pictures are only in the whole text.

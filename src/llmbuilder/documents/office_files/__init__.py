@@ -1,0 +1,1 @@
+"""Office files read from their own XML: Word, PowerPoint, Excel and the OpenDocument formats."""
