@@ -145,6 +145,52 @@ def test_continue_repeats_one_command_until_the_run_is_finished(
     assert json.loads((folder / "run.json").read_text())["name"] == written, "a finished run stays as it is"
 
 
+def test_continuing_refuses_another_text_split_or_tokenizer(tmp_path: Path, tiny_config: Config, prose: str) -> None:
+    (tmp_path / "data.txt").write_text(prose)
+    (tmp_path / "other.txt").write_text(prose.upper())
+    tiny_config.save(tmp_path / "config.json")
+    command = ("train", "model", "--config", "config.json", "--output", "run", "--quiet")
+    run(*command, "--data", "data.txt", cwd=tmp_path)
+    before = (tmp_path / "run" / "run.json").read_text()
+    refused = run(*command, "--data", "other.txt", "--continue", cwd=tmp_path, status=1).stderr
+    assert "is trained on data.txt and goes on with its own tokens: other.txt would not act" in refused
+    again = (*command, "--data", "data.txt", "--continue")
+    assert (
+        "data.train_split would not act" in run(*again, "--set", "data.train_split=0.5", cwd=tmp_path, status=1).stderr
+    )
+    assert "tokenizer.algorithm would not act" in run(*again, "--set", "tokenizer.algorithm=unigram", cwd=tmp_path,
+                                                      status=1).stderr  # fmt: skip
+    other = TextDataset([prose.upper()], 8).learn_tokenizer(vocab_size=60, algorithm="char")
+    other.save_pretrained(tmp_path / "theirs")
+    assert "goes on with its own tokenizer" in run(*again, "--tokenizer", "theirs", cwd=tmp_path, status=1).stderr
+    assert (tmp_path / "run" / "run.json").read_text() == before
+    run(*again, cwd=tmp_path)
+
+
+def test_a_replaced_run_leaves_no_tokenizer_to_another_text(
+    tmp_path: Path, tiny_config: Config, prose: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "run"
+    train(tiny_config, prose, folder)
+    first = Tokenizer.from_pretrained(folder / "tokenizer").fingerprint
+    train(tiny_config, prose.upper(), folder, overwrite=True)
+    assert Tokenizer.from_pretrained(folder / "tokenizer").fingerprint != first
+    assert "using the tokenizer in" not in caplog.text
+
+
+def test_a_tokenizer_without_an_end_of_text_is_said(
+    tmp_path: Path, tiny_config: Config, prose: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    learned = TextDataset([prose], 8).learn_tokenizer(vocab_size=tiny_config.model.vocab_size)
+    values = json.loads(learned.to_json())
+    values["added_tokens"], text = [], json.dumps(values)
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "tokenizer.json").write_text(text.replace("<|endoftext|>", "[DOC_END]"))
+    tiny_config.tokenizer.path = str(tmp_path / "theirs")
+    train(tiny_config, prose, tmp_path / "run")
+    assert "the tokenizer names no end of text" in caplog.text
+
+
 def test_a_checkpoint_comes_after_the_lines_of_its_step(tmp_path: Path, tiny_config: Config, prose: str) -> None:
     tiny_config.training.save_best_only = True
     tiny_config.training.log_every = 1

@@ -67,6 +67,7 @@ class TextDataset:
         self.stride = stride
         self.train_split = train_split
         self.tokenizer = tokenizer
+        self.has_learned_tokenizer = False  # from this very text
         self.seed = seed
         self._data = data or DataConfig()
         self.source_name = str(source) if isinstance(source, str | Path) else f"{len(source)} texts"
@@ -203,6 +204,7 @@ class TextDataset:
         texts = (text for text, _ in self.iter_texts())
         sample = tokenizer_sample(texts, self.count_characters(), self.seed)
         self.tokenizer = train_tokenizer(sample, vocab_size=vocab_size, **options)
+        self.has_learned_tokenizer = True
         return self.tokenizer
 
     def count_characters(self) -> int:

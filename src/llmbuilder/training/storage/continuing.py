@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,12 @@ from typing import Any
 from llmbuilder.config.in_force import TAKEN, all_settings, differing, refuse, require_taken
 from llmbuilder.config.loading import build_config, explicit_settings, merge, parse_overrides, read_config
 from llmbuilder.config.schema import Config, is_auto
+from llmbuilder.data.dataset import TextDataset
+from llmbuilder.errors import ConfigError
+from llmbuilder.tokenizer import Tokenizer
 from llmbuilder.training.storage.paths import RunPaths
 
+_TEXTS = re.compile(r"\d+ texts")  # how a dataset of texts in memory is called
 _ABOUT_THE_START = ("training.init_from", "training.output_dir")
 
 
@@ -49,8 +54,31 @@ def changes_asked(config: Config, folder: Path) -> dict[str, Any]:
             continue
         if name in TAKEN["train resume"]:
             changes[name] = value
-        elif section not in ("data", "tokenizer", "generation"):
+        elif section != "generation":
             refuse([name], f"the run in {folder} has {getattr(settled[section], key)!r}, and goes on with it")
     if run.training.time_budget_seconds is not None:
         changes.pop("training.max_steps", None)  # the number that was fitted to the time
     return changes
+
+
+def require_same_data(dataset: TextDataset, paths: RunPaths) -> None:
+    """Raise ConfigError for another text or tokenizer than those that a run goes on with."""
+    recorded = paths.read_record().get("dataset", {}).get("source")
+    if recorded is not None and not _is_same_source(recorded, dataset.source_name):
+        raise ConfigError(
+            f"the run in {paths.folder} is trained on {recorded} and goes on with its own tokens: "
+            f"{dataset.source_name} would not act; name the same, or start another run"
+        )
+    if dataset.tokenizer is not None and (paths.tokenizer / "tokenizer.json").is_file():
+        own = Tokenizer.from_pretrained(paths.tokenizer)
+        if own.fingerprint != dataset.tokenizer.fingerprint:
+            raise ConfigError(
+                f"the run in {paths.folder} goes on with its own tokenizer, and the one given is another: "
+                "leave it out, or start another run"
+            )
+
+
+def _is_same_source(recorded: str, name: str) -> bool:
+    """Whether two names of a text can mean one: a run may be continued from elsewhere, or with the texts themselves."""
+    are_files = not any(_TEXTS.fullmatch(one) for one in (recorded, name))
+    return not are_files or Path(recorded).name == Path(name).name

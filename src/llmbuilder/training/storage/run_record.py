@@ -32,6 +32,7 @@ def describe_dataset(dataset: TextDataset, paths: RunPaths) -> dict[str, Any]:
             "training_tokens": dataset.info.tokens,
             "corpus": dataset.corpus_fingerprint,
         },
+        "learned_tokenizer": dataset.has_learned_tokenizer,
     }
 
 

@@ -19,13 +19,16 @@ from llmbuilder.training.storage.paths import RunPaths
 logger = logging.getLogger("llmbuilder")
 
 
-def choose_tokenizer(model: LanguageModel, dataset: TextDataset, config: Config, paths: RunPaths) -> Tokenizer | None:
+def choose_tokenizer(
+    model: LanguageModel, dataset: TextDataset, config: Config, paths: RunPaths, *, replaces: bool = False
+) -> Tokenizer | None:
     """Return the tokenizer of the run, learning one if there is none; None for tokens without a known tokenizer.
 
+    One that a run learned which this one `replaces` was made for that run's text, and is not taken.
     Raises ConfigError if there is one and it was not made as `config.tokenizer` asks.
     """
     if dataset.tokenizer is None and not dataset.is_prepared:
-        dataset.tokenizer = _existing_tokenizer(model, config, paths)
+        dataset.tokenizer = _existing_tokenizer(model, config, paths, replaces=replaces)
     if dataset.tokenizer is None and not dataset.is_prepared:
         size = min(config.tokenizer.vocab_size or model.config.vocab_size, model.config.vocab_size)
         logger.warning(
@@ -36,6 +39,11 @@ def choose_tokenizer(model: LanguageModel, dataset: TextDataset, config: Config,
     elif dataset.tokenizer is not None:
         require_made_as(config.tokenizer, dataset.tokenizer, dataset.source_name, dataset.tokenizer_settings)
     tokenizer = dataset.tokenizer
+    if tokenizer is not None and tokenizer.end_of_text_id is None and tokenizer.algorithm != "char":
+        logger.warning(
+            "the tokenizer names no end of text: nothing will stand between documents, and generated text will not end "
+            "by itself (eos_token in its tokenizer_config.json names one)"
+        )
     if tokenizer is not None and not tokenizer.has_gguf_form:
         logger.warning(
             f"a {tokenizer.algorithm} tokenizer has no exact form in GGUF: this model will not export to llama.cpp "
@@ -44,12 +52,13 @@ def choose_tokenizer(model: LanguageModel, dataset: TextDataset, config: Config,
     return tokenizer
 
 
-def _existing_tokenizer(model: LanguageModel, config: Config, paths: RunPaths) -> Tokenizer | None:
+def _existing_tokenizer(model: LanguageModel, config: Config, paths: RunPaths, *, replaces: bool) -> Tokenizer | None:
     if model.tokenizer is not None:
         return model.tokenizer
     if config.tokenizer.path is not None:
         return Tokenizer.from_pretrained(config.tokenizer.path)
-    if (paths.tokenizer / "tokenizer.json").is_file():
+    was_learned = replaces and paths.has_record and paths.read_record().get("learned_tokenizer", False)
+    if (paths.tokenizer / "tokenizer.json").is_file() and not was_learned:
         found = Tokenizer.from_pretrained(paths.tokenizer)
         if len(found) <= model.config.vocab_size and not unlike_settings(config.tokenizer, found, _made(paths)):
             logger.warning(f"using the tokenizer in {paths.tokenizer} ({len(found):,} tokens)")
