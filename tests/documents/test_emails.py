@@ -7,16 +7,12 @@ import pytest
 
 from llmbuilder.data import DataLoader
 from llmbuilder.documents.readers import read_document
-from tests.documents.office_files.written import docx, paragraph
+from tests.documents.office_files.written import docx, paragraph, text_of
 
 
 def write(path: Path, *lines: str | bytes) -> Path:
     path.write_bytes(b"\r\n".join(line if isinstance(line, bytes) else line.encode() for line in lines))
     return path
-
-
-def text_of(path: Path) -> str:
-    return read_document(path).text
 
 
 @pytest.mark.parametrize(

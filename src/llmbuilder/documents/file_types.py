@@ -39,7 +39,7 @@ MIME_TYPES = {
 }
 _ZIP_PARTS = {"word/document.xml": "docx", "ppt/presentation.xml": "pptx", "xl/workbook.xml": "xlsx"}
 _ZIP_MIME_TYPES = {MIME_TYPES[name]: name for name in ("odt", "odp", "ods", "epub")}
-_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # the container of .doc, .ppt and .msg
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # the container of .doc, .ppt and .msg
 _HTML = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
 _NOT_TEXT = {
     b"\x89PNG\r\n": "a PNG picture", b"\xff\xd8\xff": "a JPEG picture", b"GIF8": "a GIF picture",
@@ -111,7 +111,7 @@ def _by_magic(path: Path, head: bytes) -> str | None:
         return "rtf"
     if head.startswith(b"PAR1"):
         return "parquet"
-    if head.startswith(_OLE):
+    if head.startswith(OLE):
         return RICH_SUFFIXES.get(suffix, "doc")
     # Source code and Markdown may well begin with a tag; plain text and other documents do not.
     if (TEXT_SUFFIXES.get(suffix) == "text" or suffix in RICH_SUFFIXES) and _HTML.match(
@@ -119,6 +119,11 @@ def _by_magic(path: Path, head: bytes) -> str | None:
     ):
         return "html"
     return None
+
+
+def is_outlook(path: Path) -> bool:
+    """Whether a message is in Outlook's own format, whatever its name, and not MIME."""
+    return _head(path).startswith(OLE)
 
 
 def is_document_archive(path: Path) -> bool:

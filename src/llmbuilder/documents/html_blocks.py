@@ -71,7 +71,7 @@ def decode_page(content: bytes, name: str) -> str:
 
 def html_blocks(root: Any) -> list[str]:
     """Return the blocks of an lxml element; items of lists follow each other as such."""
-    return [block for block in _Writer().blocks(root, 0) if block.strip()]
+    return _Writer().filled(root, 0)
 
 
 def _name(element: Any) -> str:
@@ -93,6 +93,10 @@ class _Writer:
             line.append(element.tail or "")
         yield _finished(line)
 
+    def filled(self, parent: Any, depth: int) -> list[str]:
+        """Return the blocks in an element that hold anything."""
+        return [block for block in self.blocks(parent, depth) if block.strip()]
+
     @staticmethod
     def _holds_blocks(element: Any) -> bool:
         """Whether an element that is none by its name, such as a link around a paragraph, holds blocks."""
@@ -104,22 +108,18 @@ class _Writer:
         if depth >= _DEEPEST:
             yield _collapsed(" ".join(_texts(element)))
         elif name in ("h1", "h2", "h3", "h4", "h5", "h6"):
-            inside = [block for block in self.blocks(element, depth) if block.strip()]
-            yield heading(" ".join(inside), int(name[1]))
+            yield heading(" ".join(self.filled(element, depth)), int(name[1]))
         elif name in ("ul", "ol", "menu", "dir"):
             yield from self._list(element, name, depth)
         elif name in ("pre", "listing", "xmp", "plaintext"):
             yield _fenced(element)
         elif name == "blockquote":
-            quoted = joined([block for block in self.blocks(element, depth) if block.strip()])
+            quoted = joined(self.blocks(element, depth))
             yield "\n".join(f"> {line}".rstrip() for line in quoted.split("\n")) if quoted else ""
         elif name == "table":
             yield from self._table(element, depth)
-        elif name == "dd":
-            inside = [block for block in self.blocks(element, depth) if block.strip()]
-            yield from inside
         elif name == "li":  # outside a list
-            yield item(joined(list(self.blocks(element, depth))), 0, "-")
+            yield item(joined(self.blocks(element, depth)), 0, "-")
         else:
             yield from self.blocks(element, depth)
 
@@ -131,12 +131,11 @@ class _Writer:
             if _name(entry) in _UNSEEN or _name(entry) == "!":
                 continue
             mark = f"{counted(number, form)}." if name == "ol" else "-"
-            blocks = [block for block in self.blocks(entry, depth + 1) if block.strip()]
             if _name(entry) in ("ul", "ol"):  # a list right in a list
                 for block in self._list(entry, _name(entry), depth):
                     yield Item("  " + block.replace("\n", "\n  "))
                 continue
-            if blocks:
+            if blocks := self.filled(entry, depth + 1):
                 yield item(joined([Item(blocks[0]), *blocks[1:]]), 0, mark)
                 number += 1
             if tail := _collapsed(entry.tail or ""):
@@ -186,7 +185,7 @@ class _Writer:
     def _cell(self, element: Any, depth: int) -> list[str]:
         span = element.get("colspan") or "1"
         width = min(int(span), 100) if span.isdigit() and int(span) else 1
-        return [" ".join(block for block in self.blocks(element, depth + 1) if block.strip()), *[""] * (width - 1)]
+        return [" ".join(self.filled(element, depth + 1)), *[""] * (width - 1)]
 
     @staticmethod
     def _is_layout(cells: list[list[Any]]) -> bool:

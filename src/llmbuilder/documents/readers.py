@@ -9,7 +9,7 @@ from pathlib import Path
 from llmbuilder.documents.books import read_epub, read_fb2
 from llmbuilder.documents.document import Document
 from llmbuilder.documents.emails import read_email
-from llmbuilder.documents.file_types import RICH_FORMATS, detect_format
+from llmbuilder.documents.file_types import RICH_FORMATS, detect_format, is_outlook
 from llmbuilder.documents.kreuzberg_reader import can_read_scans, read_by_kreuzberg
 from llmbuilder.documents.office_files.docx import read_docx
 from llmbuilder.documents.office_files.open_document import read_open_document
@@ -20,14 +20,11 @@ from llmbuilder.documents.web_pages import read_page
 from llmbuilder.errors import DataError, LockedError
 
 _HINT = " (scanned pages? They are read where tesseract is installed)"
-_OUTLOOK = b"\xd0\xcf\x11\xe0"
 
 
 def read_mail(path: Path) -> Document:
     """Return a message; those that Outlook saved are not MIME but its own format, which the second reader knows."""
-    with open(path, "rb") as handle:
-        is_outlook = handle.read(4) == _OUTLOOK
-    return read_by_kreuzberg(path, "email") if is_outlook else read_email(path)
+    return read_by_kreuzberg(path, "email") if is_outlook(path) else read_email(path)
 
 
 _READERS: dict[str, Callable[[Path], Document]] = {

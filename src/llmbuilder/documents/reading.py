@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from llmbuilder.config.schema import DataConfig
 from llmbuilder.documents.containers import ContainerLimits, container_kind, iter_members, without_compression
 from llmbuilder.documents.document import Document, Outcome, Unreadable
-from llmbuilder.documents.file_types import TABLE_SUFFIXES, detect_format
+from llmbuilder.documents.file_types import TABLE_SUFFIXES, detect_format, is_outlook
 from llmbuilder.documents.reader_pool import ReaderPool, ReadingLimits, require_size
 from llmbuilder.documents.sources import Source, is_remote, open_filesystem
 from llmbuilder.documents.tables import read_csv, read_json_lines, read_parquet
@@ -165,7 +165,7 @@ class DocumentReader:
             require_size(path, self._pool.limits)
             return lambda: read_csv(path, name, self._text_column)
         document = self._pool.begin(path)
-        if form == "email" and path.suffix.lower() != ".msg":
+        if form == "email" and not is_outlook(path):
             return lambda: itertools.chain(_records(document(), name), self._attachments(path, name, depth))
         return lambda: _records(document(), name)
 

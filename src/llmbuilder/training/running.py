@@ -34,7 +34,7 @@ from llmbuilder.training.processes.distributed import (
 from llmbuilder.training.processes.memory import needs_sharding, warn_about_memory
 from llmbuilder.training.results import TrainingResults, unless_stopped
 from llmbuilder.training.storage.checkpoints import TrainingState, list_checkpoints, read_newest_checkpoint
-from llmbuilder.training.storage.continuing import changes_asked, continued_config, require_same_data
+from llmbuilder.training.storage.continuing import changes_asked, continued_config
 from llmbuilder.training.storage.paths import RunPaths
 from llmbuilder.training.storage.run_record import (
     describe_computation,
@@ -83,16 +83,13 @@ def train_model(
         raise TrainingError("training.init_from is 'resume', but there is no output directory to resume")
     paths = RunPaths.choose(directory)
     asked = _asked(whole.training, overwrite=overwrite, continue_run=continue_run)
-    if asked is Asked.RESUME:
-        require_same_data(dataset, RunPaths.of_run(paths.folder))
-    changes = changes_asked(whole, paths.folder) if asked is Asked.RESUME else {}
+    changes = changes_asked(whole, dataset, paths.folder) if asked is Asked.RESUME else {}
     system = continued_config(RunPaths.of_run(paths.folder), changes).system if asked is Asked.RESUME else whole.system
     with joined_processes(system) as processes:
         start = processes.on_main(lambda: prepare_start(paths, asked, this_launch()))
         if start is Start.RESUME:
             if asked is Asked.CONTINUE:
-                require_same_data(dataset, paths)
-                changes = changes_asked(whole, paths.folder)
+                changes = changes_asked(whole, dataset, paths.folder)
             results = _resume(paths.folder, changes, callbacks)
         else:
             results = _start(model, dataset, whole, paths, callbacks, processes, start)

@@ -6,11 +6,7 @@ import pytest
 
 from llmbuilder.documents.readers import read_document
 from llmbuilder.errors import DataError
-from tests.documents.office_files.written import W, docx, paragraph
-
-
-def text_of(path: Path) -> str:
-    return read_document(path).text
+from tests.documents.office_files.written import W, docx, paragraph, text_of
 
 
 def run(inside: str) -> str:

@@ -5,11 +5,7 @@ from pathlib import Path
 import pytest
 
 from llmbuilder.documents.readers import read_document
-from tests.documents.office_files.written import OPEN_NAMESPACES, open_document
-
-
-def text_of(path: Path) -> str:
-    return read_document(path).text
+from tests.documents.office_files.written import OPEN_NAMESPACES, open_document, text_of
 
 
 def p(inside: str) -> str:

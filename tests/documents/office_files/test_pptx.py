@@ -2,12 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from llmbuilder.documents.readers import read_document
-from tests.documents.office_files.written import NAMESPACES, pptx, relations, shape
-
-
-def text_of(path: Path) -> str:
-    return read_document(path).text
+from tests.documents.office_files.written import NAMESPACES, pptx, relations, shape, text_of
 
 
 def runs(*texts: str) -> str:

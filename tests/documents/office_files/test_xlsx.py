@@ -4,12 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from llmbuilder.documents.readers import read_document
-from tests.documents.office_files.written import NAMESPACES, relations, xlsx
-
-
-def text_of(path: Path) -> str:
-    return read_document(path).text
+from tests.documents.office_files.written import NAMESPACES, relations, text_of, xlsx
 
 
 def row(*cells: str) -> str:

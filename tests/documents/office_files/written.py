@@ -6,6 +6,8 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from llmbuilder.documents.readers import read_document
+
 RELATIONS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 W = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 _NAMES = {
@@ -25,6 +27,10 @@ _OPEN = {name: f"urn:oasis:names:tc:opendocument:xmlns:{name}:1.0" for name in (
 }  # fmt: skip
 NAMESPACES = " ".join(f'xmlns:{prefix}="{uri}"' for prefix, uri in _NAMES.items())
 OPEN_NAMESPACES = " ".join(f'xmlns:{prefix}="{uri}"' for prefix, uri in _OPEN.items())
+
+
+def text_of(path: Path) -> str:
+    return read_document(path).text
 
 
 def archive(path: Path, parts: Mapping[str, str | bytes]) -> Path:

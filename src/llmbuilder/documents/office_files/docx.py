@@ -15,11 +15,10 @@ from typing import ClassVar
 from xml.etree.ElementTree import Element
 
 from llmbuilder.documents.document import Document
-from llmbuilder.documents.office_files.drawings import chart_labels, diagram_texts
+from llmbuilder.documents.office_files.drawings import chart_labels, chosen_version, diagram_texts
 from llmbuilder.documents.office_files.formulas import to_latex
 from llmbuilder.documents.office_files.layout import Item, counted, heading, item, joined, table
 from llmbuilder.documents.office_files.package import Package, attribute, child, kind_of
-from llmbuilder.errors import DataError
 
 _SIGNS = {"w:tab": "\t", "w:ptab": "\t", "w:br": "\n", "w:cr": "\n", "w:noBreakHyphen": "\u2011", "w:softHyphen": ""}
 _LEFT_OUT = frozenset(("w:del", "w:moveFrom", "w:delText", "w:instrText", "w:rPr", "w:pPr", "w:sdtPr", "w:sectPr",
@@ -46,7 +45,7 @@ class _Reader:
     def __init__(self, package: Package) -> None:
         self._package = package
         self._part = package.main_part("word/document.xml")
-        self._relations = {id: target for id, _, target in package.relations(self._part)}
+        self._relations = package.targets(self._part)
         self._styles = _Styles(self._root_of("styles"))
         self._lists = _Lists(self._root_of("numbering"))
         self._notes: dict[str, dict[str, Element]] = {
@@ -56,9 +55,7 @@ class _Reader:
         self._pending: list[str] = []  # blocks that stand behind the paragraph they are anchored in
 
     def document(self) -> Document:
-        root = self._package.xml(self._part)
-        if root is None:
-            raise DataError(f"{self._package.path}: it is damaged: it has no part {self._part}")
+        root = self._package.required(self._part)
         blocks = list(self._blocks(child(root, "w:body") or root))
         blocks += self._note_blocks()
         notes = {name: text for name in ("header", "footer") if (text := self._running(name))}
@@ -92,7 +89,7 @@ class _Reader:
         for part in self._package.related(self._part, kind):
             root = self._package.xml(part)
             if root is not None:
-                texts.append(joined(list(self._blocks(root))))
+                texts.append(joined(self._blocks(root)))
         return "\n".join(dict.fromkeys(text for text in texts if text.strip()))
 
     def _note_blocks(self) -> Iterator[str]:
@@ -105,7 +102,7 @@ class _Reader:
             yield self._inside(self._notes["comment"][id])
 
     def _inside(self, element: Element) -> str:
-        return joined(list(self._blocks(element)))
+        return joined(self._blocks(element))
 
     def _blocks(self, parent: Element) -> Iterator[str]:
         for element in parent:
@@ -119,7 +116,7 @@ class _Reader:
             elif kind == "m:oMathPara":
                 yield f"$${to_latex(element)}$$"
             elif kind == "mc:AlternateContent":
-                yield from self._blocks(_chosen(element))
+                yield from self._blocks(chosen_version(element))
             elif kind not in _LEFT_OUT:
                 yield from self._blocks(element)
 
@@ -179,7 +176,7 @@ class _Reader:
         return f"{base}({above})" if above else base
 
     def _alternatives(self, element: Element) -> str:
-        return "".join(self._texts(_chosen(element)))
+        return "".join(self._texts(chosen_version(element)))
 
     def _box(self, element: Element) -> str:
         """Keep the blocks of a text box for behind the paragraph."""
@@ -207,19 +204,16 @@ class _Reader:
 
     def _table(self, element: Element) -> Iterator[str]:
         """Yield a table; one that lays out a page, with blocks or tables in its cells, becomes those blocks."""
-        rows = [list(_descendants(row, "w:tc")) for row in _descendants(element, "w:tr")]
-        cells = [[list(self._blocks(cell)) for cell in row] for row in rows]
-        is_layout = any(
-            len([block for block in cell if block.strip()]) > 1 and _is_rich(tags)
-            for tags, cell in zip((t for row in rows for t in row), (c for row in cells for c in row), strict=True)
-        )
-        if is_layout:
-            yield from (block for row in cells for cell in row for block in cell)
+        rows = [
+            [(cell, [block for block in self._blocks(cell) if block.strip()]) for cell in _descendants(row, "w:tc")]
+            for row in _descendants(element, "w:tr")
+        ]
+        cells = [pair for row in rows for pair in row]
+        if any(len(blocks) > 1 and _is_rich(cell) for cell, blocks in cells):
+            yield from (block for _, blocks in cells for block in blocks)
             return
-        widths = [[_span(cell) for cell in row] for row in rows]
         yield table([
-            [text for blocks, width in zip(row, spans, strict=True) for text in [joined(blocks), *[""] * (width - 1)]]
-            for row, spans in zip(cells, widths, strict=True)
+            [text for cell, blocks in row for text in (joined(blocks), *[""] * (_span(cell) - 1))] for row in rows
         ])  # fmt: skip
 
 
@@ -241,16 +235,6 @@ def _descendants(parent: Element, name: str) -> Iterator[Element]:
 def _span(cell: Element) -> int:
     value = attribute(child(cell, "w:tcPr", "w:gridSpan"), "w:val") or "1"
     return min(int(value), 1000) if value.isdigit() else 1
-
-
-def _chosen(alternatives: Element) -> Element:
-    """Return the version of a thing that is read: the new one, unless only the old one holds text."""
-    choices = [one for one in alternatives if kind_of(one) in ("mc:Choice", "mc:Fallback")]
-    with_text = (one for one in choices if any(kind_of(e) in _SHOWN for e in one.iter()))
-    return next(with_text, choices[0] if choices else alternatives)
-
-
-_SHOWN = frozenset(("w:t", "a:t", "m:t", "c:chart", "dgm:relIds"))
 
 
 class _Styles:

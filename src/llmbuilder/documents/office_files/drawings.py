@@ -5,18 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
+from llmbuilder.documents.office_files.formulas import to_latex
 from llmbuilder.documents.office_files.layout import Item, item, table
 from llmbuilder.documents.office_files.package import child, kind_of
 
+_SHOWN = frozenset(("w:t", "a:t", "m:t", "c:chart", "dgm:relIds"))
+
+
+def chosen_version(alternatives: Element) -> Element:
+    """Return the version of a thing that is read: the new one, unless only the old one holds text."""
+    choices = [one for one in alternatives if kind_of(one) in ("mc:Choice", "mc:Fallback")]
+    with_text = (one for one in choices if any(kind_of(e) in _SHOWN for e in one.iter()))
+    return next(with_text, choices[0] if choices else alternatives)
+
 
 def text_of(parent: Element) -> str:
-    """Return the text of DrawingML's paragraphs, a line for each."""
-    lines = ("".join(_runs(one)) for one in parent.iter() if kind_of(one) == "a:p")
+    """Return the text of DrawingML's paragraphs, a line for each that is not empty."""
+    lines = (paragraph_text(one) for one in parent.iter() if kind_of(one) == "a:p")
     return "\n".join(line for line in lines if line.strip())
 
 
-def _runs(paragraph: Element) -> Iterator[str]:
-    for element in paragraph.iter():
+def paragraph_text(paragraph: Element) -> str:
+    """Return the text of one of DrawingML's paragraphs."""
+    return "".join(_pieces(paragraph)).strip("\n")
+
+
+def _pieces(parent: Element) -> Iterator[str]:
+    for element in parent:
         kind = kind_of(element)
         if kind == "a:t":
             yield element.text or ""
@@ -24,6 +39,10 @@ def _runs(paragraph: Element) -> Iterator[str]:
             yield "\n"
         elif kind == "a:tab":
             yield "\t"
+        elif kind in ("m:oMath", "m:oMathPara"):
+            yield f"${to_latex(element)}$"
+        elif kind not in ("a:pPr", "a:rPr", "a:endParaRPr"):
+            yield from _pieces(element)
 
 
 def chart_labels(root: Element) -> list[str]:

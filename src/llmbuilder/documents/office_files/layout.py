@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
-def joined(blocks: Sequence[str]) -> str:
+def joined(blocks: Iterable[str]) -> str:
     """Return the text of blocks: an empty line between them, but for items that follow each other in a list."""
     text, before = "", ""
     for block in (block for block in blocks if block.strip()):
@@ -47,13 +47,8 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     filled = [column for column in range(width) if any(row[column] for row in kept)]
     lines = ["| " + " | ".join(row[column] for column in filled) + " |" for row in kept]
     if len(filled) == 1 and len(lines) == 1:
-        return rows_text(kept)
+        return kept[0][filled[0]]
     return "\n".join([*lines[:1], "|" + " --- |" * len(filled), *lines[1:]]) if lines else ""
-
-
-def rows_text(rows: Sequence[Sequence[str]]) -> str:
-    """Return cells as plain lines."""
-    return "\n".join(" ".join(text for text in row if text) for row in rows)
 
 
 def _cell(text: str) -> str:

@@ -6,7 +6,8 @@ Text that a tracked change deleted is not in the text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import ClassVar
 from xml.etree.ElementTree import Element
@@ -29,19 +30,17 @@ _LEFT_OUT = frozenset((
 def read_open_document(path: Path, kind: str) -> Document:
     """Return the text of an .odt, .odp or .ods file. Raises DataError if it is damaged."""
     with Package(path) as package:
-        root = package.xml("content.xml")
-        if root is None:
-            raise DataError(f"{path}: it is damaged: it has no part content.xml")
+        root = package.required("content.xml")
         reader = _Reader(package, root)
         body = child(root, "office:body")
         inside = next(iter(body), None) if body is not None else None
         if inside is None:
             raise DataError(f"{path}: it is damaged: it has no body")
         if kind == "odp":
-            pages = [joined(list(reader.blocks(page))) for page in inside if kind_of(page) == "draw:page"]
+            pages = [joined(reader.blocks(page)) for page in inside if kind_of(page) == "draw:page"]
             return Document("\n\n".join(page for page in pages if page), str(path), kind, reader.title())
-        blocks = list(reader.blocks(inside)) + list(reader.notes())
-        return Document(joined(blocks), str(path), kind, reader.title())
+        # The notes are known when the text has been read.
+        return Document(joined(itertools.chain(reader.blocks(inside), reader.notes())), str(path), kind, reader.title())
 
 
 class _Reader:
@@ -66,8 +65,8 @@ class _Reader:
         for number, text in enumerate(self._noted, start=1):
             yield f"[^{number}]: {text}"
 
-    def blocks(self, parent: Element) -> Iterator[str]:
-        """Yield the blocks of an element."""
+    def blocks(self, parent: Iterable[Element]) -> Iterator[str]:
+        """Yield the blocks of an element's children."""
         for element in parent:
             kind = kind_of(element)
             if kind in ("text:p", "text:h"):
@@ -110,16 +109,15 @@ class _Reader:
             if kind in self._INLINE:
                 yield self._INLINE[kind](self, element)
             elif kind in _BLOCKS:
-                self._pending += self._inside(element)
+                self._pending += self._inside([element])
             elif kind not in _LEFT_OUT:
                 yield from self._pieces(element)
             yield _white_space(element.tail)
 
-    def _inside(self, element: Element) -> list[str]:
+    def _inside(self, elements: Iterable[Element]) -> list[str]:
+        """Return the blocks of elements that stand in a paragraph, without what waits for its end."""
         held, self._pending = self._pending, []
-        wrapper = Element("wrapper")
-        wrapper.append(element)
-        found = list(self.blocks(wrapper))
+        found = list(self.blocks(elements))
         self._pending = held
         return found
 
@@ -131,19 +129,11 @@ class _Reader:
         body = child(element, "text:note-body")
         number = len(self._noted)
         self._noted.append("")  # a note in this note comes after it
-        self._noted[number] = joined(self._inside_of(body)) if body is not None else ""
+        self._noted[number] = joined(self._inside(body)) if body is not None else ""
         return f"[^{number + 1}]"
 
-    def _inside_of(self, element: Element) -> list[str]:
-        held, self._pending = self._pending, []
-        found = list(self.blocks(element))
-        self._pending = held
-        return found
-
     def _comment(self, element: Element) -> str:
-        lines = [one for one in element if kind_of(one) in ("text:p", "text:list")]
-        for line in lines:
-            self._pending += self._inside(line)
+        self._pending += self._inside(one for one in element if kind_of(one) in ("text:p", "text:list"))
         return ""
 
     def _ruby(self, element: Element) -> str:
@@ -182,7 +172,7 @@ class _Reader:
                     yield from self._take_pending()
                     first = first and not text
                 else:
-                    yield from self._inside(part)
+                    yield from self._inside([part])
         self._counts[style or ""] = [number]
 
     def _table(self, element: Element) -> Iterator[str]:
@@ -192,7 +182,7 @@ class _Reader:
         for row in _through(element, "table:table-row"):
             cells: list[str] = []
             for cell in _through(row, "table:table-cell", "table:covered-table-cell"):
-                blocks = [block for block in self._inside_of(cell) + self._take_pending() if block.strip()]
+                blocks = [block for block in self._inside(cell) + self._take_pending() if block.strip()]
                 if len(blocks) > 1 and any(kind_of(one) == "table:table" for one in cell.iter()):
                     rich += blocks
                     continue

@@ -16,11 +16,12 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
+from llmbuilder.documents.file_types import OLE
 from llmbuilder.errors import DataError, LockedError
 
 _LARGEST_PART = 1 << 30  # bytes, unpacked
 # A file with a password is no zip archive: it is a stream of this name in an older kind of container (MS-OFFCRYPTO).
-_OLE, _ENCRYPTED = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "EncryptedPackage".encode("utf-16-le")
+_ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 _OOXML, _STRICT = "http://schemas.openxmlformats.org/", "http://purl.oclc.org/ooxml/"
 _BOTH = {
     "w": "wordprocessingml/2006/main wordprocessingml/main", "a": "drawingml/2006/main drawingml/main",
@@ -91,7 +92,7 @@ class Package:
     def __init__(self, path: Path) -> None:
         self.path = path
         with open(path, "rb") as handle:
-            is_encrypted = handle.read(8) == _OLE and _ENCRYPTED in handle.read()
+            is_encrypted = handle.read(len(OLE)) == OLE and _ENCRYPTED in handle.read()
         if is_encrypted:
             raise LockedError(f"{path}: it is encrypted: a copy without a password can be read")
         try:
@@ -149,6 +150,17 @@ class Package:
     def related(self, part: str, kind: str) -> list[str]:
         """Return the parts of a kind, such as "footnotes", that a part refers to."""
         return [target for _, found, target in self.relations(part) if found == kind]
+
+    def targets(self, part: str) -> dict[str, str]:
+        """Return the parts inside the file that a part refers to, by the id it refers with."""
+        return {id: target for id, _, target in self.relations(part)}
+
+    def required(self, name: str) -> Element:
+        """Return the root of a part. Raises DataError if there is none, or if it is damaged."""
+        root = self.xml(name)
+        if root is None:
+            raise DataError(f"{self.path}: it is damaged: it has no part {name}")
+        return root
 
     def main_part(self, usual: str) -> str:
         """Return the part that is the document itself; `usual` is where it mostly lies."""

@@ -7,11 +7,15 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from llmbuilder.documents.document import Document
-from llmbuilder.documents.office_files.drawings import chart_labels, diagram_texts
-from llmbuilder.documents.office_files.formulas import to_latex
+from llmbuilder.documents.office_files.drawings import (
+    chart_labels,
+    chosen_version,
+    diagram_texts,
+    paragraph_text,
+    text_of,
+)
 from llmbuilder.documents.office_files.layout import heading, item, joined, table
 from llmbuilder.documents.office_files.package import Package, attribute, child, kind_of
-from llmbuilder.errors import DataError
 
 _TITLES = ("title", "ctrTitle")
 _FURNITURE = ("sldNum", "dt", "ftr", "hdr", "sldImg")  # placeholders that repeat on every slide
@@ -21,13 +25,10 @@ def read_pptx(path: Path) -> Document:
     """Return the text of a deck, slide by slide. Raises DataError if it is damaged."""
     with Package(path) as package:
         main = package.main_part("ppt/presentation.xml")
-        root = package.xml(main)
-        if root is None:
-            raise DataError(f"{path}: it is damaged: it has no part {main}")
-        targets = {id: target for id, _, target in package.relations(main)}
-        listed = child(root, "p:sldIdLst")
+        targets = package.targets(main)
+        listed = child(package.required(main), "p:sldIdLst")
         parts = [targets.get(attribute(slide, "r:id") or "") for slide in (listed if listed is not None else ())]
-        slides = [joined(list(_Slide(package, part).blocks())) for part in parts if part is not None]
+        slides = [joined(_Slide(package, part).blocks()) for part in parts if part is not None]
     return Document("\n\n".join(slide for slide in slides if slide), str(path), "pptx")
 
 
@@ -35,7 +36,7 @@ class _Slide:
     def __init__(self, package: Package, part: str) -> None:
         self._package = package
         self._part = part
-        self._relations = {id: target for id, _, target in package.relations(part)}
+        self._relations = package.targets(part)
 
     def blocks(self) -> Iterator[str]:
         root = self._package.xml(self._part)
@@ -61,9 +62,7 @@ class _Slide:
             elif kind == "dgm:relIds":
                 yield from diagram_texts(self._related(element, "r:dm"))
             elif kind == "mc:AlternateContent":
-                choices = [one for one in element if kind_of(one) in ("mc:Choice", "mc:Fallback")]
-                with_text = (one for one in choices if any(kind_of(e) in _SHOWN for e in one.iter()))
-                yield from self._shapes(next(with_text, None))
+                yield from self._shapes(chosen_version(element))
             else:
                 yield from self._shapes(element)
 
@@ -79,47 +78,21 @@ class _Slide:
         body = child(shape, "p:txBody")
         paragraphs = [one for one in (body if body is not None else ()) if kind_of(one) == "a:p"]
         if kind in _TITLES:
-            yield heading(" ".join(_text(one) for one in paragraphs), 1)
+            yield heading(" ".join(paragraph_text(one) for one in paragraphs), 1)
             return
         has_bullets = place is not None and kind in (None, "body", "obj") and len(paragraphs) > 1
         for paragraph in paragraphs:
             properties = child(paragraph, "a:pPr")
             level = attribute(properties, "lvl") or "0"
             depth = int(level) if level.isdigit() else 0
-            text = _text(paragraph)
+            text = paragraph_text(paragraph)
             own = [kind_of(one) for one in properties] if properties is not None else []
             marked = "a:buChar" in own or "a:buAutoNum" in own or (has_bullets and "a:buNone" not in own) or depth
             yield item(text, depth, "-") if marked else text
 
     def _table(self, element: Element) -> str:
         rows = (row for row in element if kind_of(row) == "a:tr")
-        return table([["\n".join(_lines(cell)) for cell in row if kind_of(cell) == "a:tc"] for row in rows])
-
-
-_SHOWN = frozenset(("a:t", "m:t", "c:chart", "dgm:relIds"))
-
-
-def _lines(parent: Element) -> Iterator[str]:
-    return (_text(one) for one in parent.iter() if kind_of(one) == "a:p")
-
-
-def _text(paragraph: Element) -> str:
-    return "".join(_pieces(paragraph)).strip("\n")
-
-
-def _pieces(parent: Element) -> Iterator[str]:
-    for element in parent:
-        kind = kind_of(element)
-        if kind == "a:t":
-            yield element.text or ""
-        elif kind == "a:br":
-            yield "\n"
-        elif kind == "a:tab":
-            yield "\t"
-        elif kind in ("m:oMath", "m:oMathPara"):
-            yield f"${to_latex(element)}$"
-        elif kind not in ("a:pPr", "a:rPr", "a:endParaRPr"):
-            yield from _pieces(element)
+        return table([[text_of(cell) for cell in row if kind_of(cell) == "a:tc"] for row in rows])
 
 
 def _comments(root: Element | None) -> Iterator[str]:
@@ -127,4 +100,4 @@ def _comments(root: Element | None) -> Iterator[str]:
         if kind_of(element) == "p:text":
             yield element.text or ""
         elif kind_of(element) == "p188:txBody":
-            yield "\n".join(_lines(element))
+            yield text_of(element)

@@ -12,7 +12,6 @@ from llmbuilder.documents.document import Document
 from llmbuilder.documents.office_files.drawings import chart_labels, text_of
 from llmbuilder.documents.office_files.layout import heading, joined, table
 from llmbuilder.documents.office_files.package import Package, attribute, child, kind_of
-from llmbuilder.errors import DataError
 
 _MOST_GAP = 200  # empty rows or columns between two cells that are worth keeping
 _DATE_FORMATS = frozenset((*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)))  # built in, 18.8.30
@@ -23,11 +22,9 @@ def read_xlsx(path: Path) -> Document:
     """Return the text of a workbook, hidden sheets included. Raises DataError if it is damaged."""
     with Package(path) as package:
         main = package.main_part("xl/workbook.xml")
-        root = package.xml(main)
-        if root is None:
-            raise DataError(f"{path}: it is damaged: it has no part {main}")
+        root = package.required(main)
         book = _Book(package, main, root)
-        targets = {id: target for id, _, target in package.relations(main)}
+        targets = package.targets(main)
         listed = child(root, "s:sheets")
         blocks: list[str] = []
         for sheet in listed if listed is not None else ():

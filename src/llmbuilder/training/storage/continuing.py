@@ -37,13 +37,15 @@ def continued_config(paths: RunPaths, overrides: Iterable[str] | Mapping[str, An
     return config
 
 
-def changes_asked(config: Config, folder: Path) -> dict[str, Any]:
+def changes_asked(config: Config, dataset: TextDataset, folder: Path) -> dict[str, Any]:
     """Return what a configuration that says to resume the run in `folder` changes of it, by setting.
 
     What is left to its default or to be chosen stays as the run has it. Raises ConfigError for a setting that was asked
-    for and is settled otherwise.
+    for and is settled otherwise, and for another text or tokenizer than those that the run goes on with.
     """
-    run = read_config(RunPaths.of_run(folder).config)
+    paths = RunPaths.of_run(folder)
+    _require_same_data(dataset, paths)
+    run = read_config(paths.config)
     sections, settled = config.sections(), run.sections()
     changes: dict[str, Any] = {}
     for name in all_settings():
@@ -61,7 +63,7 @@ def changes_asked(config: Config, folder: Path) -> dict[str, Any]:
     return changes
 
 
-def require_same_data(dataset: TextDataset, paths: RunPaths) -> None:
+def _require_same_data(dataset: TextDataset, paths: RunPaths) -> None:
     """Raise ConfigError for another text or tokenizer than those that a run goes on with."""
     recorded = paths.read_record().get("dataset", {}).get("source")
     if recorded is not None and not _is_same_source(recorded, dataset.source_name):
