@@ -68,3 +68,10 @@ def test_short_gaps_are_filled_and_long_ones_are_not() -> None:
     words = [f"paragraph number {name} has words of its own" for name in "abcdefghij"]
     kept = main_blocks(words, "".join((words[1], words[3], words[8])))
     assert kept.split("\n\n") == [*words[1:4], words[8]]
+
+
+def test_words_of_a_menu_that_also_stand_in_the_text_go() -> None:
+    text = "There are more devices, platforms and services to choose from than ever before."
+    blocks = ["More", "World", "A heading of the article itself", text, "Yes.", text.upper(), "More"]
+    main = f"A heading of the article itself {text} Yes. {text} of the world"
+    assert main_blocks(blocks, main).split("\n\n") == blocks[2:6]

@@ -19,6 +19,7 @@ from llmbuilder.documents.office_files.layout import joined
 
 _NO_WORD = re.compile(r"[\W_]+")
 _GAP = 1  # a block between two that stay, such as a formula, stays with them
+_SURE = 20  # letters of a block, no heading, that is not in the main text by chance
 _LEAST_SHARE = 0.05  # of the page's text: with less, finding the main part has failed
 
 _HTML_HEAD = 1 << 16
@@ -58,6 +59,13 @@ def main_blocks(blocks: list[str], main_text: str) -> str:
     known = _letters(main_text)
     letters = [_letters(block) for block in blocks]
     stays = [bool(text) and text in known for text in letters]
+    sure = [
+        number
+        for number, kept in enumerate(stays)
+        if kept and (len(letters[number]) >= _SURE or blocks[number].startswith("#"))
+    ]
+    if sure:  # the words of a menu, such as "More", stand in most texts
+        stays = [kept and sure[0] <= number <= sure[-1] for number, kept in enumerate(stays)]
     places = [number for number, kept in enumerate(stays) if kept]
     if sum(len(letters[place]) for place in places) < _LEAST_SHARE * sum(map(len, letters)):
         return joined(blocks)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from llmbuilder.documents.readers import read_document
+from llmbuilder.errors import DataError
 from tests.documents.office_files.written import OPEN_NAMESPACES, open_document, text_of
 
 
@@ -119,3 +120,10 @@ def test_sheets_have_names_and_end(tmp_path: Path) -> None:
     body += f'<table:table table:name="Empty">{filler}</table:table>'
     read = text_of(open_document(tmp_path / "a.ods", body))
     assert read == "## Prices\n\n| what | how much |\n| --- | --- |\n| tea | 3.50 € |"
+
+
+def test_a_password_is_named(tmp_path: Path) -> None:
+    manifest = "<manifest:manifest xmlns:manifest='m'><manifest:encryption-data/></manifest:manifest>"
+    path = open_document(tmp_path / "a.odt", p("x"), **{"META-INF__manifest": manifest})
+    with pytest.raises(DataError, match="it is encrypted"):
+        text_of(path)

@@ -15,7 +15,7 @@ from xml.etree.ElementTree import Element
 from llmbuilder.documents.document import Document
 from llmbuilder.documents.office_files.layout import counted, heading, item, joined, table
 from llmbuilder.documents.office_files.package import Package, attribute, child, kind_of
-from llmbuilder.errors import DataError
+from llmbuilder.errors import DataError, LockedError
 
 _MOST_REPEATED = 1000  # cells or rows that repeat one; beyond that they only fill a sheet
 _FORMS = {"1": "decimal", "a": "lowerLetter", "A": "upperLetter", "i": "lowerRoman", "I": "upperRoman"}
@@ -30,6 +30,8 @@ _LEFT_OUT = frozenset((
 def read_open_document(path: Path, kind: str) -> Document:
     """Return the text of an .odt, .odp or .ods file. Raises DataError if it is damaged."""
     with Package(path) as package:
+        if b":encryption-data" in (package.read("META-INF/manifest.xml") or b""):
+            raise LockedError(f"{path}: it is encrypted: a copy without a password can be read")
         root = package.required("content.xml")
         reader = _Reader(package, root)
         body = child(root, "office:body")
