@@ -340,7 +340,7 @@ def _processes_in(folder: Path) -> list[str]:
 
 def test_other_inputs_need_overwrite(prepared: Path) -> None:
     write_texts(Path("other"), 6, "other")
-    with pytest.raises(DataError, match="was prepared from raw: documents of other inputs would be removed"):
+    with pytest.raises(DataError, match="was prepared from .*/raw: documents of other inputs would be removed"):
         prepare_corpus("other", "corpus", small())
     assert prepare_corpus("other", "corpus", small(), overwrite=True).documents == 6
     Path("notes").mkdir()
@@ -386,16 +386,64 @@ def test_overwriting_removes_nothing_that_others_made(raw: Path) -> None:
     assert not (mine / "report.2.html").exists()
 
 
-@pytest.mark.parametrize(
-    ("source", "output"), [("p/documents", "p"), ("p", "p"), ("p", "p/corpus"), ("p/../p", "p/a/b")]
-)
-def test_a_corpus_and_its_sources_lie_apart(raw: Path, source: str, output: str) -> None:
+@pytest.mark.parametrize(("source", "output"), [("p/documents", "p"), ("p", "p"), ("p/../p", "p")])
+def test_sources_do_not_lie_in_a_corpus(raw: Path, source: str, output: str) -> None:
     write_texts(Path("p/documents"), 3)
     before = sorted(path for path in Path("p").rglob("*"))
     for overwrite in (False, True):
-        with pytest.raises(DataError, match="lie in each other: choose a folder"):
+        with pytest.raises(DataError, match="choose another folder for the corpus"):
             prepare_corpus(source, output, small(), overwrite=overwrite)
     assert sorted(path for path in Path("p").rglob("*")) == before
+
+
+def test_a_corpus_among_its_sources_does_not_read_itself(raw: Path) -> None:
+    corpus = prepare_corpus(".", "deep/corpus", small(tokenize=False))
+    assert all(row["source"].startswith("raw/") for row in rows_of(corpus.path))
+    again = prepare_corpus(".", "deep/corpus", small(tokenize=False))
+    assert again.units_worked_on == 0
+    assert again.description == corpus.description
+    other = prepare_corpus(".", "other", small(tokenize=False))
+    assert "prepared corpus" in reasons_of(other.path)["deep/corpus"]
+    assert {row["text"] for row in rows_of(other.path)} == {row["text"] for row in rows_of(corpus.path)}
+
+
+def test_inputs_are_compared_by_where_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for project in ("one", "two"):
+        write_texts(tmp_path / project / "raw", 4, project)
+    monkeypatch.chdir(tmp_path / "one")
+    prepare_corpus("raw", "corpus", small(tokenize=False))
+    monkeypatch.chdir(tmp_path)
+    prepare_corpus(Path("one/raw"), "one/corpus", small(tokenize=False))  # the same by another name
+    monkeypatch.chdir(tmp_path / "two")
+    with pytest.raises(DataError, match="was prepared from .*one/raw: documents of other inputs"):
+        prepare_corpus("raw", "../one/corpus", small(tokenize=False))
+    prepare_corpus("raw", "../one/corpus", small(tokenize=False), overwrite=True)
+    assert {row["source"].split("-")[0] for row in rows_of(tmp_path / "one/corpus")} == {"raw/two"}
+
+
+def test_a_project_that_moved_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_texts(tmp_path / "here" / "raw", 4)
+    monkeypatch.chdir(tmp_path / "here")
+    before = prepare_corpus("raw", "corpus", small(tokenize=False))
+    (tmp_path / "here").rename(tmp_path / "there")
+    monkeypatch.chdir(tmp_path / "there")
+    after = prepare_corpus("raw", "corpus", small(tokenize=False))
+    assert after.units_worked_on == 0 < before.units_worked_on
+
+
+def test_a_tokenizer_that_was_given_stays(prepared: Path) -> None:
+    given = Tokenizer.from_characters("".join(sorted({*"".join(row["text"] for row in rows_of(Path("corpus")))})))
+    prepare_corpus(prepared, "other", Config(), tokenizer=given)
+    (prepared / "new.txt").write_text(paragraph("new"))
+    prepare_corpus(prepared, "other", Config())
+    description = json.loads(Path("other/corpus.json").read_text("utf-8"))
+    assert Tokenizer.from_pretrained("other/tokenizer") == given
+    assert description["tokenizer"]["fingerprint"] == given.fingerprint
+    assert description["tokenizer"]["settings"] is None
+    asked = Config()
+    asked.tokenizer.algorithm = "unigram"
+    with pytest.raises(ConfigError, match=r"tokenizer\.algorithm.*made otherwise"):
+        prepare_corpus(prepared, "other", asked)
 
 
 def test_wrong_settings_are_refused_before_anything_is_read(raw: Path) -> None:

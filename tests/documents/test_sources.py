@@ -39,7 +39,7 @@ def test_files_folders_and_globs_name_each_file_once() -> None:
     write_texts(Path("raw"), 3)
     write_texts(Path("raw/deep"), 2, "deep")
     (Path("raw") / ".hidden.txt").write_text("hidden")
-    names = [source.name for source in list_sources(["raw", "raw/text-000.txt", "raw/**/deep-*.txt"])]
+    names = [source.name for source in list_sources(["raw", "raw/text-000.txt", "raw/**/deep-*.txt"]).sources]
     assert names == sorted(names)
     assert len(names) == len(set(names)) == 5
     with pytest.raises(DataError, match=r"no such file or folder: raw/\*\.pdf"):
@@ -93,7 +93,7 @@ def test_an_endless_download_ends() -> None:
 
 def test_a_file_system_behind_an_address_is_listed(here: Path) -> None:
     write_texts(Path("raw"), 3)
-    found = list_sources([f"file://{here}/raw"])
+    found = list(list_sources([f"file://{here}/raw"]).sources)
     assert len(found) == 3
     assert all(source.stamp and source.size for source in found)
     prepare_corpus(f"file://{here}/raw", "corpus", untokenized())
@@ -106,7 +106,7 @@ def test_large_files_are_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     with open("rows.jsonl", "w") as handle:
         handle.writelines(json.dumps({"text": text, "n": n}) + "\n" for n, text in enumerate(texts))
     parquet.write_table(pyarrow.table({"text": [text[::-1] for text in texts]}), "rows.parquet", row_group_size=10)
-    parts = list_sources(["rows.jsonl", "rows.parquet"])
+    parts = list(list_sources(["rows.jsonl", "rows.parquet"]).sources)
     assert len(parts) > 10
     prepare_corpus(["rows.jsonl", "rows.parquet"], "corpus", untokenized(clean_text=False))
     rows = rows_of(Path("corpus"))

@@ -10,6 +10,7 @@ from typing import Any
 from llmbuilder.config.schema import Config
 from llmbuilder.corpus.corpus_files import iter_pieces
 from llmbuilder.corpus.load_report import LoadReport
+from llmbuilder.corpus.output import is_output
 from llmbuilder.corpus.prepared import PreparedCorpus, is_prepared
 from llmbuilder.data import DataLoader, Document, default_corpus, write_corpus
 from llmbuilder.data.in_force import require_in_force, require_in_force_on_documents
@@ -63,7 +64,7 @@ def read_text(documents: Sources, folder: Path, config: Config) -> BuildText:
             return _prepared(PreparedCorpus(Path(sources[0])))
         loader = DataLoader.from_config(config.data)
         corpus = folder / "corpus.txt"
-        write_corpus(_documents(sources, loader), corpus, loader.report, overwrite=True)
+        write_corpus(_documents(sources, loader, folder), corpus, loader.report, overwrite=True)
     except LLMBuilderError:
         if not any(folder.iterdir()):
             folder.rmdir()  # nothing was made: leave no empty directory behind
@@ -76,7 +77,7 @@ def _prepared(corpus: PreparedCorpus) -> BuildText:
     return BuildText(corpus.folder, report, report.counts["bytes"], corpus.tokenizer, corpus.tokenizer_settings)
 
 
-def _documents(sources: Sequence[str | Path] | None, loader: DataLoader) -> Iterator[Document]:
+def _documents(sources: Sequence[str | Path] | None, loader: DataLoader, output: Path) -> Iterator[Document]:
     if sources is None:
         yield from loader.process(default_corpus())
         return
@@ -86,4 +87,4 @@ def _documents(sources: Sequence[str | Path] | None, loader: DataLoader) -> Iter
             raise DataError(f"no such file or folder: {path}")
         if is_prepared(path):
             raise DataError(f"{path} is a prepared corpus: name it alone, or prepare all inputs as one corpus")
-        yield from loader.iter_directory(path) if path.is_dir() else loader.load_file(path)
+        yield from loader.iter_directory(path, is_output(output)) if path.is_dir() else loader.load_file(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,6 +59,7 @@ def load(
 
     An earlier corpus of that name is kept under a numbered name unless --overwrite is given.
     """
+    from llmbuilder.corpus.corpus_files import is_earlier_output
     from llmbuilder.data import DataLoader, DocumentFilter, write_corpus
     from llmbuilder.refining.redaction import KINDS
 
@@ -65,11 +67,12 @@ def load(
         clean,
         deduplicate,
         text_column=text_column,
-        document_filter=DocumentFilter(preset or "none", languages=languages) if preset or languages else None,
+        document_filter=DocumentFilter(preset or "none", languages=languages or ()) if preset or languages else None,
         redact_kinds=KINDS if redact else (),
         near_duplicates=_settings(near_duplicates),
     )
-    manifest = write_corpus(loader.iter_directory(input_), output, loader.report, overwrite=overwrite)
+    documents = loader.iter_directory(input_, is_earlier_output(output))
+    manifest = write_corpus(documents, output, loader.report, overwrite=overwrite)
     _report(manifest, output, as_json)
 
 
@@ -109,24 +112,16 @@ def prepare(
     from llmbuilder.config.in_force import require_taken
     from llmbuilder.corpus import prepare_corpus
 
-    settings = load_config(config, overrides=set_ or [], allow_code=allow_code)
-    replaced = replaced_by(
-        {
-            "data.filter": ("--filter", preset),
-            "data.near_duplicates": ("--near-duplicates", near_duplicates),
-            "data.languages": ("--language", languages),
-            "data.redact": ("--redact", redact or None),
-            "tokenizer.path": ("--tokenizer", tokenizer),
-        }
-    )
-    data = settings.data
-    if preset is not None:
-        data.filter = preset  # type: ignore[assignment]
-    if near_duplicates is not None:
-        data.near_duplicates = near_duplicates
-    data.languages = languages or data.languages
-    data.redact = ["all"] if redact else data.redact
-    settings.tokenizer.path = str(tokenizer) if tokenizer else settings.tokenizer.path
+    options = {
+        "data.filter": ("--filter", preset),
+        "data.near_duplicates": ("--near-duplicates", near_duplicates),
+        "data.languages": ("--language", languages),
+        "data.redact": ("--redact", ["all"] if redact else None),
+        "tokenizer.path": ("--tokenizer", str(tokenizer) if tokenizer else None),
+    }
+    replaced = replaced_by(options)
+    given = [f"{name}={json.dumps(value)}" for name, (_, value) in options.items() if replaced[name]]
+    settings = load_config(config, overrides=[*(set_ or []), *given], allow_code=allow_code)
     require_taken("data prepare", set_ or [], settings, replaced=replaced)
     with StageProgress(plain=plain, quiet=quiet) as progress:
         report = prepare_corpus(
@@ -145,6 +140,7 @@ def prepare(
     dropped = {stage: sum(reasons.values()) for stage, reasons in report.description["dropped"].items()}
     left_out = ", ".join(f"{dropped[stage]:,} {words}" for stage, words in DROPPED_AT.items() if stage in dropped)
     say(f"{report.description['counts']['found']:,} documents found" + (f"; {left_out}" if left_out else ""))
+    _say_hidden(report.description["counts"]["hidden"])
     if report.units_worked_on < report.units:
         say(f"{report.units - report.units_worked_on} of {report.units} units were there already")
     tokens = f", {report.tokens:,} tokens" if report.tokens else ""
@@ -184,9 +180,15 @@ def _report(manifest: dict[str, object], output: Path, as_json: bool) -> None:
     skipped, filtered, duplicates = (len(report[name]) for name in ("skipped", "filtered", "duplicates"))
     dropped = f", {filtered} filtered out" if filtered else ""
     say(f"{report['files']} files read, {skipped} skipped{dropped}, {duplicates} duplicates removed")
+    _say_hidden(report["hidden"])
     if report["redacted"]:
         say("replaced " + ", ".join(f"{count} {kind}" for kind, count in sorted(report["redacted"].items())))
     typer.echo(f"{output}: {manifest['documents']:,} documents, {manifest['characters']:,} characters")
+
+
+def _say_hidden(count: int) -> None:
+    if count:
+        say(f"{count:,} hidden files and folders (names that begin with a point or ~$) were passed over")
 
 
 @app.command("inspect")

@@ -9,6 +9,7 @@ Beside each corpus stands `NAME.manifest.json`: where every document came from a
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from llmbuilder.corpus.prepared import PreparedCorpus, is_prepared
 from llmbuilder.documents.batching import batched
 from llmbuilder.documents.document import Document, Outcome
 from llmbuilder.documents.file_types import TABLE_SUFFIXES
+from llmbuilder.documents.folders import LeaveOut
 from llmbuilder.documents.tables import iter_parquet_rows, read_csv, read_json_lines, read_parquet, require_pyarrow
 from llmbuilder.documents.text import RECORD_SEPARATOR, SEPARATOR, iter_text_pieces
 from llmbuilder.errors import DataError
 from llmbuilder.files import atomic_path, set_aside, write_json
 from llmbuilder.notices import warn_once
 
+_MANIFEST = ".manifest.json"
 CORPUS_SUFFIXES = (".txt", ".jsonl", ".parquet")
 
 
@@ -70,9 +73,26 @@ def _keep_earlier(path: Path) -> None:
         manifest_path(path).rename(manifest_path(kept))
 
 
+def is_earlier_output(output: Path) -> LeaveOut:
+    """Return what says of a path that it is an earlier corpus of this name, which may lie among its own sources."""
+    family = re.compile(rf"{re.escape(output.stem)}(\.\d+)?{re.escape(output.suffix)}")
+    folder = output.parent.resolve()
+
+    def found(path: Path) -> bool:
+        corpus = path.with_name(path.name.removesuffix(_MANIFEST))
+        if family.fullmatch(corpus.name) is None or path.parent.resolve() != folder:
+            return False
+        if not manifest_path(corpus).is_file():
+            return False
+        warn_once(f"{corpus} is an earlier corpus of the name that is being written: it is left out of its own sources")
+        return True
+
+    return found
+
+
 def manifest_path(corpus: Path) -> Path:
     """Return where the manifest of a corpus file stands."""
-    return corpus.with_name(f"{corpus.name}.manifest.json")
+    return corpus.with_name(f"{corpus.name}{_MANIFEST}")
 
 
 def _write_text(documents: Iterable[Document], path: Path) -> None:

@@ -20,6 +20,7 @@ from llmbuilder.tokens.splitting import PARTS
 def describe_corpus(
     *,
     inputs: list[str],
+    hidden: int,
     config: Config,
     versions: dict[str, str],
     receipts: list[dict[str, Any]],
@@ -42,7 +43,7 @@ def describe_corpus(
         "versions": versions,
         "inputs": inputs,
         "settings": {**config.data.model_dump(), "seed": config.system.seed},
-        "counts": _counts(receipt["counts"] for receipt in receipts),
+        "counts": _counts([{"hidden": hidden}, *(receipt["counts"] for receipt in receipts)]),
         "dropped": added_up(receipt["reasons"] for receipt in receipts),
         "groups": added_up(receipt["groups"] for receipt in receipts),
         "duplicates": {

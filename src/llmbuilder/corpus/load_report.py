@@ -71,6 +71,11 @@ class LoadReport:
         return self.counts["files"]
 
     @property
+    def hidden(self) -> int:
+        """Hidden files and folders, which were passed over."""
+        return self.counts["hidden"]
+
+    @property
     def documents(self) -> int:
         return self.counts["documents"]
 
@@ -119,8 +124,8 @@ class LoadReport:
     def to_dict(self) -> dict[str, Any]:
         """Return what a person looks for, as plain values."""
         lists = {"formats", "cleaning", "redacted", "languages"}
-        names = ("files", "documents", "characters", "formats", "skipped", "duplicates", "cleaning", "filtered",
-                 "redacted", "languages")  # fmt: skip
+        names = ("files", "hidden", "documents", "characters", "formats", "skipped", "duplicates", "cleaning",
+                 "filtered", "redacted", "languages")  # fmt: skip
         return {name: dict(getattr(self, name)) if name in lists else getattr(self, name) for name in names}
 
 

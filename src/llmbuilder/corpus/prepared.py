@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from llmbuilder.documents.folders import CORPUS_RECORD
 from llmbuilder.errors import DataError
 from llmbuilder.tokens.shards import OpenedTokens, open_shards
-
-RECORD = "corpus.json"
 
 
 class PreparedCorpus:
@@ -18,11 +17,11 @@ class PreparedCorpus:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
-            self.description: dict[str, Any] = json.loads((folder / RECORD).read_text("utf-8"))
+            self.description: dict[str, Any] = json.loads((folder / CORPUS_RECORD).read_text("utf-8"))
             self.fingerprint: str = self.description["fingerprint"]
             self.documents = [folder / "documents" / name for name in self.description["documents"]]
         except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
-            raise DataError(f"{folder / RECORD} does not describe a prepared corpus: {error}") from error
+            raise DataError(f"{folder / CORPUS_RECORD} does not describe a prepared corpus: {error}") from error
 
     @property
     def tokenizer(self) -> Path | None:
@@ -47,4 +46,4 @@ class PreparedCorpus:
 
 def is_prepared(folder: Path) -> bool:
     """Whether a folder holds a finished corpus."""
-    return (folder / RECORD).is_file() and (folder / "documents").is_dir()
+    return (folder / CORPUS_RECORD).is_file() and (folder / "documents").is_dir()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ from llmbuilder.corpus.description import describe_corpus
 from llmbuilder.corpus.document_files import DocumentFile, split_files
 from llmbuilder.corpus.engine import Engine
 from llmbuilder.corpus.keys import CORPUS_FORMAT, EXTRACTION, REFINEMENT, content_key, digest, settings_key, versions
-from llmbuilder.corpus.output import remove_own_files, require_output
+from llmbuilder.corpus.output import is_output, places_of, record_inputs, remove_own_files, require_output
+from llmbuilder.corpus.own_tokenizer import OwnTokenizer, Progress
 from llmbuilder.corpus.schemas import EXTRACTED, REFINED
 from llmbuilder.corpus.store import Store
 from llmbuilder.corpus.units import cut_units, list_sources
-from llmbuilder.documents.sources import Source
-from llmbuilder.documents.tables import iter_parquet_rows
+from llmbuilder.documents.sources import Found, Source
 from llmbuilder.duplicates.near import NearDuplicateSettings
 from llmbuilder.duplicates.semantic import TextEmbedder
 from llmbuilder.duplicates.shingles import METHOD
@@ -32,12 +32,9 @@ from llmbuilder.locking import locked_folder
 from llmbuilder.refining.classifiers import classifier_file
 from llmbuilder.refining.refiner import Refiner
 from llmbuilder.report.corpus import write_corpus_report
-from llmbuilder.tokenizer import Tokenizer, choose_vocab_size, train_tokenizer
-from llmbuilder.tokenizer.in_force import require_made_as
-from llmbuilder.tokens.sampling import tokenizer_sample
+from llmbuilder.tokenizer import Tokenizer
 
 logger = logging.getLogger("llmbuilder")
-Progress = Callable[[str, int, int], None]
 _NEAR_DUPLICATES = 0.8  # what "auto" stands for here
 
 
@@ -78,11 +75,12 @@ def prepare_corpus(
 ) -> CorpusReport:
     """Turn folders, files, globs and addresses into a corpus: extract, clean, filter, deduplicate, split, tokenize.
 
-    `config.data` holds the settings of the stages. Without `tokenizer` (or `config.tokenizer.path`) the one the corpus
-    has is kept, else one is trained from it. An `output` prepared from the same inputs is brought up to date: only
-    sources that are new or changed are read. `progress` is called with a stage, the units done and all of them.
-    Raises DataError if an input names nothing, nothing is left, an input and `output` lie in each other, or `output`
-    holds something else and `overwrite` is not set; ConfigError for settings that cannot be.
+    `config.data` holds the settings of the stages. Without `tokenizer` (or `config.tokenizer.path`) one that was given
+    earlier, or trained with the same settings, is kept, else one is trained from the corpus. An `output` prepared from
+    the same inputs is brought up to date: only sources that are new or changed are read; it may lie in an input, which
+    it is no part of. `progress` is called with a stage, the units done and all of them.
+    Raises DataError if an input names nothing or lies in `output`, nothing is left, or `output` holds something else
+    and `overwrite` is not set; ConfigError for settings that cannot be.
     """
     config = config or Config()
     _require_valid(config)
@@ -95,13 +93,13 @@ def prepare_corpus(
     unknown = sorted(set(config.data.mixture) - set(names))
     if unknown:
         raise ConfigError(f"data.mixture names {unknown[0]!r}, which is no INPUT; there are {', '.join(names)}")
-    sources = list_sources(given)
+    found = list_sources(given, is_output(folder))
     Refiner.from_config(config.data)  # what cannot be is refused before hours of reading
     semantic = _semantic_settings(config.data)
     folder.mkdir(parents=True, exist_ok=True)
     with locked_folder(folder, DataError):
         work = _Work(folder, config, semantic, runner, progress)
-        description = work.prepare(sources, names, tokenizer)
+        description = work.prepare(found, names, tokenizer)
     return CorpusReport(folder, description, time.perf_counter() - begin, work.units, work.units_worked_on)
 
 
@@ -141,6 +139,7 @@ class _Work:
         self._progress = progress
         self._near = NearDuplicateSettings.from_config(config.data, auto=_NEAR_DUPLICATES)
         self._semantic = semantic
+        self._own_tokenizer = OwnTokenizer(folder, config, progress)
         self._used: set[Path] = set()
         self._touched: set[int] = set()
         self.units = 0
@@ -149,14 +148,13 @@ class _Work:
     def units_worked_on(self) -> int:
         return len(self._touched)
 
-    def prepare(
-        self, sources: list[Source], names: list[str], tokenizer: str | Path | Tokenizer | None
-    ) -> dict[str, Any]:
+    def prepare(self, found: Found, names: list[str], tokenizer: str | Path | Tokenizer | None) -> dict[str, Any]:
         """Bring the folder up to date and return what `corpus.json` says."""
-        write_json(self._work / "inputs.json", names)
+        record_inputs(self._folder, names)
+        sources = list(found.sources)
         units = cut_units(sources)
         self.units = len(units)
-        refined = self._refine(units, self._extract(units))
+        refined = self._refine(units, self._extract(units, names))
         decisions = self._decide(refined)
         lines = self._repeated_lines(refined, decisions)
         receipts = self._write_documents(refined, decisions, lines)
@@ -165,23 +163,26 @@ class _Work:
         tokens, used = self._tokenize(receipts, tokenizer)
         description = describe_corpus(
             inputs=names,
+            hidden=found.hidden,
             config=self._config,
             versions=versions(),
             receipts=receipts,
             decisions=decisions,
             tokens=tokens,
             tokenizer=used,
-            trained_as=None if tokenizer or self._config.tokenizer.path else self._config.tokenizer.training_options,
+            trained_as=self._own_tokenizer.training_options,
         )
         write_json(self._folder / "corpus.json", description)
         write_corpus_report(self._folder)
         self._remove_unused(receipts, tokens)
         return description
 
-    def _extract(self, units: list[list[Source]]) -> list[tuple[Path, list[str]]]:
+    def _extract(self, units: list[list[Source]], names: list[str]) -> list[tuple[Path, list[str]]]:
         settings = settings_key(self._config.data, EXTRACTION, versions(("kreuzberg", "resiliparse")))
         store = Store(self._work / "extracted", EXTRACTED)
-        planned = [[source.key(settings) for source in unit] for unit in units]
+        # A name means another file where its input is another one.
+        places = {name: place["relative"] for name, place in zip(names, places_of(self._folder, names), strict=True)}
+        planned = [[source.key(f"{settings} {places[source.collection]}") for source in unit] for unit in units]
         files = [(store.path(keys), keys) for keys in planned]
         missing = [number for number, (path, _) in enumerate(files) if not path.is_file()]
         earlier = store.parts() if missing else {}
@@ -279,7 +280,7 @@ class _Work:
         documents = self._folder / "documents"
         names = [receipt["documents_file"] for receipt in receipts if receipt["documents_file"]]
         files = [DocumentFile.open(documents / name) for name in names]
-        tokenizer = self._tokenizer(files, given)
+        tokenizer = self._own_tokenizer.choose(files, given)
         seed = self._config.system.seed
         splits = split_files(files, self._config.data.train_split, seed)
         mixture = self._config.data.mixture
@@ -303,34 +304,6 @@ class _Work:
             return False
         values = json.loads(receipt.read_text("utf-8"))
         return all((self._folder / "tokens" / part["file"]).is_file() for part in values.values())
-
-    def _tokenizer(self, files: list[DocumentFile], given: str | Path | Tokenizer | None) -> Tokenizer:
-        """Return the tokenizer named, the corpus's own if it was asked for alike, or a new one; it is saved with it."""
-        settings = self._config.tokenizer
-        folder = self._folder / "tokenizer"
-        record = self._work / "tokenizer.json"
-        source = given or settings.path
-        if source is not None:
-            tokenizer = source if isinstance(source, Tokenizer) else Tokenizer.from_pretrained(source)
-            require_made_as(settings, tokenizer, source if isinstance(source, str | Path) else "this call")
-            tokenizer.save_pretrained(folder)
-            write_json(record, {"given": tokenizer.fingerprint})
-            return tokenizer
-        asked = {**settings.model_dump(), "seed": self._config.system.seed}
-        if record.is_file() and json.loads(record.read_text("utf-8")) == asked:
-            return Tokenizer.from_pretrained(folder)
-        characters = sum(sum(file.lengths) for file in files)
-        texts = (row["text"] for file in files for row in iter_parquet_rows(file.path, ["text"]))
-        self._progress("tokenizer", 0, 1)
-        tokenizer = train_tokenizer(
-            tokenizer_sample(texts, characters, self._config.system.seed),
-            vocab_size=settings.vocab_size or choose_vocab_size(characters),
-            **settings.training_options,
-        )
-        tokenizer.save_pretrained(folder)
-        write_json(record, asked)
-        self._progress("tokenizer", 1, 1)
-        return tokenizer
 
     def _run(self, task: str, wanted: list[dict[str, Any]], total: int, **settings: Any) -> None:
         for unit in wanted:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from llmbuilder.corpus.prepared import PreparedCorpus, is_prepared
-from llmbuilder.documents.sources import SPLIT_BYTES, Source, by_name, divide, local_sources, sources_of
+from llmbuilder.documents.folders import LeaveOut, by_name
+from llmbuilder.documents.sources import SPLIT_BYTES, Found, Source, divide, is_remote, local_sources, sources_of
 from llmbuilder.errors import DataError
 
 _UNIT_BYTES = 32 << 20
@@ -17,26 +19,30 @@ _UNITS = 32  # about as many are wanted of a small corpus, so that workers have 
 _TOGETHER = 4  # sources, if there are few
 
 
-def list_sources(inputs: Sequence[str | Path]) -> list[Source]:
+def list_sources(inputs: Sequence[str | Path], leave_out: LeaveOut = lambda path: False) -> Found:
     """Return everything the inputs (folders, files, globs, addresses) name, sorted, each file once.
 
-    Raises DataError for an input that names nothing.
+    `leave_out` says which files and folders in them are none. Raises DataError for an input that names nothing.
     """
     found: dict[str, Source] = {}
+    hidden = 0
     for item in inputs:
-        name = str(item)
-        for source in _sources_of(name):
-            found.setdefault(source.name, source)
+        listed = _sources_of(str(item), leave_out)
+        hidden += listed.hidden
+        for source in listed.sources:
+            found.setdefault(source.name if is_remote(source.name) else os.path.abspath(source.name), source)
     if not found:
         raise DataError("name at least one folder, file or address to read")
     ordered = sorted(found.values(), key=lambda source: by_name(source.name))
-    return [part for source in ordered for part in divide(source)]
+    return Found([part for source in ordered for part in divide(source)], hidden)
 
 
-def _sources_of(name: str) -> Iterable[Source]:
+def _sources_of(name: str, leave_out: LeaveOut) -> Found:
     """A prepared corpus is its documents, not the files of its folder."""
     path = Path(name)
-    return local_sources(PreparedCorpus(path).documents, name) if is_prepared(path) else sources_of(name)
+    return (
+        Found(local_sources(PreparedCorpus(path).documents, name)) if is_prepared(path) else sources_of(name, leave_out)
+    )
 
 
 def cut_units(sources: Sequence[Source]) -> list[list[Source]]:

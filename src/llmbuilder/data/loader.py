@@ -9,10 +9,11 @@ from pathlib import Path
 
 from llmbuilder.config.schema import DataConfig
 from llmbuilder.corpus.load_report import LoadReport
+from llmbuilder.corpus.prepared import PreparedCorpus, is_prepared
 from llmbuilder.documents.document import Document, Unreadable
+from llmbuilder.documents.folders import LeaveOut, Listing, list_folder
 from llmbuilder.documents.reader_pool import ReadingLimits
 from llmbuilder.documents.reading import DocumentReader
-from llmbuilder.documents.sources import list_documents
 from llmbuilder.duplicates.exact import SeenTexts
 from llmbuilder.duplicates.near import NearDuplicateSettings
 from llmbuilder.duplicates.spool import drop_near_duplicates
@@ -92,24 +93,30 @@ class DataLoader:
     def load_directory(self, path: str | Path) -> list[Document]:
         """Return the documents of a folder and its subfolders, in the order of their names.
 
-        Hidden files are passed over; archives, compressed files and tables give what is in them. What cannot be read is
-        reported in `report.skipped` and logged; DataError is raised if there is no folder, no file, or nothing readable
-        in it.
+        Archives, compressed files and tables give what is in them; a prepared corpus gives its documents. What cannot
+        be read is reported in `report.skipped` and logged, hidden files and folders are counted. DataError is raised if
+        there is no folder, no file, or nothing readable in it.
         """
         return list(self.iter_directory(path))
 
-    def iter_directory(self, path: str | Path) -> Iterator[Document]:
-        """Like `load_directory`, one document at a time."""
+    def iter_directory(self, path: str | Path, leave_out: LeaveOut = lambda path: False) -> Iterator[Document]:
+        """Like `load_directory`, one document at a time.
+
+        `leave_out` says which files and folders there are not to be read.
+        """
         folder = Path(path)
-        files = list_documents(folder)
+        listing = Listing(PreparedCorpus(folder).documents) if is_prepared(folder) else list_folder(folder, leave_out)
+        self.report.counts["hidden"] += listing.hidden
+        for item in listing.left_out:
+            self._skip(item, item.source)
         found = False
-        for document in self.iter_files(files):
+        for document in self.iter_files(listing.files):
             found = True
             yield document
         if not found:
             dropped = (self.report.skipped + self.report.filtered)[:3]
             reasons = "; ".join(f"{item['source']}: {item['reason']}" for item in dropped)
-            raise DataError(f"nothing is left of the {len(files)} file(s) in {folder} ({reasons})")
+            raise DataError(f"nothing is left of the {len(listing.files)} file(s) in {folder} ({reasons})")
 
     def iter_files(self, files: Iterable[Path]) -> Iterator[Document]:
         """Yield the documents of these files; what cannot be read is reported and passed over."""

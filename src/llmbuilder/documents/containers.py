@@ -14,7 +14,7 @@ import re
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +22,14 @@ from typing import IO, Any
 
 from llmbuilder.documents.emails import attachments
 from llmbuilder.documents.file_types import RICH_SUFFIXES, is_document_archive
+from llmbuilder.documents.text import decode_text
 from llmbuilder.errors import DataError, MissingDependencyError
 
 _BLOCK = 1 << 20
 _GZIP, _ZSTD, _BZIP2, _XZ = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ"
 _COMPRESSED_SUFFIXES = (".gz", ".gzip", ".zst", ".zstd", ".bz2", ".bzip2", ".xz", ".lzma")
 _COMPRESSED = {_GZIP: "gzip", _ZSTD: "zstd", _BZIP2: "bzip2", _XZ: "xz"}
+_NAMES_ARE_UTF8 = 0x800  # a flag of a zip archive's entry
 _READ_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError, ValueError,
                 NotImplementedError, RuntimeError)  # fmt: skip
 
@@ -177,21 +179,42 @@ def _is_hidden(name: str) -> bool:
 
 def _zip(path: Path, copier: _Copier) -> Iterator[Member]:
     with zipfile.ZipFile(path) as archive:
-        for entry in archive.infolist():
-            if entry.is_dir() or _is_hidden(entry.filename):
+        entries = archive.infolist()
+        for entry, name in zip(entries, _names(entries), strict=True):
+            if entry.is_dir() or _is_hidden(name):
                 continue
             if entry.flag_bits & 1:
-                yield Member(entry.filename, None, "it is encrypted: a copy without a password can be read")
+                yield Member(name, None, "it is encrypted: a copy without a password can be read")
                 continue
             try:
                 with archive.open(entry) as stream:
-                    member = copier.copy(entry.filename, stream)
+                    member = copier.copy(name, stream)
             except NotImplementedError:
                 reason = f"it is packed by method {entry.compress_type}, which is not supported: pack it with deflate"
-                member = Member(entry.filename, None, reason)
+                member = Member(name, None, reason)
             except _READ_ERRORS as error:
-                member = Member(entry.filename, None, f"it is damaged: {error or type(error).__name__}")
+                member = Member(name, None, f"it is damaged: {error or type(error).__name__}")
             yield member
+
+
+def _names(entries: Sequence[zipfile.ZipInfo]) -> list[str]:
+    """Return the names in an archive; those not said to be UTF-8 are in whatever its maker's system had.
+
+    All of them together tell what that was; in doubt it is what the format demands, code page 437.
+    """
+    undeclared = [entry for entry in entries if not entry.flag_bits & _NAMES_ARE_UTF8]
+    raw = b"\n".join(entry.orig_filename.encode("cp437") for entry in undeclared)
+    names = [entry.filename for entry in entries]
+    if raw.isascii():
+        return names
+    try:
+        found = decode_text(raw, "names").split("\n")
+    except DataError:
+        return names
+    if len(found) != len(undeclared):  # a name with a line break in it
+        return names
+    decoded = iter(found)
+    return [entry.filename if entry.flag_bits & _NAMES_ARE_UTF8 else next(decoded) for entry in entries]
 
 
 def _tar(path: Path, copier: _Copier) -> Iterator[Member]:

@@ -20,6 +20,7 @@ from llmbuilder.config.schema import DataConfig
 from llmbuilder.documents.containers import ContainerLimits, container_kind, iter_members, without_compression
 from llmbuilder.documents.document import Document, Outcome, Unreadable
 from llmbuilder.documents.file_types import TABLE_SUFFIXES, detect_format, is_outlook
+from llmbuilder.documents.folders import readable_name
 from llmbuilder.documents.reader_pool import ReaderPool, ReadingLimits, require_size
 from llmbuilder.documents.sources import Source, is_remote, open_filesystem
 from llmbuilder.documents.tables import read_csv, read_json_lines, read_parquet
@@ -93,6 +94,8 @@ class DocumentReader:
 
     def read(self, source: Source) -> Outcomes:
         """Begin to read a source and return what is in it, in order. Nothing in a source raises an error."""
+        if source.problem is not None:
+            return iter([Unreadable(source.name, source.problem)])
         if is_remote(source.name):
             return _guarded(source.name, lambda: self._remote(source))
         path = Path(source.name)
@@ -218,7 +221,7 @@ def _guarded(name: str, read: Callable[[], Outcomes], path: Path | None = None) 
 
 def _valid(outcome: Outcome) -> Outcome:
     """Return what can be written as Unicode: texts with lone surrogates and names of other encodings cannot."""
-    source = valid_text(outcome.source)
+    source = readable_name(outcome.source)
     if isinstance(outcome, Unreadable):
         return Unreadable(source, valid_text(outcome.reason))
     title = valid_text(outcome.title) if outcome.title is not None else None

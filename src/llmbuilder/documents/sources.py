@@ -5,12 +5,12 @@ from __future__ import annotations
 import glob
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from llmbuilder.documents.file_types import SUPPORTED_SUFFIXES
+from llmbuilder.documents.folders import LeaveOut, Listing, list_folder
 from llmbuilder.errors import DataError, MissingDependencyError
 
 SPLIT_BYTES = 64 << 20  # JSON Lines files are read in ranges of this size, Parquet files in row groups
@@ -22,7 +22,8 @@ _DIVIDED = (".jsonl", ".ndjson", ".parquet")
 class Source:
     """A file, or a part of a large one: bytes of JSON Lines, row groups of Parquet.
 
-    `stamp` changes when the content may have; `collection` is the INPUT it came from.
+    `stamp` changes when the content may have; `collection` is the INPUT it came from. `problem` says why something
+    that was found is no document at all.
     """
 
     name: str
@@ -31,10 +32,11 @@ class Source:
     stamp: str
     begin: int = 0
     end: int | None = None
+    problem: str | None = None
 
     def key(self, settings: str) -> str:
         """Return what names the result of reading this source with these settings."""
-        parts = (self.name, self.collection, self.size, self.stamp, self.begin, self.end, settings)
+        parts = (self.name, self.collection, self.size, self.stamp, self.begin, self.end, self.problem, settings)
         return hashlib.sha256(repr(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
@@ -47,50 +49,45 @@ def is_remote(name: str) -> bool:
     return name.startswith(_REMOTE)
 
 
-def sources_of(name: str) -> Iterable[Source]:
-    """Yield the files that a folder, a file, a glob or an address names. Raises DataError if it names nothing."""
+@dataclass
+class Found:
+    """Sources, and how many hidden files and folders were passed over."""
+
+    sources: Iterable[Source]
+    hidden: int = 0
+
+
+def sources_of(name: str, leave_out: LeaveOut = lambda path: False) -> Found:
+    """Return the files that a folder, a file, a glob or an address names. Raises DataError if it names nothing."""
     if is_remote(name):
-        return _list_remote(name)
+        return Found(_list_remote(name))
     path = Path(name)
     if path.exists():
-        return local_sources(list_documents(path), name)
-    files = sorted(Path(found) for found in glob.glob(name, recursive=True) if Path(found).is_file())
-    if not files:
+        return _of_listings([list_folder(path, leave_out)], name)
+    matches = [Path(match) for match in sorted(glob.glob(name, recursive=True))]
+    if not any(map(Path.exists, matches)):
         raise DataError(f"no such file or folder: {name}")
-    return local_sources(files, name)
+    listings = [list_folder(match, leave_out, may_be_empty=True) for match in matches]
+    return _of_listings(listings, name)
+
+
+def _of_listings(listings: Sequence[Listing], name: str) -> Found:
+    files = (file for listing in listings for file in listing.files)
+    problems = (
+        Source(item.source, name, 0, "", problem=item.reason) for listing in listings for item in listing.left_out
+    )
+    return Found(itertools.chain(local_sources(files, name), problems), sum(listing.hidden for listing in listings))
 
 
 def local_sources(files: Iterable[Path], collection: str) -> Iterator[Source]:
-    """Yield these files as sources of a collection. Raises DataError for one that cannot be looked at."""
+    """Yield these files as sources of a collection; one that cannot be looked at with the problem."""
     for file in files:
         try:
             status = file.stat()
         except OSError as error:
-            raise DataError(f"{file}: cannot be read: {error.strerror or error}") from error
-        yield Source(str(file), collection, status.st_size, str(status.st_mtime_ns))
-
-
-def list_documents(folder: Path) -> list[Path]:
-    """Return the files below a folder in the order of their names, hidden ones left out. Raises DataError if none."""
-    if folder.is_file():
-        return [folder]
-    if not folder.is_dir():
-        raise DataError(f"no such folder: {folder}")
-    files = [file for file in folder.rglob("*") if file.is_file() and not _is_hidden(file.relative_to(folder))]
-    if not files:
-        raise DataError(
-            f"{folder} is empty: put documents there ({', '.join(sorted(set(SUPPORTED_SUFFIXES) - {''})[:8])}, ...)"
-        )
-    return sorted(files, key=lambda file: by_name(str(file)))
-
-
-def by_name(name: str) -> bytes:
-    """Return what sources are sorted by: the first of equal documents stays, whoever reads them."""
-    return name.encode("utf-8", "surrogatepass")
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith((".", "~$")) for part in path.parts)
+            yield Source(str(file), collection, 0, "", problem=f"cannot be read: {error.strerror or error}")
+        else:
+            yield Source(str(file), collection, status.st_size, str(status.st_mtime_ns))
 
 
 def _list_remote(address: str) -> Iterable[Source]:
