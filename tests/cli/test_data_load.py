@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import run
-from tests.corpus.folders import write_texts
+from tests.corpus.folders import paragraph, write_texts
 
 OPTIONS = {
     "--no-clean": (),
@@ -26,7 +26,7 @@ OPTIONS = {
 
 def test_every_option_works_alone_and_beside_every_other(tmp_path: Path) -> None:
     raw = write_texts(tmp_path / "raw", 2)
-    (raw / "rows.csv").write_text(f"body,title\n{'A text of a row that is long enough. ' * 6},One\n")
+    (raw / "rows.csv").write_text(f"body,title\n{paragraph('row')},One\n")
     for number in (0, 1, 2):
         for chosen in itertools.combinations(OPTIONS, number):
             given = [word for name in chosen for word in (name, *OPTIONS[name])]

@@ -7,6 +7,8 @@ import itertools
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
@@ -53,6 +55,41 @@ def test_byte_level_round_trip_for_every_string(text: str) -> None:
 def test_character_round_trip_on_its_alphabet(text: str) -> None:
     assert CHARACTERS.decode(CHARACTERS.encode(text)) == text
     assert len(CHARACTERS.encode(text)) == len(text)
+
+
+_LEARNS_ONE_LINE = """
+import random, resource, sys
+from llmbuilder.tokenizer import train_tokenizer
+words = ["".join(random.Random(n).choices("abcdefgh", k=1 + n % 9)) for n in range(500)]
+line = " ".join(random.Random(0).choices(words, k=2_000_000))
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before = peak()
+train_tokenizer([line], vocab_size=400)
+print(len(line), peak() - before)
+"""
+
+
+def test_one_huge_line_is_learned_in_little_memory() -> None:
+    pytest.importorskip("resource")
+    done = subprocess.run([sys.executable, "-c", _LEARNS_ONE_LINE], capture_output=True, text=True, check=True)
+    characters, taken = map(int, done.stdout.split())
+    assert characters > 10 << 20
+    assert taken < 20 * characters  # whole, it takes some eighty bytes a character
+
+
+@pytest.mark.parametrize("pretokenizer", ["gpt2", "llama3", "qwen2"])
+@pytest.mark.parametrize("between", [" ", "\n"])
+def test_a_long_text_is_cut_where_nothing_changes(pretokenizer: str, between: str) -> None:
+    words = ["".join(Random(n).choices("abcdefgh", k=1 + n % 9)) for n in range(300)]
+    many = [Random(n).choices(words, k=1000) for n in range(500)]
+    whole = between.join(" ".join(part) for part in many)
+    assert len(whole) > 2 << 20
+    pieces = [" ".join(part) + between for part in many[:-1]] + [" ".join(many[-1])]
+    if between == " ":  # a space belongs to the word behind it
+        pieces = [piece[:-1] if number == 0 else f" {piece.strip()}" for number, piece in enumerate(pieces)]
+    learned = [train_tokenizer(texts, vocab_size=400, pretokenizer=pretokenizer) for texts in ([whole], pieces)]
+    assert learned[0].fingerprint == learned[1].fingerprint
 
 
 BPE = train_tokenizer(["some text to learn from, " * 20], vocab_size=280)

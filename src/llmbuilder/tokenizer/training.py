@@ -19,6 +19,9 @@ from llmbuilder.tokenizer.tokenizer import Tokenizer
 
 _UNKNOWN = "<|unknown|>"
 _LONGEST_RUN = 500  # characters
+_LONGEST_PIECE = 1 << 20  # characters, or up to twice as many
+# Where every pre-tokenizer cuts: behind a line break between visible characters, before a space between words.
+_BETWEEN_WORDS = (re.compile(r"\S\n(?=\S)"), re.compile(r"[^\W\d_](?= [^\W\d_])"))
 # Pre-tokenizers cut between letters, digits, signs and blanks: what stays together is a run of one kind.
 _KINDS = (r"[^\W\d_]", r"\d", r"(?:[^\w\s]|_)", r"\s")
 _LONG_BLANKS = re.compile(rf"\s{{{_LONGEST_RUN}}}")
@@ -48,7 +51,7 @@ def train_tokenizer(
     Raises TokenizerError for an unknown algorithm, no text, or a vocabulary too small for the alphabet.
     """
     trainers_by_name = {"bpe": _train_bpe, "unigram": _train_unigram, "wordpiece": _train_wordpiece}
-    checked = _with_breaks(_not_empty(texts))
+    checked = _with_breaks(_in_pieces(_not_empty(texts)))
     cut = make_pretokenizer(pretokenizer)
     if min_frequency != 2 and algorithm in ("char", "unigram"):
         raise TokenizerError(f"min_frequency {min_frequency} would not act: algorithm {algorithm!r} counts no pairs")
@@ -87,6 +90,19 @@ def _not_empty(texts: Iterable[str]) -> Iterator[str]:
         yield text
     if not seen:
         raise TokenizerError("there is no text to learn a tokenizer from")
+
+
+def _in_pieces(texts: Iterable[str]) -> Iterator[str]:
+    """Cut texts of many megabytes between words: training takes some eighty bytes for each character of a text."""
+    for text in texts:
+        begin = 0
+        while len(text) - begin > 2 * _LONGEST_PIECE:
+            first, last = begin + _LONGEST_PIECE, begin + 2 * _LONGEST_PIECE
+            place = next(filter(None, (cut.search(text, first, last) for cut in _BETWEEN_WORDS)), None)
+            end = place.end() if place else last
+            yield text[begin:end]
+            begin = end
+        yield text[begin:] if begin else text
 
 
 def _with_breaks(texts: Iterable[str]) -> Iterator[str]:
