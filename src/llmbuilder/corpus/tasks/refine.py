@@ -10,7 +10,7 @@ from typing import Any
 
 from llmbuilder.config.schema import DataConfig
 from llmbuilder.corpus.schemas import EXCERPT, QUALITY, REFINED
-from llmbuilder.corpus.store import Part, Row, Store, part_sizes, parts_of, read_slice
+from llmbuilder.corpus.store import Part, Row, Store, parts_of, read_slice
 from llmbuilder.documents.document import Document
 from llmbuilder.duplicates.exact import normalized_digest
 from llmbuilder.duplicates.near import NearDuplicateSettings, iter_signatures
@@ -30,10 +30,7 @@ class Refine:
 
     def run(self, unit: dict[str, Any]) -> dict[str, Any]:
         """Write the unit's refined file."""
-        places: list[Part] = []
-        for _, rows in part_sizes(unit["input"]):
-            first = places[-1].first + places[-1].rows if places else 0
-            places.append(Part(unit["input"], first, rows))
+        places = [Part(unit["input"], first, rows) for first, rows in unit["places"]]
 
         def produce(number: int) -> Iterator[Row]:
             for table in read_slice(places[number]):
