@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import dataclasses
 import functools
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import torch
 
 _EXACT_ERROR = 3e-6  # relative to the largest value; float32 products of this size stay under 1e-6
-_WORTH_SWITCHING = 1.1
+_WORTH_SWITCHING = 1.25  # what is nearly as fast would be chosen one time and not the next
 _PROBE = (512, 384, 768)
 _MOST_THREADS_UNMEASURED = 4
 
@@ -82,21 +83,28 @@ class Acceleration:
 
 
 def measure_acceleration(device: torch.device, precision: torch.dtype) -> Acceleration:
-    """Return the fastest settings for training on `device` with products in `precision` (takes about 0.1 s)."""
+    """Return the fastest settings for training on `device` with products in `precision`.
+
+    It takes about 0.1 s, once in a process: runs of one process compute alike, whatever else the machine does.
+    """
     import torch
 
     if device.type != "cpu":
         return Acceleration(peak_flops=_gpu_peak(device))
+    matmul, peak = _fastest_products(precision, torch.get_num_threads())
+    return Acceleration(matmul, torch.get_num_threads(), sys.platform == "linux", peak)
+
+
+@functools.cache
+def _fastest_products(precision: torch.dtype, threads: int) -> tuple[str, float]:
+    """Return where products are best taken from, and their operations per second with that many threads."""
+    import torch
+
     default, _ = _probe(precision)
     with _onednn_products(True):
         onednn, error = _probe(precision)
     switches = precision == torch.float32 and error < _EXACT_ERROR and onednn > _WORTH_SWITCHING * default
-    return Acceleration(
-        matmul="onednn" if switches else "default",
-        threads=torch.get_num_threads(),
-        keep_memory=sys.platform == "linux",
-        peak_flops=onednn if switches else default,
-    )
+    return ("onednn", onednn) if switches else ("default", default)
 
 
 def fixed_acceleration(device: torch.device, precision: torch.dtype, threads: int) -> Acceleration:
@@ -140,7 +148,7 @@ def choose_threads(work: Callable[[], object], most: int | None = None) -> int:
     try:
         while threads >= _MOST_THREADS_UNMEASURED:
             torch.set_num_threads(threads)
-            seconds = _median_seconds(work, 3)
+            seconds = statistics.median(_seconds(work, 3))
             if seconds > 0.95 * fastest:
                 break
             best, fastest = threads, seconds
@@ -160,18 +168,18 @@ def _probe(dtype: torch.dtype) -> tuple[float, float]:
     exact = a.double() @ b.double().mT
     a, b = a.to(dtype), b.to(dtype)
     error = ((a @ b.mT).double() - exact).abs().max() / exact.abs().max()
-    seconds = _median_seconds(lambda: torch.nn.functional.linear(a, b), 9)
+    seconds = min(_seconds(lambda: torch.nn.functional.linear(a, b), 15))  # beside other work most take longer
     return 2 * rows * inner * columns / seconds, error.item()
 
 
-def _median_seconds(work: Callable[[], object], runs: int) -> float:
+def _seconds(work: Callable[[], object], runs: int) -> list[float]:
     work()
     times = []
     for _ in range(runs):
         begin = time.perf_counter()
         work()
         times.append(time.perf_counter() - begin)
-    return sorted(times)[runs // 2]
+    return times
 
 
 @contextlib.contextmanager

@@ -32,6 +32,7 @@ AT_WORK = {
     "embed": "embedding",
     "count_lines": "counting lines",
     "write_documents": "writing documents",
+    "sample_grams": "dividing",
     "tokenizer": "training a tokenizer",
     "tokenize": "tokenizing",
 }

@@ -42,7 +42,7 @@ def test_several_files_are_split_like_one(documents: list[str], size: int, share
 def test_a_long_text_is_cut_at_a_line_whatever_its_pieces() -> None:
     text = "".join(f"line {number}\n" for number in range(2000))
     pieces = [(text[:7000], False), (text[7000:], True)]
-    split = split_pieces(pieces, 0.9, 1)
+    split = split_pieces(lambda: pieces, 0.9, 1)
     train, validation = ("".join(t for _, t, _ in split.select(pieces, part)) for part in ("train", "validation"))
     assert train + validation == text
     assert train.endswith("\n")
@@ -66,5 +66,5 @@ def test_equal_documents_of_a_large_corpus_are_on_the_same_side() -> None:
 
 def test_a_prepared_corpus_and_its_text_have_one_split() -> None:
     documents = [f"document number {number}" for number in range(2500)]
-    assert split_pieces(((text, True) for text in documents), 0.9, 7) == split_of(documents, 0.9, 7)
-    assert not split_pieces(((text, True) for text in documents), None, 7).has_validation
+    assert split_pieces(lambda: ((text, True) for text in documents), 0.9, 7) == split_of(documents, 0.9, 7)
+    assert not split_pieces(lambda: ((text, True) for text in documents), None, 7).has_validation

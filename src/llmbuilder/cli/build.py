@@ -99,6 +99,8 @@ def _show(result: object) -> None:
     best = result.training.best_validation_loss
     if best is not None:
         bits = "" if result.bits_per_byte is None else f", {result.bits_per_byte:.3f} bits per byte"
-        typer.echo(f"validation loss {best:.3f} (perplexity {result.training.perplexity:,.1f}{bits})")
+        overlap = result.training.describe_overlap()
+        of_it = f"perplexity {result.training.perplexity:,.1f}{bits}{f'; {overlap}' if overlap else ''}"
+        typer.echo(f"validation loss {best:.3f} ({of_it})")
     typer.echo(f"built in {duration(result.seconds)}: {result.output} (start with {result.output}/summary.md)")
     typer.echo(f'try it: llmbuilder generate text --model {result.model_path} --prompt "The"')

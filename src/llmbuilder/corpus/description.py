@@ -26,11 +26,14 @@ def describe_corpus(
     receipts: list[dict[str, Any]],
     decisions: Decisions,
     tokens: list[dict[str, Any]],
+    held_out: dict[str, Any] | None,
     tokenizer: Tokenizer | None,
     trained_as: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """Return the description of a finished corpus; `trained_as` are the settings of a tokenizer of its own.
+    """Return the description of a finished corpus.
 
+    `hidden` is how many hidden files were passed over, `held_out` what is known of the validation part, `trained_as`
+    the settings of a tokenizer of its own.
     It depends on nothing but sources, settings and versions.
     """
     from llmbuilder import __version__
@@ -54,6 +57,7 @@ def describe_corpus(
         "documents": names,
         "dropped_files": [receipt["dropped_file"] for receipt in receipts if receipt["dropped_file"]],
         "tokenizer": None if tokenizer is None else _describe_tokenizer(tokenizer, trained_as),
+        "held_out": held_out,
         "tokens": {part: values for part, values in parts.items() if values is not None} or None,
     }
     # The names of files follow from their content, so this is a fingerprint of everything.

@@ -38,6 +38,12 @@ class PreparedCorpus:
         found: dict[str, Any] | None = (self.description["tokenizer"] or {}).get("settings")
         return found
 
+    @property
+    def held_out_overlap(self) -> float | None:
+        """The share of its validation part that stands in its training part; None where it was not measured."""
+        found: float | None = (self.description.get("held_out") or {}).get("overlap")
+        return found
+
     def tokens(self, part: str) -> OpenedTokens | None:
         """Memory-map the tokens of "train" or "validation"; None if that part is empty."""
         description = (self.description["tokens"] or {}).get(part)

@@ -14,7 +14,8 @@ from llmbuilder.config.schema import Config, DataConfig
 from llmbuilder.config.validation import require_valid
 from llmbuilder.corpus.decisions import Decisions, DuplicateSettings, decide, repeated_lines
 from llmbuilder.corpus.description import describe_corpus
-from llmbuilder.corpus.document_files import DocumentFile, split_files
+from llmbuilder.corpus.dividing import Division, divide_documents
+from llmbuilder.corpus.document_files import DocumentFile
 from llmbuilder.corpus.engine import Engine
 from llmbuilder.corpus.keys import CORPUS_FORMAT, EXTRACTION, REFINEMENT, content_key, digest, settings_key, versions
 from llmbuilder.corpus.output import is_output, places_of, record_inputs, remove_own_files, require_output
@@ -22,6 +23,7 @@ from llmbuilder.corpus.own_tokenizer import OwnTokenizer, Progress
 from llmbuilder.corpus.schemas import EXTRACTED, REFINED
 from llmbuilder.corpus.slices import LARGEST_CORPUS, SLICE_BYTES, cut_slices
 from llmbuilder.corpus.store import Store
+from llmbuilder.corpus.tasks.tokenize import merged
 from llmbuilder.corpus.units import cut_units, list_sources
 from llmbuilder.documents.sources import Found, Source
 from llmbuilder.duplicates.near import NearDuplicateSettings
@@ -34,6 +36,9 @@ from llmbuilder.refining.classifiers import classifier_file
 from llmbuilder.refining.refiner import Refiner
 from llmbuilder.report.corpus import write_corpus_report
 from llmbuilder.tokenizer import Tokenizer
+from llmbuilder.tokens.overlap import overlap_of
+from llmbuilder.tokens.shards import open_shards
+from llmbuilder.tokens.splitting import PARTS
 
 logger = logging.getLogger("llmbuilder")
 _NEAR_DUPLICATES = 0.8  # what "auto" stands for here
@@ -161,7 +166,7 @@ class _Work:
         receipts = self._write_documents(refined, decisions, lines)
         if not any(receipt["documents_file"] for receipt in receipts):
             raise DataError(f"nothing is left of {len(sources):,} source(s): {_reasons(receipts)}")
-        tokens, used = self._tokenize(receipts, tokenizer)
+        tokens, used, division = self._tokenize(receipts, tokenizer)
         description = describe_corpus(
             inputs=names,
             hidden=found.hidden,
@@ -170,6 +175,7 @@ class _Work:
             receipts=receipts,
             decisions=decisions,
             tokens=tokens,
+            held_out=self._describe_held_out(tokens, division),
             tokenizer=used,
             trained_as=self._own_tokenizer.training_options,
         )
@@ -278,30 +284,40 @@ class _Work:
 
     def _tokenize(
         self, receipts: list[dict[str, Any]], given: str | Path | Tokenizer | None
-    ) -> tuple[list[dict[str, Any]], Tokenizer | None]:
+    ) -> tuple[list[dict[str, Any]], Tokenizer | None, Division | None]:
         if not self._config.data.tokenize:
-            return [], None
+            return [], None, None
         documents = self._folder / "documents"
         names = [receipt["documents_file"] for receipt in receipts if receipt["documents_file"]]
         files = [DocumentFile.open(documents / name) for name in names]
         tokenizer = self._own_tokenizer.choose(files, given)
         seed = self._config.system.seed
-        splits = split_files(files, self._config.data.train_split, seed)
+        division = divide_documents(files, self._config.data.train_split, seed, self._work / "compared", self._compare)
+        self._used |= set(division.files)
         mixture = self._config.data.mixture
         keys = [
             digest(file.path.name, tokenizer.fingerprint, json.dumps([split, mixture, seed], sort_keys=True))
-            for file, split in zip(files, splits, strict=True)
+            for file, split in zip(files, division.splits, strict=True)
         ]
         (self._folder / "tokens").mkdir(exist_ok=True)
         paths = [self._work / "tokenized" / f"{key}.json" for key in keys]
         wanted = [
             {"unit": number, "path": str(paths[number]), "documents": str(file.path), "split": split, "key": key[:24]}
-            for number, (file, split, key) in enumerate(zip(files, splits, keys, strict=True))
+            for number, (file, split, key) in enumerate(zip(files, division.splits, keys, strict=True))
             if not self._is_tokenized(paths[number])
         ]
         self._run("tokenize", wanted, len(paths), tokenizer=str(self._folder / "tokenizer"), mixture=mixture, seed=seed)
         self._used |= set(paths)
-        return [json.loads(path.read_text("utf-8")) for path in paths], tokenizer
+        return [json.loads(path.read_text("utf-8")) for path in paths], tokenizer, division
+
+    def _describe_held_out(self, receipts: list[dict[str, Any]], division: Division | None) -> dict[str, Any] | None:
+        """Return how much of the validation part the training part holds, None without one."""
+        parts = [merged(receipts, part) for part in PARTS]
+        if division is None or parts[0] is None or parts[1] is None:
+            return None
+        train, validation = (open_shards(self._folder / "tokens", part) for part in parts if part is not None)
+        overlap = overlap_of(train, validation)
+        return {"documents": division.held_out, "overlap": overlap, "largest": division.overlaps}
 
     def _is_tokenized(self, receipt: Path) -> bool:
         if not receipt.is_file():

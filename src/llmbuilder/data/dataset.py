@@ -5,6 +5,7 @@ The split is made over documents before anything is tokenized, so no window ever
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from llmbuilder.documents.document import Document
 from llmbuilder.errors import DataError, TokenizerError
 from llmbuilder.files import link_file
 from llmbuilder.tokenizer import Tokenizer, train_tokenizer
+from llmbuilder.tokens.overlap import overlap_of
 from llmbuilder.tokens.sampling import tokenizer_sample
 from llmbuilder.tokens.shards import OpenedTokens, TokenFileInfo, TokenWriter, open_tokens
 from llmbuilder.tokens.splitting import PARTS, split_pieces
@@ -165,6 +167,18 @@ class TextDataset:
         self.train  # noqa: B018 - raises when there are no tokens yet
         return self._validation
 
+    @functools.cached_property
+    def validation_overlap(self) -> float | None:
+        """The share of the validation part that stands in the training part word for word, 0 to 1; None without one.
+
+        See `tokens.overlap`.
+        """
+        if self.validation is None:
+            return None
+        if self._corpus is not None and self._corpus.held_out_overlap is not None:
+            return self._corpus.held_out_overlap
+        return overlap_of((self.train.tokens, self.train.info), (self.validation.tokens, self.validation.info))
+
     def __len__(self) -> int:
         if self._train is None and self.tokenizer is not None:
             self.prepare()
@@ -246,7 +260,7 @@ class TextDataset:
             self._temporary = None
 
     def _write(self, folder: Path, tokenizer: Tokenizer) -> None:
-        split = split_pieces(self.iter_texts(), self.train_split, self.seed)
+        split = split_pieces(self.iter_texts, self.train_split, self.seed)
         options = {"tokenizer": tokenizer.fingerprint, "separator": tokenizer.end_of_text_id}
         folder.mkdir(parents=True, exist_ok=True)
         for stale in ("validation.bin", "validation.json"):

@@ -80,6 +80,7 @@ _FIGURES = (
     ("steps", "step", "{:,.0f}"),
     ("training loss", "recent_loss", "{:.4f}"),
     ("best validation loss", "best_validation_loss", "{:.4f}"),
+    ("held-out text in training", "validation_overlap", "{:.1%}"),
     ("tokens seen", "tokens", "{:,.0f}"),
     ("tokens per second", "tokens_per_second", "{:,.0f}"),
     ("MFU", "mfu", "{:.1%}"),
@@ -101,6 +102,8 @@ def _figures(run: RunFiles, other: RunFiles | None) -> str:
 
 def _figure(run: RunFiles, name: str, form: str) -> str | None:
     value = run.last(name)
+    if value is None:
+        value = run.record.get(name)
     if value is None:
         return None
     return form.format(value / 1e9 if name == "memory_bytes" else value)

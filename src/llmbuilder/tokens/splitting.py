@@ -2,8 +2,8 @@
 
 Whole documents go to one part or the other. In a large corpus a document's checksum decides, so that documents added
 later change nothing for the others; in a small one documents are drawn by seed until the validation part has its share
-of the characters. A corpus whose documents are too few or too large for that is cut once, near the end, at a line
-break.
+of the characters. Documents that hold much of each other (see `grouping`) go together. A corpus whose documents are too
+few or too large for that is cut once, near the end, at a line break.
 """
 
 from __future__ import annotations
@@ -11,13 +11,17 @@ from __future__ import annotations
 import hashlib
 import itertools
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from llmbuilder.tokens.grouping import bits_left_out, find_groups, iter_gram_samples
 from llmbuilder.tokens.sampling import lot
 
 PARTS = ("train", "validation")
 _SMALL = 2000  # documents
+_FEWEST, _FEWEST_OF_GROUPS = 0.5, 0.1  # of the characters wanted; a cut would divide what belongs together
 
 
 @dataclass(frozen=True)
@@ -78,14 +82,20 @@ def cut_position(text: str, wanted: int) -> int | None:
     return min(max(1, wanted), len(text) - 1) if len(text) > 1 else None
 
 
-def split_pieces(pieces: Iterable[tuple[str, bool]], train_share: float | None, seed: int) -> Split:
-    """Decide the split of a corpus given as pieces; None or 1.0 puts everything into training."""
+Pieces = Iterable[tuple[str, bool]]
+
+
+def split_pieces(read: Callable[[], Pieces], train_share: float | None, seed: int) -> Split:
+    """Decide the split of a corpus that `read` gives in pieces; None or 1.0 puts everything into training.
+
+    It is read a second time where documents could hold much of each other.
+    """
     if train_share is None or train_share >= 1:
         return Split()
     lengths: list[int] = []
     checksums: list[str] = []
     length, digest = 0, hashlib.sha256()
-    for text, ends in pieces:
+    for text, ends in read():
         length += len(text)
         digest.update(text.encode("utf-8", "surrogatepass"))
         if ends:
@@ -95,27 +105,59 @@ def split_pieces(pieces: Iterable[tuple[str, bool]], train_share: float | None, 
     if length:
         lengths.append(length)
         checksums.append(digest.hexdigest())
-    return choose_split(lengths, checksums, train_share, seed)
+
+    def groups() -> np.ndarray:
+        return find_groups(list(iter_gram_samples(read(), bits_left_out(sum(lengths)))))
+
+    return choose_split(lengths, checksums, train_share, seed, groups)
 
 
-def choose_split(lengths: Sequence[int], checksums: Sequence[str], train_share: float, seed: int) -> Split:
-    """Decide the split of documents by their checksums, or of a few by their lengths in characters."""
+def choose_split(
+    lengths: Sequence[int],
+    checksums: Sequence[str],
+    train_share: float,
+    seed: int,
+    read_groups: Callable[[], np.ndarray] | None = None,
+) -> Split:
+    """Decide the split of documents by their checksums, or of a few by their lengths in characters.
+
+    `read_groups` returns which documents belong together (`find_groups`); it is called only if documents are divided.
+    """
     if train_share >= 1:
         return Split()
-    if len(lengths) >= _SMALL:
-        least = 1 - train_share
-        return Split(frozenset(n for n, checksum in enumerate(checksums) if lot(checksum, "split", seed) < least))
+    alone = np.arange(len(lengths))
+    split = _divide(lengths, checksums, train_share, seed, alone)
+    if split.cut_at is not None or read_groups is None:
+        return split
+    groups = read_groups()
+    return split if np.array_equal(groups, alone) else _divide(lengths, checksums, train_share, seed, groups)
+
+
+def _divide(
+    lengths: Sequence[int], checksums: Sequence[str], train_share: float, seed: int, groups: np.ndarray
+) -> Split:
+    members: dict[int, list[int]] = {}
+    for number, group in enumerate(groups.tolist()):
+        members.setdefault(group, []).append(number)
+    sizes = {group: sum(lengths[number] for number in numbers) for group, numbers in members.items()}
     wanted = (1 - train_share) * sum(lengths)
-    order = list(range(len(lengths)))
+    if len(lengths) >= _SMALL:
+        drawn = [group for group, numbers in members.items()
+                 if lot(min(checksums[number] for number in numbers), "split", seed) < 1 - train_share]  # fmt: skip
+        # A group about as large as the whole part that it is drawn for stays where most documents are.
+        small = [group for group in drawn if len(members[group]) == 1 or sizes[group] < wanted / 2]
+        return Split(frozenset(number for group in small for number in members[group]))
+    order = list(members)
     random.Random(seed).shuffle(order)
     chosen: list[int] = []
     taken = 0
-    for document in order:
-        if taken + lengths[document] <= 1.25 * wanted and len(chosen) < len(lengths) - 1:
-            chosen.append(document)
-            taken += lengths[document]
+    for group in order:
+        if taken + sizes[group] <= 1.25 * wanted and len(chosen) + len(members[group]) < len(lengths):
+            chosen += members[group]
+            taken += sizes[group]
         if taken >= wanted:
             break
-    if taken >= 0.5 * wanted and taken:
+    least = _FEWEST if len(members) == len(lengths) else _FEWEST_OF_GROUPS
+    if taken >= least * wanted and taken:
         return Split(validation_documents=frozenset(chosen))
     return Split(cut_at=max(1, int(train_share * sum(lengths))))

@@ -12,7 +12,8 @@ class TrainingResults:
     """The outcome of a run. Losses are nats per token; `training_time` is seconds spent in this process.
 
     `final_loss` is the mean training loss of the last logging interval; `perplexity` belongs to the best
-    validation loss, or to the final loss when there is no validation part.
+    validation loss, or to the final loss when there is no validation part. `validation_overlap` is the share of the
+    validation part that stands in the training part word for word, 0 to 1: what the validation loss is worth.
     """
 
     final_loss: float
@@ -25,7 +26,14 @@ class TrainingResults:
     tokenizer_path: str | None
     history: list[dict[str, Any]] = field(default_factory=list)
     interrupted: bool = False
+    validation_overlap: float | None = None
     stopped_by: str | None = None  # "SIGINT" or "SIGTERM", if one came while the run was at work
+
+    def describe_overlap(self) -> str:
+        """Return what to say beside a validation loss, "" where nothing is known."""
+        if self.validation_overlap is None:
+            return ""
+        return f"{self.validation_overlap:.1%} of the held-out text is in the training text, too"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from llmbuilder.corpus.tasks.compare import CountLines, Embed, Shingle
+from llmbuilder.corpus.tasks.compare import CountLines, Embed, SampleGrams, Shingle
 from llmbuilder.corpus.tasks.extract import Extract
 from llmbuilder.corpus.tasks.refine import Refine
 from llmbuilder.corpus.tasks.tokenize import Tokenize
@@ -29,6 +29,7 @@ TASKS: dict[str, Callable[[dict[str, Any]], Task]] = {
     "refine": Refine,
     "shingle": Shingle,
     "embed": Embed,
+    "sample_grams": SampleGrams,
     "count_lines": CountLines,
     "write_documents": WriteDocuments,
     "tokenize": Tokenize,

@@ -12,6 +12,7 @@ from llmbuilder.duplicates.near import NearDuplicateSettings
 from llmbuilder.duplicates.semantic import TextEmbedder
 from llmbuilder.duplicates.shingles import iter_shingle_hashes
 from llmbuilder.files import atomic_file
+from llmbuilder.tokens.grouping import iter_gram_samples
 
 _EMBEDDED_TOGETHER = 256
 
@@ -31,6 +32,22 @@ class Shingle:
         sizes = np.array([len(found) for found in hashes], np.uint64)
         with atomic_file(unit["path"]) as handle:
             np.concatenate([sizes, *hashes]).tofile(handle)
+        return {"unit": unit["unit"]}
+
+
+class SampleGrams:
+    """The hashed n-grams by which documents are found that hold much of each other."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        pass
+
+    def run(self, unit: dict[str, Any]) -> dict[str, Any]:
+        """Write the number of the documents, that of the hashes of each, and the hashes, one after the other."""
+        texts = ((row["text"], True) for row in iter_parquet_rows(unit["input"], ["text"]))
+        samples = list(iter_gram_samples(texts, unit["bits"]))
+        sizes = np.array([len(samples), *map(len, samples)], np.uint64)
+        with atomic_file(unit["path"]) as handle:
+            np.concatenate([sizes, *samples]).tofile(handle)
         return {"unit": unit["unit"]}
 
 

@@ -127,7 +127,9 @@ class TrainingProgress(Callback):
             self._live = None
         state = "interrupted" if results.interrupted else "done"
         best = results.best_validation_loss
-        validation = "" if best is None else f", best validation {best:.3f} (perplexity {results.perplexity:,.1f})"
+        overlap = f"; {results.describe_overlap()}" if results.validation_overlap is not None else ""
+        perplexity = f"perplexity {results.perplexity:,.1f}{overlap}"
+        validation = "" if best is None else f", best validation {best:.3f} ({perplexity})"
         self._console.print(
             f"Training {state} after {results.steps:,} steps in {duration(results.training_time)}: "
             f"loss {results.final_loss:.3f}{validation}",

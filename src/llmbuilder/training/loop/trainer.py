@@ -39,6 +39,7 @@ from llmbuilder.training.results import TrainingResults
 from llmbuilder.training.storage.checkpoints import TrainingState
 from llmbuilder.training.storage.model_files import ModelFiles
 from llmbuilder.training.storage.paths import RunPaths
+from llmbuilder.training.storage.run_record import record_overlap
 
 logger = logging.getLogger("llmbuilder")
 
@@ -67,6 +68,7 @@ class Trainer:
         self.processes = processes or Processes()
         self.callbacks = list(callbacks) if self.processes.is_main else []
         self.tokenizer = dataset.tokenizer
+        self.dataset = dataset
         self.validation = dataset.validation
         self.windows: TokenWindows = dataset.train
         device = process_device(config.system)
@@ -318,7 +320,13 @@ class Trainer:
             tokenizer_path=str(self.paths.tokenizer) if self.tokenizer is not None else None,
             history=state.history,
             interrupted=interrupted,
+            validation_overlap=self.processes.on_main(lambda: self.dataset.validation_overlap)
+            if best is not None
+            else None,
         )
+
+    def _measure_overlap(self) -> float | None:
+        return self.processes.on_main(lambda: record_overlap(self.dataset, self.paths))
 
     def _save_model(self, path: Path) -> None:
         whole = self.learner.whole_model()

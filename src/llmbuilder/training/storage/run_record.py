@@ -46,6 +46,14 @@ def describe_computation(acceleration: Acceleration, processes: int, parameters:
     }
 
 
+def record_overlap(dataset: TextDataset, paths: RunPaths) -> float | None:
+    """Measure how much of the validation part stands in the training part, and keep it with the run."""
+    overlap = dataset.validation_overlap
+    if overlap is not None and paths.has_record:
+        paths.write_record({**paths.read_record(), "validation_overlap": overlap})
+    return overlap
+
+
 def open_dataset(paths: RunPaths) -> TextDataset:
     """Open the dataset that a run's record names. Raises DataError if its tokens are gone or others."""
     data = paths.read_record()["dataset"]
