@@ -130,7 +130,7 @@ def test_every_text_has_every_signal(text: str) -> None:
 def test_shares_of_lines_and_paragraphs() -> None:
     quality = TextQuality("one line\none line\n- a bullet\nand so on...\n\nlast")
     assert quality.duplicate_line_share == pytest.approx(1 / 5)
-    assert quality.duplicate_line_character_share == pytest.approx(8 / (8 + 8 + 10 + 12 + 4))
+    assert quality.duplicate_line_character_share == pytest.approx(8 / (8 + 8 + 8 + 12 + 4))
     assert quality.bullet_line_share == pytest.approx(1 / 5)
     assert quality.ellipsis_line_share == pytest.approx(1 / 5)
     assert quality.duplicate_paragraph_share == 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 # Two characters that tell of mis-decoded text are never further apart, nor is the sign of it longer (ftfy.badness).
@@ -95,5 +95,5 @@ def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
     return changed, candidate, BADNESS_RE
 
 
-def _escaped(characters: dict[int, object]) -> str:
+def _escaped(characters: Iterable[int]) -> str:
     return "".join(map(re.escape, map(chr, characters)))
