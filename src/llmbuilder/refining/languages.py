@@ -13,11 +13,12 @@ from typing import Any
 
 from llmbuilder.errors import MissingDependencyError
 
-_PIECE = 400  # characters
+_PIECE = 250  # characters
 _PIECES = 3
 _FEWEST_LETTERS = 10
 _SURE = 0.5  # what fastText's certainty must reach where CLD2 has none
-_NO_LANGUAGE = re.compile(r"(?:https?://|www\.)\S+|(?<!\S)[^\s@]{1,64}@\S+|\d[\d.,:-]*|[#*_=|~`<>{}\[\]\\]+|[-.]{3,}")
+_ADDRESS = re.compile(r"(?:https?://|www\.)\S+|(?<!\S)[^\s@]{1,64}@\S+")
+_NO_LETTERS = re.compile(r"[\d#*_=|~`<>{}\[\]\\][\d#*_=|~`<>{}\[\]\\.,:-]*")
 # Codes that were replaced, that belong to another language in ISO 639-3, or that name a script besides.
 _CODES = {
     "als": "gsw", "bh": "bho", "eml": "egl", "in": "id", "iw": "he", "ji": "yi", "jw": "jv", "mo": "ro", "nb": "no",
@@ -34,7 +35,7 @@ def detect_language(text: str) -> tuple[str | None, float]:
     Returns (None, 0.0) for a text without at least ten letters, and one that no language fits.
     """
     sample = _sample(text)
-    if sum(map(str.isalpha, sample)) < _FEWEST_LETTERS:
+    if all(sum(map(str.isalpha, part)) < _FEWEST_LETTERS for part in (sample[:100], sample)):
         return None, 0.0
     code, certainty = _by_cld2(sample)
     if code is None:
@@ -45,11 +46,13 @@ def detect_language(text: str) -> tuple[str | None, float]:
 
 
 def _sample(text: str) -> str:
-    """Return what of a text tells its language: no addresses, numbers and marks."""
+    """Return what of a text tells its language, without addresses."""
     if len(text) > _PIECE * _PIECES:
         middles = (len(text) * number // (_PIECES + 1) for number in range(1, _PIECES + 1))
         text = " ".join([text[middle - _PIECE // 2 : middle + _PIECE // 2] for middle in middles])
-    sample = " ".join(_NO_LANGUAGE.sub(" ", text).split())
+    if "@" in text or "://" in text or "www." in text:
+        text = _ADDRESS.sub(" ", text)
+    sample = " ".join(text.split())
     return sample if sample.isprintable() else "".join(map(_printable, sample))
 
 
@@ -71,7 +74,7 @@ def _by_cld2(sample: str) -> tuple[str | None, float]:
 
 
 def _by_fasttext(sample: str) -> tuple[str | None, float]:
-    found = _fasttext().detect(sample[:_PIECE], k=1)
+    found = _fasttext().detect(_NO_LETTERS.sub(" ", sample[:_PIECE]), k=1)
     certainty = min(1.0, round(float(found[0]["score"]), 4)) if found else 0.0
     if certainty < _SURE:
         return None, 0.0
