@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import re
 
-# Chinese characters and kana: a word has two on average. Thai, Lao, Tibetan, Burmese, Khmer: four, with vowel signs.
-_OF_TWO = "\u3005-\u3007\u3041-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_OF_FOUR = "\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0ecd\u0edc-\u0edf\u0f40-\u0fbc\u1000-\u103f\u1050-\u109f\u1780-\u17d3"
+# First and last character, and how many make a word on average: two Chinese characters or kana, four letters and vowel
+# signs in Thai, Lao, Tibetan, Burmese and Khmer.
+WITHOUT_BLANKS = (
+    (0x0E01, 0x0E3A, 4), (0x0E40, 0x0E4E, 4), (0x0E81, 0x0ECD, 4), (0x0EDC, 0x0EDF, 4), (0x0F40, 0x0FBC, 4),
+    (0x1000, 0x103F, 4), (0x1050, 0x109F, 4), (0x1780, 0x17D3, 4),
+    (0x3005, 0x3007, 2), (0x3041, 0x30FA, 2), (0x30FC, 0x30FF, 2), (0x31F0, 0x31FF, 2), (0x3400, 0x4DBF, 2),
+    (0x4E00, 0x9FFF, 2), (0xF900, 0xFAFF, 2), (0x20000, 0x3FFFF, 2),
+)  # fmt: skip
+
+
+def _class_of(number: int) -> str:
+    return "".join(f"{chr(first)}-{chr(last)}" for first, last, size in WITHOUT_BLANKS if size == number)
+
+
+_OF_TWO, _OF_FOUR = _class_of(2), _class_of(4)
 _OF_TWO_RUN, _OF_FOUR_RUN = re.compile(f"[{_OF_TWO}]+"), re.compile(f"[{_OF_FOUR}]+")
 _ANY = re.compile(f"[{_OF_TWO}{_OF_FOUR}]")
 _UNIT = re.compile(rf"[{_OF_TWO}{_OF_FOUR}]|[^\s\u0f0b{_OF_TWO}{_OF_FOUR}]+")
+_BETWEEN = re.compile(rf"[\s{_OF_TWO}{_OF_FOUR}]")
 _OF_OTHERS = 6  # characters, a blank among them
 _SAMPLE = 20_000  # characters
 
 
+def has_characters_without_blanks(text: str) -> bool:
+    """Whether any character of a text is of a script without blanks."""
+    return not text.isascii() and _ANY.search(text) is not None
+
+
 def characters_a_word(text: str) -> int:
     """Return how many characters make a word: 2 or 4 where most words of a text have no blanks around them, else 1."""
-    if text.isascii():
-        return 1
-    if not _ANY.search(text):
+    if not has_characters_without_blanks(text):
         return 1
     middle = len(text) // 2
     sample = text[max(0, middle - _SAMPLE // 2) : middle + _SAMPLE // 2]
@@ -32,3 +48,9 @@ def characters_a_word(text: str) -> int:
 def units(text: str) -> list[str]:
     """Return the single characters of scripts without blanks, and between them the words of others, in order."""
     return _UNIT.findall(text)
+
+
+def end_of_piece(text: str, least: int) -> int:
+    """Return the first place from `least` on where a text can be cut without cutting a word of it."""
+    found = _BETWEEN.search(text, least)
+    return len(text) if found is None else found.start()
