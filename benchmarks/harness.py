@@ -29,7 +29,12 @@ def compare(
     return b / a
 
 
+def print_environment(command: str) -> None:
+    """Print when, where and how the numbers below were made."""
+    print(f"{datetime.date.today()}, {platform.platform()}, {platform.processor() or platform.machine()}: {command}\n")
+
+
 def print_header(command: str) -> None:
     """Print what a row of RESULTS.md needs to be understood."""
-    print(f"{datetime.date.today()}, {platform.platform()}, {platform.processor() or platform.machine()}: {command}\n")
+    print_environment(command)
     print("| what | ours | peer | ratio |\n| --- | --- | --- | --- |")

@@ -7,9 +7,10 @@ import string
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llmbuilder.duplicates import shingles
 from llmbuilder.duplicates.shingles import iter_minhash_bands, iter_shingle_hashes
 
 
@@ -30,6 +31,64 @@ def ngrams_of(text: str, ngram: int) -> set[tuple[str, ...]]:
     words = [word for word in words if word]
     length = min(ngram, len(words))
     return {tuple(words[start : start + length]) for start in range(len(words) - length + 1)} if words else set()
+
+
+def words_from(tokens: list[str], place: int) -> tuple[tuple[str, ...], int]:
+    """The word that begins at a token, and the place behind it: characters of one script together, others alone."""
+    size = {"中": 2, "ข": 4}.get(tokens[place][0], 1) if len(tokens[place]) == 1 else 1
+    end = place + 1
+    while end < min(len(tokens), place + size) and tokens[end] in KIN.get(tokens[place], ""):
+        end += 1
+    return tuple(tokens[place:end]), end
+
+
+KIN = {**dict.fromkeys("中文字", "中文字"), **dict.fromkeys("ขคง", "ขคง")}
+
+
+def mixed_ngrams_of(text: str, ngram: int) -> set[tuple[tuple[str, ...], ...]]:
+    """The definition where scripts without blanks take part, written out: from each character on, n words."""
+    if KIN.keys() & set(text):  # otherwise the full stop is a word like any other
+        text = text.replace("。", " ")
+    spread = "".join(f" {character} " if character in KIN else character for character in text)
+    tokens = spread.lower().translate(PUNCTUATION).split()
+    found, short = set(), ()
+    for begin in range(len(tokens)):
+        words, place = [], begin
+        while len(words) < ngram and place < len(tokens):
+            word, place = words_from(["中" if t in "中文字" else "ข" if t in "ขคง" else t for t in tokens], place)
+            words.append(tuple(tokens[place - len(word) : place]))
+        if len(words) == ngram:
+            found.add(tuple(words))
+        elif begin == 0:
+            short = tuple(words)
+    return found or ({short} if short else set())
+
+
+@given(st.lists(st.text(alphabet="ab中文字ขคง。 .", max_size=60), max_size=6), st.integers(1, 5))
+@settings(max_examples=1000, deadline=None)
+def test_scripts_without_blanks_count_by_characters(texts: list[str], ngram: int) -> None:
+    sets = [mixed_ngrams_of(text, ngram) for text in texts]
+    hashes = [set(found.tolist()) for found in shingle_hashes(texts, ngram)]
+    assert list(map(len, hashes)) == list(map(len, sets))
+    for one, other in zip(sets, hashes, strict=True):
+        for second, third in zip(sets, hashes, strict=True):
+            assert len(one & second) == len(other & third)
+
+
+@given(
+    st.lists(st.text(alphabet="ab中文ขค 。", min_size=1, max_size=30), min_size=1, max_size=8).map(" ".join),
+    st.integers(1, 5),
+    st.integers(3, 40),
+)
+@settings(max_examples=1000, deadline=None)
+def test_a_large_text_gives_the_same_in_pieces(text: str, ngram: int, piece: int) -> None:
+    texts = ["ab 中文", text, "b"]
+    whole, bands = shingle_hashes(texts, ngram), minhash_bands(texts, ngram, 3, 2)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(shingles, "_PIECE", piece)
+        for one, other in zip(shingle_hashes(texts, ngram), whole, strict=True):
+            assert np.array_equal(one, other)
+        assert np.array_equal(minhash_bands(texts, ngram, 3, 2), bands)
 
 
 @given(st.lists(st.text(alphabet="abcé .,", max_size=60), max_size=8), st.integers(1, 6))
@@ -63,6 +122,7 @@ def test_words_of_any_length(length: int) -> None:
 def test_what_else_is_hashed_changes_nothing() -> None:
     chance = random.Random(1)
     texts = [" ".join(f"w{chance.randrange(500)}" for _ in range(chance.randrange(400))) for _ in range(900)]
+    texts[::90] = ["".join(chance.choices("山川草木花鳥風月", k=300)) + " and words" for _ in range(10)]
     together = shingle_hashes(texts, 5)
     bands = minhash_bands(texts, 5, 4, 3)
     for number in range(0, 900, 30):

@@ -70,7 +70,13 @@ def test_every_threshold_of_a_preset_names_a_signal() -> None:
         ("Der Leuchtturmwärter lebte seit dreißig Jahren auf der Insel und kannte das Wetter.", "de"),
         ("El farero llevaba treinta años viviendo en la isla y conocía bien el tiempo.", "es"),
         ("灯台守は三十年間この島に住み、海の色から天気を読むことを学んだ。", "ja"),
+        ("המשגיח על המגדלור גר באי שלושים שנה וידע לקרוא את מזג האוויר.", "he"),
+        ("Penjaga mercusuar itu telah tinggal di pulau selama tiga puluh tahun.", "id"),
+        ("Tõendid, et torni valvur elas saarel juba kolmkümmend aastat, on olemas.", "et"),
         ("12345 67890 !!!", None),
+        ("see https://example.org/the/lighthouse/keeper or mail the.keeper@example.org", None),
+        ("Zq xv kjw qpz wvx zzkq jjxw qqpv xkcd wvut", None),
+        ("short", None),
         ("", None),
     ],
 )
@@ -80,9 +86,20 @@ def test_languages(text: str, language: str | None) -> None:
     assert (certainty > 0.65) if language else certainty == 0
 
 
-def test_the_language_of_a_long_text_is_that_of_its_middle() -> None:
+def test_the_language_of_a_long_text_is_not_that_of_its_licence() -> None:
     licence = "Dieses Buch darf frei weitergegeben werden, solange dieser Hinweis erhalten bleibt. " * 20
     assert detect_language(licence + PROSE * 20)[0] == "en"
+
+
+def test_control_characters_and_lone_surrogates_do_not_hide_a_language() -> None:
+    assert detect_language("\x07\ud800 \ufdd0 " + PROSE)[0] == "en"
+
+
+def test_of_a_text_in_two_languages_certainty_is_the_larger_ones_share() -> None:
+    german = "Der Leuchtturmwärter lebte seit dreißig Jahren auf der Insel und kannte das Wetter. " * 40
+    found, certainty = detect_language(german + PROSE * 2)
+    assert found == "de"
+    assert certainty < 0.8
 
 
 def slow_duplicate_share(text: str, length: int) -> float:
@@ -113,7 +130,7 @@ def test_every_text_has_every_signal(text: str) -> None:
 def test_shares_of_lines_and_paragraphs() -> None:
     quality = TextQuality("one line\none line\n- a bullet\nand so on...\n\nlast")
     assert quality.duplicate_line_share == pytest.approx(1 / 5)
-    assert quality.duplicate_line_character_share == pytest.approx(8 / (8 + 8 + 10 + 12 + 4))
+    assert quality.duplicate_line_character_share == pytest.approx(8 / (8 + 8 + 8 + 12 + 4))
     assert quality.bullet_line_share == pytest.approx(1 / 5)
     assert quality.ellipsis_line_share == pytest.approx(1 / 5)
     assert quality.duplicate_paragraph_share == 0

@@ -17,7 +17,7 @@ from llmbuilder.duplicates.near import (
     NearDuplicateSettings,
     Shingles,
     choose_bands,
-    group_near_duplicates,
+    choose_near_duplicates,
     read_signatures,
 )
 from llmbuilder.duplicates.semantic import find_semantic_duplicates
@@ -184,7 +184,7 @@ def _near_duplicates(
         decisions.files += files
         return shingles
 
-    found = group_near_duplicates(signatures, read_shingles, near.threshold)
+    found = choose_near_duplicates(signatures, read_shingles, near.threshold)
     decisions.candidate_pairs, decisions.compared_pairs = found.candidate_pairs, found.compared_pairs
     for name in (path, path.with_suffix(".npy")):
         name.unlink()

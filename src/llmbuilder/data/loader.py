@@ -181,6 +181,7 @@ class DataLoader:
         report.change("redacted", refined.redacted)
         if refined.verdict is not None:
             report.group("languages found", refined.verdict.language or "unknown")
+            report.change("rules skipped", refined.verdict.skipped_for)
         if refined.stage is not None:
             report.drop(refined.document.source, refined.stage, refined.reason or "")
 

@@ -7,15 +7,43 @@ both forms follow this one rule.
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
+from collections.abc import Iterator
 
 import numpy as np
 
+_PIECE = 1 << 20  # characters
+_STARTS_ANEW = re.compile("[ \\n\\tA-Za-z0-9\u4e00-\u9fff]")  # what no character before it is composed with
+
 
 def normalized_digest(text: str) -> bytes:
-    """Return a 128-bit digest of the text after NFKC, case folding and whitespace folding."""
-    folded = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
-    return hashlib.blake2b(folded.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    """Return a 128-bit digest of the text after NFKC, case folding and whitespace folding.
+
+    A large text is folded in pieces, which end where no characters compose across: the digest is that of the whole.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    begun = blank_before = False
+    for piece in _pieces(text):
+        folded = unicodedata.normalize("NFKC", piece).casefold()
+        words = folded.split()
+        if not words:
+            blank_before = True
+            continue
+        if begun and (blank_before or folded[0].isspace()):
+            digest.update(b" ")
+        digest.update(" ".join(words).encode("utf-8", "surrogatepass"))
+        begun, blank_before = True, folded[-1].isspace()
+    return digest.digest()
+
+
+def _pieces(text: str) -> Iterator[str]:
+    begin = 0
+    while begin < len(text):
+        found = _STARTS_ANEW.search(text, begin + _PIECE) if begin + _PIECE < len(text) else None
+        end = len(text) if found is None else found.start()
+        yield text[begin:end]
+        begin = end
 
 
 class SeenTexts:

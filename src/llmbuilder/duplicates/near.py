@@ -1,8 +1,11 @@
-"""Near-duplicates: MinHash signatures, locality-sensitive hashing, verification, connected components.
+"""Near-duplicates: MinHash signatures, locality-sensitive hashing, verification, and who stays.
 
 Texts become sets of word n-grams (`shingles`). Signatures (Broder 1997) are cut into bands; texts that agree in a
 band are candidates (Indyk and Motwani 1998), and the true Jaccard similarity of candidates decides. Texts are passed
 over twice and never held; what is known of them are files of fixed-size records.
+
+The longest text comes first, of equally long ones the one that was read first. A text is dropped if it is itself alike
+enough to one that stays, so nothing is lost by a chain of texts of which each is only like the next.
 """
 
 from __future__ import annotations
@@ -17,7 +20,6 @@ from pathlib import Path
 import numpy as np
 
 from llmbuilder.config.schema import DataConfig
-from llmbuilder.duplicates.components import Components
 from llmbuilder.duplicates.shingles import iter_minhash_bands, iter_shingle_hashes
 from llmbuilder.errors import ConfigError
 
@@ -92,30 +94,30 @@ def find_near_duplicates(
     *,
     work_folder: str | Path | None = None,
 ) -> NearDuplicates:
-    """Group texts whose n-grams overlap by at least the threshold, directly or through others, and keep one of each.
+    """Find the texts whose n-grams overlap by at least the threshold with those of a text that stays.
 
     `texts` is a sequence, or anything else that yields the same texts each time it is iterated: it is read twice.
-    Of a group the longest text stays, of equally long ones the first.
+    Of texts alike the longest stays, of equally long ones the first.
     `work_folder` holds temporary files: signatures (8 bytes a band and text) and the candidates' shingles.
     """
     settings = settings or NearDuplicateSettings()
     with tempfile.TemporaryDirectory(prefix="near-duplicates-", dir=work_folder) as folder:
         signatures = _write_signatures(texts, settings, Path(folder))
-        return group_near_duplicates(
+        return choose_near_duplicates(
             signatures,
             lambda candidates: _write_shingles(texts, candidates, signatures.count, settings, Path(folder)),
             settings.threshold,
         )
 
 
-def group_near_duplicates(
+def choose_near_duplicates(
     signatures: Signatures, read_shingles: Callable[[np.ndarray], Shingles], threshold: float
 ) -> NearDuplicates:
-    """Group texts by signatures; `read_shingles` is given the numbers of the texts whose n-grams are compared."""
-    pairs = _candidate_pairs(signatures)
-    shingles = read_shingles(np.unique(pairs))
-    components, compared = _verified_components(pairs, shingles, threshold)
-    kept = components.choose_kept(signatures.lengths)
+    """Find near-duplicates by signatures; `read_shingles` is given the numbers of the texts that are compared."""
+    order = np.lexsort((np.arange(signatures.count), -signatures.lengths))  # the longest first
+    pairs = _candidate_pairs(signatures, order)
+    shingles = read_shingles(np.unique(order[pairs]))
+    kept, compared = _verified(pairs, order, shingles, threshold)
     return NearDuplicates(kept, signatures.count, len(pairs), compared)
 
 
@@ -163,30 +165,32 @@ def read_signatures(path: Path, lengths: np.ndarray, bands: int) -> Signatures:
     return Signatures(by_band, lengths)
 
 
-def _candidate_pairs(signatures: Signatures) -> np.ndarray:
-    """Return pairs of texts that share a band, each once, lower number first, of shape (pairs, 2).
+def _candidate_pairs(signatures: Signatures, order: np.ndarray) -> np.ndarray:
+    """Return pairs of texts that share a band, each once, of shape (pairs, 2).
 
-    In a bucket each member is paired with the first and with its nearest neighbours in order: enough to connect
-    copies of one text, and not quadratic in the size of a large bucket.
+    They are places in `order`, an earlier and a later one, sorted by the later. In a bucket each member is paired with
+    the first and with its nearest neighbours: not quadratic in the size of a large bucket, and enough to find the text
+    that stays, as that of an earlier one which is dropped is compared, too.
     """
     found = [np.zeros(0, np.uint64)]
     count = np.uint64(max(1, signatures.count))
-    for band in signatures.bands:
-        order = np.argsort(band, kind="stable").astype(np.uint64)
-        hashes = band[order]
+    for stored in signatures.bands:
+        band = stored[order]
+        places = np.argsort(band, kind="stable").astype(np.uint64)
+        hashes = band[places]
         for offset in range(1, _NEIGHBOURS + 1):
             same = hashes[offset:] == hashes[:-offset]
             if not same.any():
                 break
-            found.append(order[:-offset][same] * count + order[offset:][same])
+            found.append(places[offset:][same] * count + places[:-offset][same])
         starts = np.flatnonzero(np.append(True, hashes[1:] != hashes[:-1])[: len(hashes)])
         sizes = np.diff(np.append(starts, len(hashes)))
         for start, size in zip(*(part[sizes > _NEIGHBOURS + 1] for part in (starts, sizes)), strict=True):
-            found.append(order[start] * count + order[start + _NEIGHBOURS + 1 : start + size])
+            found.append(places[start + _NEIGHBOURS + 1 : start + size] * count + places[start])
         if sum(map(len, found)) > 1 << 24:
             found = [np.unique(np.concatenate(found))]
     keys = np.unique(np.concatenate(found))
-    return np.stack([keys // count, keys % count], axis=1).astype(np.int64)
+    return np.stack([keys % count, keys // count], axis=1).astype(np.int64)
 
 
 class Shingles:
@@ -231,14 +235,20 @@ def jaccard(one: np.ndarray, other: np.ndarray) -> float:
     return both / (len(merged) - both)
 
 
-def _verified_components(pairs: np.ndarray, shingles: Shingles, threshold: float) -> tuple[Components, int]:
-    """Return the groups of texts and how many pairs were compared; pairs that are connected already are not."""
-    components = Components()
+def _verified(pairs: np.ndarray, order: np.ndarray, shingles: Shingles, threshold: float) -> tuple[dict[int, int], int]:
+    """Return for the number of each text to drop the one that stays, and how many pairs were compared.
+
+    `pairs` are places in `order`, sorted by the later one, so that of the earlier ones it is known whether they stay.
+    """
+    kept: dict[int, int] = {}
     compared = 0
-    for first, second in pairs.tolist():
-        if components.root(first) == components.root(second):
-            continue
-        compared += 1
-        if jaccard(shingles[first], shingles[second]) >= threshold:
-            components.join(first, second)
-    return components, compared
+    for place, candidates in itertools.groupby(pairs.tolist(), key=lambda pair: pair[1]):
+        number = int(order[place])
+        earlier = [int(order[candidate]) for candidate, _ in candidates]
+        # In the order in which they come, and each once: many are copies of the same text.
+        for other in dict.fromkeys(kept.get(candidate, candidate) for candidate in earlier):
+            compared += 1
+            if jaccard(shingles[number], shingles[other]) >= threshold:
+                kept[number] = other
+                break
+    return kept, compared

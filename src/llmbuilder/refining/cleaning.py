@@ -7,21 +7,23 @@ hold code and verse.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 from llmbuilder.documents.document import Document
 from llmbuilder.errors import ConfigError
+from llmbuilder.refining.unicode_repair import repair
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _INVISIBLE = re.compile("[\u200b\u2060\ufeff\u00ad]")
 _EXOTIC_SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
-_TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
 _BLANK_RUN = re.compile(r"\n{3,}")
 # PDF readers mark a hyphen that the line break caused with U+0002; elsewhere it is a hyphen before a line break.
-_BROKEN_WORD = re.compile(r"(?<=[^\W\d_])(?:\x02\s*|(?:-|\u2010|\u00ad)[ \t]*\r?\n[ \t]*)(?=[a-z\u00df-\u00ff])")
+# The hyphen is looked for first and the letter before it then: the other way round each letter of a text is a start.
+_BROKEN_WORD = re.compile(
+    r"[\x02\u2010\u00ad-](?<=[^\W\d_].)(?:(?<=\x02)\s*|(?<!\x02)[ \t]*\r?\n[ \t]*)(?=[a-z\u00df-\u00ff])"
+)
 _DIGITS = re.compile(r"\d+")
 _PAGE_NUMBER = re.compile(
     r"^\W*(?:page|p\.|seite|página|str\.)?\s*(?:\d{1,4}|[ivxlc]{1,7})(?:\s*(?:of|/|von|de)\s*\d{1,4})?\W*$", re.I
@@ -33,11 +35,7 @@ _EDGE_LINES = 3
 
 def repair_unicode(text: str) -> tuple[str, int]:
     """Undo mis-decoded text ("cafÃ©") and compose characters (NFC)."""
-    import ftfy
-
-    # Entities and quotes are left alone: in code and markup they are content.
-    fixed = ftfy.fix_text(text, unescape_html=False, uncurl_quotes=False, fix_character_width=False)
-    fixed = unicodedata.normalize("NFC", fixed)
+    fixed = repair(text)
     return fixed, int(fixed != text)
 
 
@@ -50,17 +48,23 @@ def remove_control_characters(text: str) -> tuple[str, int]:
     """Remove control characters (tab and line feed stay) and invisible ones."""
     unified = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n")
     without, controls = _CONTROLS.subn("", unified)
-    without, invisible = _INVISIBLE.subn("", without)
+    without, invisible = (without, 0) if without.isascii() else _INVISIBLE.subn("", without)
     return without, controls + invisible
 
 
 def normalize_whitespace(text: str) -> tuple[str, int]:
     """Turn typographic spaces into plain ones, drop trailing blanks, keep at most one empty line."""
-    count = 0
-    for pattern, replacement in ((_EXOTIC_SPACES, " "), (_TRAILING, ""), (_BLANK_RUN, "\n\n")):
-        text, times = pattern.subn(replacement, text)
-        count += times
-    return text.strip("\n"), count
+    text, exotic = (text, 0) if text.isascii() else _EXOTIC_SPACES.subn(" ", text)
+    text, trailing = _without_trailing_blanks(text)
+    text, runs = _BLANK_RUN.subn("\n\n", text) if "\n\n\n" in text else (text, 0)
+    return text.strip("\n"), exotic + trailing + runs
+
+
+def _without_trailing_blanks(text: str) -> tuple[str, int]:
+    lines = text.split("\n")
+    stripped = [line.rstrip(" \t") for line in lines]
+    count = sum([len(line) != len(plain) for line, plain in zip(lines, stripped, strict=True)])
+    return ("\n".join(stripped), count) if count else (text, 0)
 
 
 def remove_page_furniture(pages: list[str]) -> tuple[list[str], int]:

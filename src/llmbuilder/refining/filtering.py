@@ -2,6 +2,10 @@
 
 A rule is a quality signal and the range it must lie in. A document is dropped by the first rule it breaks, in the
 order of `FILTER_RULES`, so the count of each reason is the same whatever the order of the documents.
+
+The preset `web` judges each language by its own stop words and ranges (`language_rules`). A rule that does not know a
+document's language or script is skipped for it, and the verdict says so. Source code, by its format or between fences,
+is judged by the rules for code where the preset is for prose.
 """
 
 from __future__ import annotations
@@ -14,10 +18,16 @@ from llmbuilder.config.schema import DataConfig
 from llmbuilder.documents.document import Document
 from llmbuilder.errors import ConfigError, suggestion
 from llmbuilder.refining.classifiers import load_classifier
+from llmbuilder.refining.language_rules import (
+    WITHOUT_BLANKS,
+    WITHOUT_SENTENCE_MARKS,
+    Range,
+    ranges_of,
+    stop_words_of,
+)
 from llmbuilder.refining.languages import detect_language
 from llmbuilder.refining.quality import TextQuality
 
-Range = tuple[float | None, float | None]  # least and most; None is no limit
 _Signal = Callable[[TextQuality], float]
 
 
@@ -106,6 +116,12 @@ FILTER_PRESETS: dict[str, dict[str, Range]] = {
     },
 }
 FILTER_RULES = (*SIGNALS, "language", "classifier")
+_FOR_PROSE = ("web", "books")
+_CODE = "code"
+_MOSTLY = 0.5  # of the characters between fences make a document one of code
+_OF_CODE_ALONE = ("longest_line", "mean_line_length")  # paragraphs beside code are long lines
+# FineWeb-2 leaves it out: how long lines are says little where words are longer or shorter than in English.
+_ENGLISH_ONLY = ("short_line_share",)
 
 
 @dataclass(frozen=True)
@@ -117,6 +133,12 @@ class Verdict:
     language_score: float | None = None
     score: float | None = None
     quality: TextQuality | None = None
+    skipped: tuple[str, ...] = ()  # rules that do not know the document's language or script
+
+    @property
+    def skipped_for(self) -> dict[str, int]:
+        """What a report counts of the rules skipped: each, with the language it does not know."""
+        return {f"{rule} ({self.language or 'unknown'})": 1 for rule in self.skipped}
 
 
 class DocumentFilter:
@@ -144,8 +166,10 @@ class DocumentFilter:
             _check_name(name, SIGNALS, "quality signal")
         for name in without:
             _check_name(name, FILTER_RULES, "filter rule")
-        ranges = {**FILTER_PRESETS[preset], **(thresholds or {})}
-        self.ranges = {name: ranges[name] for name in SIGNALS if name in ranges and name not in without}
+        self.preset = preset
+        self._given = dict(thresholds or {})
+        self._without = without
+        self.ranges = self._chosen(FILTER_PRESETS[preset])
         self.languages = () if "language" in without else tuple(sorted(languages))
         self.min_language_score = min_language_score
         self.classifier = None if "classifier" in without else classifier
@@ -168,10 +192,14 @@ class DocumentFilter:
 
     def judge(self, document: Document) -> Verdict:
         """Return the verdict on one document."""
-        quality = TextQuality(document.text)
         language, certainty = detect_language(document.text)
-        verdict = partial(Verdict, language=language, language_score=certainty, quality=quality)
-        for name, (least, most) in self.ranges.items():
+        quality = TextQuality(document.text, language)
+        ranges = self._ranges_for(document, quality)
+        skipped = tuple(name for name in ranges if _knows_not(name, quality))
+        verdict = partial(Verdict, language=language, language_score=certainty, quality=quality, skipped=skipped)
+        for name, (least, most) in ranges.items():
+            if name in skipped:
+                continue
             value = SIGNALS[name](quality)
             if least is not None and value < least:
                 return verdict(f"{name} below {least:g}")
@@ -183,6 +211,33 @@ class DocumentFilter:
             return verdict(None)
         score = float(self.classifier(document.text))
         return verdict(f"classifier below {self.min_score:g}" if score < self.min_score else None, score=score)
+
+    def _chosen(self, ranges: Mapping[str, Range]) -> dict[str, Range]:
+        """Return ranges as changed by what was given, in the order of `SIGNALS`."""
+        changed = {**ranges, **self._given}
+        return {name: changed[name] for name in SIGNALS if name in changed and name not in self._without}
+
+    def _ranges_for(self, document: Document, quality: TextQuality) -> dict[str, Range]:
+        if self.preset in _FOR_PROSE and document.format == _CODE:
+            return self._chosen(FILTER_PRESETS[_CODE])
+        if self.preset in _FOR_PROSE and quality.fenced_share > _MOSTLY:
+            return self._chosen(_without(FILTER_PRESETS[_CODE], _OF_CODE_ALONE))
+        own = ranges_of(quality.language) if self.preset == "web" else None
+        if own is None:
+            return self.ranges
+        return self._chosen({**_without(FILTER_PRESETS["web"], _ENGLISH_ONLY), **own})
+
+
+def _without(ranges: Mapping[str, Range], names: Iterable[str]) -> dict[str, Range]:
+    return {name: limits for name, limits in ranges.items() if name not in names}
+
+
+def _knows_not(rule: str, quality: TextQuality) -> bool:
+    if rule == "stop_words":
+        return stop_words_of(quality.language) is None
+    if rule in ("sentences", "punctuated_line_share"):
+        return quality.language in WITHOUT_SENTENCE_MARKS
+    return rule == "mean_word_length" and (quality.characters_a_word > 1 or quality.language in WITHOUT_BLANKS)
 
 
 def _check_name(name: str, known: Iterable[str], what: str) -> None:

@@ -39,6 +39,7 @@ def write_corpus_report(folder: str | Path) -> Path:
             _histogram("Length", "documents by characters", groups.get("lengths", {})),
             _token_lengths(corpus),
             _bars("Cleaning", "changes by rule", groups.get("cleaning", {})),
+            _bars("Rules skipped", "documents whose language a rule does not know", groups.get("rules skipped", {})),
             _bars("Replaced", "personal data and secrets by kind", groups.get("redacted", {})),
             "</section>",
             _reasons(corpus, _examples(folder, corpus)),

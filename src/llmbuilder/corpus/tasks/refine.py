@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +53,7 @@ class Refine:
             "reason": refined.reason,
             "cleaning": _as_json(refined.cleaning),
             "redacted": _as_json(refined.redacted),
+            "skipped": _as_json(refined.verdict.skipped_for) if refined.verdict else None,
         }
         if refined.reason is not None:
             return {**values, "text": refined.document.text[:EXCERPT], **_language(refined)}
@@ -81,5 +81,5 @@ def _language(refined: Refined) -> Row:
     return {"language": found[0], "language_score": found[1]}
 
 
-def _as_json(counts: Counter[str]) -> str | None:
+def _as_json(counts: Mapping[str, int]) -> str | None:
     return json.dumps(dict(sorted(counts.items()))) if counts else None

@@ -66,6 +66,7 @@ def _account(row: Row, report: LoadReport) -> None:
     report.leave(json.loads(row["metadata"] or "{}"))
     for kind in ("cleaning", "redacted"):
         report.change(kind, json.loads(row[kind] or "{}"))
+    report.change("rules skipped", json.loads(row["skipped"] or "{}"))
     if row["stage"] is not None:
         more = {name: row[name] for name in ("collection", "format", "characters")}
         excerpt = (row["text"] or "")[:EXCERPT]

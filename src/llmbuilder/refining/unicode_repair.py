@@ -1,0 +1,99 @@
+"""Undoing mis-decoded text with ftfy, where a quick look does not prove that there is nothing to undo.
+
+ftfy looks at a text line by line, with some forty alternatives tried at each character. Nearly every line of nearly
+every text needs nothing, which a few searches for sets of characters can prove: they find every line that ftfy would
+change, and some more. Only those are given to ftfy, so the result is what ftfy makes of the whole text.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+
+# Two characters that tell of mis-decoded text are never further apart, nor is the sign of it longer (ftfy.badness).
+_REACH = 6
+
+
+def repair(text: str) -> str:
+    """Return the text with mis-decoded parts ("cafÃ©") undone, and with characters composed (NFC)."""
+    composed = unicodedata.is_normalized("NFC", text)
+    if composed and text.isascii() and not _ASCII_CONTROLS.search(text):
+        return text
+    pieces: list[str] = []
+    done = 0
+    for begin, end in _doubtful_lines(text, composed):
+        pieces += (text[done:begin], _by_ftfy(text[begin:end]))
+        done = end
+    return unicodedata.normalize("NFC", "".join((*pieces, text[done:]))) if pieces else text
+
+
+def _by_ftfy(line: str) -> str:
+    import ftfy
+
+    # Entities and quotes are left alone: in code and markup they are content.
+    return ftfy.fix_text(line, unescape_html=False, uncurl_quotes=False, fix_character_width=False)
+
+
+def _doubtful_lines(text: str, composed: bool) -> Iterator[tuple[int, int]]:
+    """Yield where lines begin and end that ftfy may change, in order."""
+    changed, candidate, looks_bad = _patterns()
+    signs = [
+        (match.start() for match in changed.finditer(text)),
+        (
+            match.start()
+            for match in candidate.finditer(text)
+            if looks_bad.search(text[max(0, match.start() - _REACH) : match.end() + _REACH])
+        ),
+        () if composed else _lines_not_composed(text),
+    ]
+    end = 0
+    for place in heapq.merge(*signs):
+        if place >= end:
+            begin = text.rfind("\n", 0, place) + 1
+            end = text.find("\n", place) + 1 or len(text)
+            yield begin, end
+
+
+def _lines_not_composed(text: str) -> Iterator[int]:
+    begin = 0
+    for line in text.splitlines(keepends=True):
+        if not unicodedata.is_normalized("NFC", line):
+            yield begin
+        begin += len(line)
+
+
+_ASCII_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+@lru_cache(maxsize=1)
+def _patterns() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+    """Return what ftfy changes wherever it stands, what may belong to mis-decoded text, and what surely looks so.
+
+    Each alternative of the last, which is ftfy's own, needs one of the second: two neighbours of which one is neither a
+    small letter nor a common capital, or one of the few sequences that are spelled out.
+    """
+    from ftfy import chardata
+    from ftfy.badness import BADNESS_RE, MOJIBAKE_CATEGORIES
+
+    changed = re.compile(
+        rf"[\r\x80-\x9f\u2028\u2029\ud800-\udfff{_escaped(chardata.LIGATURES)}{_escaped(chardata.CONTROL_CHARS)}]"
+    )
+    named = MOJIBAKE_CATEGORIES
+    letters = named["lower_common"] + named["upper_common"]
+    rare = "".join(named[name] for name in ("bad", "law", "currency", "start_punctuation", "end_punctuation", "numeric",
+                                            "upper_accented", "box")) + "Ù°"  # fmt: skip
+    known = rare + named["common"] + named["lower_accented"] + named["kaomoji"]
+    candidate = re.compile(
+        rf"[{rare}](?:(?<=[{known}].)|(?=[{known}])|(?<=[ÃÂ])(?= )|(?<=[ВГРСΒΓΞΟ].)(?=[ВГРСΒΓΞΟ])"
+        rf"|(?<=[{letters}][{named['bad']}{named['upper_accented']}])|(?=[{letters}])(?<=[{named['bad']}])|(?<=β€))"
+        r"|[œŒ](?![A-Za-z])|вЂ|ГўВЂВ",
+        re.DOTALL,
+    )
+    return changed, candidate, BADNESS_RE
+
+
+def _escaped(characters: Iterable[int]) -> str:
+    return "".join(map(re.escape, map(chr, characters)))
