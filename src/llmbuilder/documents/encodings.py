@@ -34,7 +34,7 @@ _UNKNOWN = 0.15  # what a language that chardet does not know is given
 _MOST_FOREIGN = 0.5  # of the letters beyond ASCII: with more it is another language
 _RARE = 0.03
 _OTHER = 0.8  # of the likeness to a language that counts for an encoding that chardet has not seen it in
-_SURE, _AHEAD, _UNSURE_AHEAD = 0.2, 0.001, 0.02  # of chardet's measure of likeness: known languages have more
+_SURE, _AHEAD, _UNSURE_AHEAD = 0.2, 0.01, 0.02  # of chardet's measure of likeness: known languages have more
 _QUOTES = frozenset("'\"’‘“”„«»‹›·-–—…()[]/,.;:!?\u00a0\u00ad\u200c\u200d\u200e\u200f")
 _IN_WORDS = frozenset("'’·-\u2010\u2011\u00ad\u200c\u200d")
 # Letters of a language beyond a to z (Cyrillic: those that are not Russian too) by chardet's name of it.
@@ -48,6 +48,8 @@ _ALPHABETS = {
     "ru": "", "sr": "ђјљњћџčćđšž", "tg": "ғӣқӯҳҷ", "uk": "ґєії",
     "": "áàâäãåçéèêëíìîïñóòôöõøúùûüæœß",  # languages that it knows nothing of
 }  # fmt: skip
+# Marks, digits of other scripts, accents that stand alone; drawn lines are among the symbols.
+_NOT_IN_LATIN = ("Mn", "Mc", "Nd", "Sk", "So")
 _LOANS = frozenset("áàâäãåçéèêëíìîïñóòôöõøúùûüæœß")  # met in texts of any language in Latin letters
 _FEW = 2  # letters beyond ASCII: with fewer only the commonest encodings are believed
 _TILDES = 16  # that are looked at; one that begins Chinese in HZ is among the first
@@ -159,8 +161,7 @@ def _foreign(character: str, language: str) -> float:
     if character.isascii() or language not in _ALPHABETS or character.lower() in _ALPHABETS[language]:
         return 0.0
     if not character.isalpha():
-        is_drawn = "\u2500" <= character <= "\u259f"
-        return float(is_drawn or character.isdecimal() or unicodedata.combining(character) > 0)
+        return 1.0 if character == "\u00ad" or unicodedata.category(character) in _NOT_IN_LATIN else 0.0
     if "а" <= character.lower() <= "я" or character.lower() == "ё":
         return 0.0
     return 0.3 if character.lower() in _LOANS else 1.0
