@@ -11,6 +11,7 @@ from llmbuilder.documents.document import Document
 from llmbuilder.documents.emails import read_email
 from llmbuilder.documents.file_types import RICH_FORMATS, detect_format, is_outlook
 from llmbuilder.documents.kreuzberg_reader import can_read_scans, read_by_kreuzberg
+from llmbuilder.documents.markup import read_markup
 from llmbuilder.documents.office_files.docx import read_docx
 from llmbuilder.documents.office_files.open_document import read_open_document
 from llmbuilder.documents.office_files.pptx import read_pptx
@@ -37,6 +38,8 @@ _READERS: dict[str, Callable[[Path], Document]] = {
     "email": read_mail,
     **{kind: functools.partial(read_open_document, kind=kind) for kind in ("odt", "odp", "ods")},
 }
+# Formats in which a second reader would take the tags for text.
+_ALONE: dict[str, Callable[[Path], Document]] = {"xml": read_markup}
 
 
 def read_document(path: Path, *, ocr: str | None = None) -> Document:
@@ -48,7 +51,9 @@ def read_document(path: Path, *, ocr: str | None = None) -> Document:
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     kind = detect_format(path)
-    if kind in _READERS:
+    if kind in _ALONE:
+        document = _ALONE[kind](path)
+    elif kind in _READERS:
         document = _read_twice(path, kind, ocr)
     elif kind in RICH_FORMATS:
         document = read_by_kreuzberg(path, kind, ocr)
