@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ _DOCTYPE = re.compile(r"<!DOCTYPE[^\[>]*(?:\[.*?\]\s*)?>", re.S)
 _OF_PAGES = re.compile(r"<(?:p|br|div|span|a|li|td|h[1-6]|font|center)\b[^<>]*>", re.I)  # HTML need not be well-formed
 _BARE = re.compile(r"&(?!#?\w+;)")
 _NO_SPACE = re.compile(r"[\W_]+")
-_LEAST_KEPT = 0.98  # of the letters of a damaged file
+_CUT, _MOST_OTHER = 10, 0.001  # letters of a damaged file, as a number and a share, that may be lost or made of tags
 _LONGEST_ENTITY = 1000  # characters
 # Roots of texts for readers; others may be settings and data of programs.
 _TEXTS = frozenset((
@@ -81,8 +82,9 @@ def _tree(content: bytes, path: Path) -> Any:
         except (etree.XMLSyntaxError, ValueError):
             continue
     root = parsed(f"<text>{body}</text>".encode("utf-8", "replace"), recover=True)
-    own = _letters(html.unescape(_TAG.sub(" ", body)))
-    if root is None or len(_letters(" ".join(root.itertext()))) < _LEAST_KEPT * len(own):
+    own = Counter(_letters(html.unescape(_TAG.sub(" ", body))))
+    found = Counter(_letters("" if root is None else "".join(root.itertext())))
+    if ((own - found) + (found - own)).total() > max(_CUT, _MOST_OTHER * own.total()):
         raise DataError(f"{path}: it is no well-formed XML: {reason.splitlines()[0] if reason else 'damaged'}")
     return root
 
