@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbuilder.documents.document import Document
+from llmbuilder.documents.file_types import RICH_SUFFIXES
 from llmbuilder.documents.html_blocks import page_text
 from llmbuilder.documents.markup_blocks import entity_text, markup_blocks, name_of
 from llmbuilder.documents.office_files.layout import joined
@@ -23,6 +24,7 @@ _TAG = re.compile(r"<!--.*?-->|<!\[CDATA\[|\]\]>|<[!?/]?[A-Za-z][^<>]*>", re.S)
 _DECLARATION = re.compile(r"\s*<\?xml[^>]*\?>")
 _DOCTYPE = re.compile(r"<!DOCTYPE[^\[>]*(?:\[.*?\]\s*)?>", re.S)
 _OF_PAGES = re.compile(r"<(?:p|br|div|span|a|li|td|h[1-6]|font|center)\b[^<>]*>", re.I)  # HTML need not be well-formed
+_SUFFIXES = frozenset(suffix for suffix, kind in RICH_SUFFIXES.items() if kind == "xml")
 _BARE = re.compile(r"&(?!#?\w+;)")
 _NO_SPACE = re.compile(r"[\W_]+")
 _CUT, _MOST_OTHER = 10, 0.001  # letters of a damaged file, as a number and a share, that may be lost or made of tags
@@ -43,12 +45,12 @@ def read_markup(path: Path) -> Document:
     """
     content = path.read_bytes()
     try:
-        root = _tree(content, path)
-    except DataError:
-        text = decode_text(content, str(path))
-        if _OF_PAGES.search(text) is None:
-            raise
-        return Document(page_text(text), str(path), "html")
+        root = _parsed(content)
+    except (ValueError, SyntaxError) as error:  # of lxml
+        text = decode_text(content, str(path)).removeprefix("\ufeff")
+        if path.suffix.lower() not in _SUFFIXES and _OF_PAGES.search(text) is not None:
+            return Document(page_text(text), str(path), "html")
+        root = _repaired(text, f"{path}: it is no well-formed XML: {str(error).splitlines()[0]}")
     declared = _declared_entities(root)
 
     def entity(name: str) -> str:
@@ -60,32 +62,29 @@ def read_markup(path: Path) -> Document:
     return Document(joined(blocks), str(path), "xml", _title(root))
 
 
-def _tree(content: bytes, path: Path) -> Any:
+def _parsed(content: bytes, *, recover: bool = False) -> Any:
     from lxml import etree
 
-    def parsed(source: bytes, *, recover: bool = False) -> Any:
-        parser = etree.XMLParser(
-            resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True, recover=recover,
-            remove_comments=True, remove_pis=True,
-        )  # fmt: skip
-        return etree.fromstring(source, parser)
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True, recover=recover,
+        remove_comments=True, remove_pis=True,
+    )  # fmt: skip
+    return etree.fromstring(content, parser)
 
-    try:
-        return parsed(content)
-    except (etree.XMLSyntaxError, ValueError) as error:
-        reason = str(error)
-    text = decode_text(content, str(path)).removeprefix("\ufeff")
+
+def _repaired(text: str, problem: str) -> Any:
+    """Return the tree of a text with several roots or some damage. Raises DataError where text would be lost."""
     body = _BARE.sub("&amp;", _DOCTYPE.sub("", _DECLARATION.sub("", text, count=1), count=1))
     for source in (body, f"<text>{body}</text>"):  # a wrong declaration of its encoding; several roots
         try:
-            return parsed(source.encode("utf-8", "replace"))
-        except (etree.XMLSyntaxError, ValueError):
+            return _parsed(source.encode("utf-8", "replace"))
+        except (ValueError, SyntaxError):
             continue
-    root = parsed(f"<text>{body}</text>".encode("utf-8", "replace"), recover=True)
+    root = _parsed(f"<text>{body}</text>".encode("utf-8", "replace"), recover=True)
     own = Counter(_letters(html.unescape(_TAG.sub(" ", body))))
     found = Counter(_letters("" if root is None else "".join(root.itertext())))
     if ((own - found) + (found - own)).total() > max(_CUT, _MOST_OTHER * own.total()):
-        raise DataError(f"{path}: it is no well-formed XML: {reason.splitlines()[0] if reason else 'damaged'}")
+        raise DataError(problem)
     return root
 
 
