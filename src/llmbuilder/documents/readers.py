@@ -16,6 +16,7 @@ from llmbuilder.documents.office_files.docx import read_docx
 from llmbuilder.documents.office_files.open_document import read_open_document
 from llmbuilder.documents.office_files.pptx import read_pptx
 from llmbuilder.documents.office_files.xlsx import read_xlsx
+from llmbuilder.documents.pdf import read_pdf
 from llmbuilder.documents.text import read_text
 from llmbuilder.documents.web_pages import read_page
 from llmbuilder.errors import DataError, LockedError
@@ -53,6 +54,8 @@ def read_document(path: Path, *, ocr: str | None = None) -> Document:
     kind = detect_format(path)
     if kind in _ALONE:
         document = _ALONE[kind](path)
+    elif kind == "pdf":
+        document = read_pdf(path, ocr)
     elif kind in _READERS:
         document = _read_twice(path, kind, ocr)
     elif kind in RICH_FORMATS:
