@@ -333,6 +333,19 @@ def _fb2(path: Path) -> str:
     return "\n".join(texts)
 
 
+def _rtf(path: Path) -> str:
+    """What LibreOffice makes of it, as a DOCX, whose text is taken as any other's."""
+    import subprocess
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "a.rtf"
+        copy.write_bytes(path.read_bytes())
+        command = ["soffice", "--headless", "--convert-to", "docx", "--outdir", folder, str(copy)]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+        return _docx(copy.with_suffix(".docx"))
+
+
 def _xml(path: Path) -> str:
     """Text nodes, but for formulas' second forms and for what catalogues need to know of a text."""
     root = _parse(path.read_bytes())
@@ -374,7 +387,7 @@ def _pdf(path: Path) -> str:
 
 KINDS: dict[str, Callable[[Path], str]] = {
     "docx": _docx, "pptx": _pptx, "xlsx": _xlsx, "odt": _odf, "odp": _odf, "ods": _odf, "html": _html, "htm": _html,
-    "epub": _epub, "eml": _eml, "csv": _csv, "jsonl": _jsonl, "fb2": _fb2, "pdf": _pdf,
+    "epub": _epub, "eml": _eml, "csv": _csv, "jsonl": _jsonl, "fb2": _fb2, "pdf": _pdf, "rtf": _rtf,
     "xml": _xml, "nxml": _xml, "tei": _xml,
 }  # fmt: skip
 

@@ -17,6 +17,7 @@ from llmbuilder.documents.office_files.open_document import read_open_document
 from llmbuilder.documents.office_files.pptx import read_pptx
 from llmbuilder.documents.office_files.xlsx import read_xlsx
 from llmbuilder.documents.pdf import read_pdf
+from llmbuilder.documents.rtf import read_rtf
 from llmbuilder.documents.text import read_text
 from llmbuilder.documents.web_pages import read_page
 from llmbuilder.errors import DataError, LockedError
@@ -36,6 +37,7 @@ _READERS: dict[str, Callable[[Path], Document]] = {
     "xlsx": read_xlsx,
     "epub": read_epub,
     "fb2": read_fb2,
+    "rtf": read_rtf,
     "email": read_mail,
     **{kind: functools.partial(read_open_document, kind=kind) for kind in ("odt", "odp", "ods")},
 }
