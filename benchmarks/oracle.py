@@ -333,6 +333,51 @@ def _fb2(path: Path) -> str:
     return "\n".join(texts)
 
 
+def _rtf(path: Path) -> str:
+    """What LibreOffice makes of it, as a DOCX, whose text is taken as any other's."""
+    import subprocess
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "a.rtf"
+        copy.write_bytes(path.read_bytes())
+        command = ["soffice", "--headless", "--convert-to", "docx", "--outdir", folder, str(copy)]
+        subprocess.run(command, check=True, capture_output=True, timeout=120)
+        return _docx(copy.with_suffix(".docx"))
+
+
+def _xml(path: Path) -> str:
+    """Text nodes, but for formulas' second forms and for what catalogues need to know of a text."""
+    root = _parse(path.read_bytes())
+    unseen = {
+        "tex-math", "object-id", "graphic", "contrib-id", "journal-meta", "article-id", "article-categories",
+        "pub-date", "history", "volume", "issue", "elocation-id", "fpage", "lpage", "counts", "custom-meta-group",
+        "self-uri", "email", "institution-id", "role", "copyright-year", "copyright-holder", "encodingDesc",
+        "profileDesc", "revisionDesc", "publicationStmt", "publication-reference", "application-reference",
+        "us-parties", "parties", "assignees", "classifications-ipcr", "classifications-cpc",
+        "classification-national", "us-application-series-code", "examiners", "us-references-cited",
+        "us-field-of-classification-search", "figures", "us-related-documents", "us-term-of-grant", "processing-meta",
+    }  # fmt: skip
+    lines = {
+        "p", "para", "title", "td", "th", "entry", "cell", "head", "item", "fn", "label", "surname", "given-names",
+        "aff", "xref", "year", "source", "name", "article-title", "subtitle", "kwd", "pub-id", "ext-link",
+        "institution",
+    }  # fmt: skip
+
+    def texts(element: etree._Element) -> Iterator[str]:
+        if _name(element) in unseen or (_name(element) == "xref" and _name(element.getparent()) == "contrib"):
+            return
+        yield element.text or "" if _name(element) else ""
+        for one in element:
+            yield from texts(one)
+            yield one.tail or ""
+        parent = element.getparent()
+        is_apart = parent is None or not (parent.text or "").strip()
+        yield "\n" if _name(element) in lines and is_apart else ""
+
+    return "".join(texts(root))
+
+
 def _pdf(path: Path) -> str:
     import pypdfium2
 
@@ -342,7 +387,8 @@ def _pdf(path: Path) -> str:
 
 KINDS: dict[str, Callable[[Path], str]] = {
     "docx": _docx, "pptx": _pptx, "xlsx": _xlsx, "odt": _odf, "odp": _odf, "ods": _odf, "html": _html, "htm": _html,
-    "epub": _epub, "eml": _eml, "csv": _csv, "jsonl": _jsonl, "fb2": _fb2, "pdf": _pdf,
+    "epub": _epub, "eml": _eml, "csv": _csv, "jsonl": _jsonl, "fb2": _fb2, "pdf": _pdf, "rtf": _rtf,
+    "xml": _xml, "nxml": _xml, "tei": _xml,
 }  # fmt: skip
 
 

@@ -12,12 +12,19 @@ TEXT_SUFFIXES = {
     "": "text", ".txt": "text", ".text": "text", ".log": "text", ".md": "markdown", ".markdown": "markdown",
     ".rst": "restructuredtext", ".org": "org", ".tex": "latex", ".py": "code", ".c": "code", ".h": "code",
     ".cpp": "code", ".js": "code", ".ts": "code", ".java": "code", ".go": "code", ".rs": "code", ".sh": "code",
+    # Code that is full of tags stays as it is.
+    **dict.fromkeys((
+        ".jsx", ".tsx", ".mjs", ".vue", ".svelte", ".astro", ".php", ".jsp", ".jspx", ".asp", ".aspx", ".cshtml",
+        ".razor", ".erb", ".ejs", ".hbs", ".mustache", ".j2", ".jinja", ".jinja2", ".njk", ".twig", ".liquid", ".ftl",
+        ".vm", ".tmpl", ".tpl", ".haml", ".pug", ".mdx", ".cs", ".kt", ".scala", ".swift", ".dart", ".rb", ".lua",
+    ), "code"),
 }  # fmt: skip
 TABLE_SUFFIXES = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 RICH_SUFFIXES = {
     ".pdf": "pdf", ".docx": "docx", ".doc": "doc", ".pptx": "pptx", ".ppt": "ppt", ".xlsx": "xlsx", ".odt": "odt",
     ".odp": "odp", ".ods": "ods", ".epub": "epub", ".html": "html", ".htm": "html", ".xhtml": "html", ".rtf": "rtf",
     ".eml": "email", ".msg": "email", ".ipynb": "notebook", ".fb2": "fb2",
+    **dict.fromkeys((".xml", ".nxml", ".jats", ".dbk", ".docbook", ".tei", ".opml", ".rss", ".atom", ".dita"), "xml"),
 }  # fmt: skip
 SUPPORTED_SUFFIXES = {**TEXT_SUFFIXES, **TABLE_SUFFIXES, **RICH_SUFFIXES}
 RICH_FORMATS = frozenset(RICH_SUFFIXES.values())
@@ -49,7 +56,7 @@ _NOT_TEXT = {
 }  # fmt: skip
 # Text by its bytes, but written by programs for programs.
 _FOR_PROGRAMS = frozenset((
-    ".svg", ".css", ".json", ".xml", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".conf", ".lock", ".map", ".ps", ".eps",
+    ".svg", ".css", ".json", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".conf", ".lock", ".map", ".ps", ".eps",
     ".xpm", ".po", ".pot", ".sql", ".dtd", ".xsd", ".xsl", ".desktop", ".service", ".pem", ".crt", ".asc", ".sig",
     ".diff", ".patch",
 ))  # fmt: skip
@@ -59,12 +66,16 @@ _NOT_READ = {
     **dict.fromkeys((".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".mbox", ".warc"), _NOT_AN_ARCHIVE),
 }
 _HEAD = 4096
+_TAG = re.compile(rb"<[/!?]?[A-Za-z][^<>]*>")
+_MOST_MARKUP, _LEAST_CLOSING = 0.1, 0.25  # of a file's bytes, of its tags
 
 
 def needs_parser(path: Path) -> bool:
     """Whether reading the file takes more than decoding text, judged by its name and its first bytes."""
     head = _head(path)
-    return path.suffix.lower() in RICH_SUFFIXES or head.startswith(b"PK\x03\x04") or _by_magic(path, head) is not None
+    if path.suffix.lower() in RICH_SUFFIXES or head.startswith(b"PK\x03\x04") or _by_magic(path, head) is not None:
+        return True
+    return SUPPORTED_SUFFIXES.get(path.suffix.lower(), "text") == "text" and _is_markup(head)
 
 
 def detect_format(path: Path) -> str:
@@ -78,9 +89,10 @@ def detect_format(path: Path) -> str:
             raise DataError(f"{path}: it is {what}, not a document")
     suffix = path.suffix.lower()
     if suffix in SUPPORTED_SUFFIXES:
-        return SUPPORTED_SUFFIXES[suffix]
+        kind = SUPPORTED_SUFFIXES[suffix]
+        return "xml" if kind == "text" and _is_markup(head) else kind
     if suffix not in _FOR_PROGRAMS and _is_text(head):  # README.Debian, letter.final
-        return "text"
+        return "xml" if _is_markup(head) else "text"
     raise DataError(f"{path}: {_NOT_READ.get(suffix, f'unsupported format {suffix!r}')}")
 
 
@@ -101,6 +113,13 @@ def _is_text(head: bytes) -> bool:
             return False
         text = head[: error.start].decode("utf-8")
     return bool(text) and all(character >= " " or character in "\t\n\r\f" for character in text)
+
+
+def _is_markup(head: bytes) -> bool:
+    """Whether more than a tenth of a file is tags, many of them closing ones: <nick> of a chat is none."""
+    tags = _TAG.findall(head)
+    closing = sum(tag.startswith(b"</") or tag.endswith(b"/>") for tag in tags)
+    return sum(map(len, tags)) > _MOST_MARKUP * len(head) and closing >= _LEAST_CLOSING * len(tags)
 
 
 def _by_magic(path: Path, head: bytes) -> str | None:

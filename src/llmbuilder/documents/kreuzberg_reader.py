@@ -1,4 +1,4 @@
-"""PDF, books, e-mails, notebooks and old office formats, through kreuzberg; the second reader of the newer ones."""
+"""Scanned pages, notebooks and old office formats, through kreuzberg; the second reader of all others."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def read_by_kreuzberg(path: Path, kind: str, ocr: str | None = None) -> Document
     has_markup = kind not in _WITHOUT_MARKUP
     try:
         result = kreuzberg.extract_file_sync(path, mime_type, config=_configuration(markdown=has_markup))
-        scanned = _scanned_pages(result) if kind == "pdf" and ocr is not None and can_read_scans() else []
+        is_read = kind == "pdf" and ocr is not None and can_read_scans()
+        scanned = scanned_pages([page["content"] for page in result.pages or []]) if is_read else []
         if scanned:
             result = kreuzberg.extract_file_sync(path, mime_type, config=_configuration(scanned=scanned, ocr=ocr))
     except (kreuzberg.KreuzbergError, OSError, ValueError, RuntimeError) as error:
@@ -64,8 +65,7 @@ def _configuration(*, markdown: bool = False, scanned: list[int] | None = None, 
     )
 
 
-def _scanned_pages(result: Any) -> list[int]:
+def scanned_pages(pages: list[str]) -> list[int]:
     """Return the numbers of the pages without text, if they are so many that the file is a scanned one."""
-    pages = [page["content"] for page in result.pages or []]
     without = [number for number, text in enumerate(pages, start=1) if len(text.strip()) < _LEAST_ON_A_PAGE]
     return without if len(without) >= _SCANNED_SHARE * len(pages) else []

@@ -11,10 +11,13 @@ from llmbuilder.documents.document import Document
 from llmbuilder.documents.emails import read_email
 from llmbuilder.documents.file_types import RICH_FORMATS, detect_format, is_outlook
 from llmbuilder.documents.kreuzberg_reader import can_read_scans, read_by_kreuzberg
+from llmbuilder.documents.markup import read_markup
 from llmbuilder.documents.office_files.docx import read_docx
 from llmbuilder.documents.office_files.open_document import read_open_document
 from llmbuilder.documents.office_files.pptx import read_pptx
 from llmbuilder.documents.office_files.xlsx import read_xlsx
+from llmbuilder.documents.pdf import read_pdf
+from llmbuilder.documents.rtf import read_rtf
 from llmbuilder.documents.text import read_text
 from llmbuilder.documents.web_pages import read_page
 from llmbuilder.errors import DataError, LockedError
@@ -34,9 +37,12 @@ _READERS: dict[str, Callable[[Path], Document]] = {
     "xlsx": read_xlsx,
     "epub": read_epub,
     "fb2": read_fb2,
+    "rtf": read_rtf,
     "email": read_mail,
     **{kind: functools.partial(read_open_document, kind=kind) for kind in ("odt", "odp", "ods")},
 }
+# Formats in which a second reader would take the tags for text.
+_ALONE: dict[str, Callable[[Path], Document]] = {"xml": read_markup}
 
 
 def read_document(path: Path, *, ocr: str | None = None) -> Document:
@@ -48,7 +54,11 @@ def read_document(path: Path, *, ocr: str | None = None) -> Document:
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     kind = detect_format(path)
-    if kind in _READERS:
+    if kind in _ALONE:
+        document = _ALONE[kind](path)
+    elif kind == "pdf":
+        document = read_pdf(path, ocr)
+    elif kind in _READERS:
         document = _read_twice(path, kind, ocr)
     elif kind in RICH_FORMATS:
         document = read_by_kreuzberg(path, kind, ocr)

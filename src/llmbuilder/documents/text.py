@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+from llmbuilder.documents.encodings import SAMPLE, detect_encoding, detect_escaped, detect_wide, may_be_escaped
 from llmbuilder.errors import DataError
 
 # Between documents of one file: ASCII's record separator, which other programs tokenize without complaint, or what
@@ -18,12 +19,14 @@ RECORD_SEPARATOR = "\x1e"
 _END_OF_TEXT = "<|endoftext|>"
 SEPARATOR = re.compile(rf"\r?\n?(?:{re.escape(_END_OF_TEXT)}|{RECORD_SEPARATOR})\r?\n?")
 _SEPARATING_LINE = re.compile(rf"\n{RECORD_SEPARATOR}\n")
-_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+_MARKS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"),
+)  # fmt: skip
 _PIECE = 1 << 20
-_DETECTED_FROM = 1 << 20  # bytes
-# Baltic, Nordic and Celtic code pages, hardly ever met, that short Western text fits a little better by chance.
-_RARE = ("iso8859_4", "iso8859_10", "iso8859_13", "iso8859_14", "iso8859_16", "cp1257", "cp775")
-_RARE_MARGIN = 0.1  # of charset_normalizer's measure of chaos
+_HIGH = bytes(range(128, 256))
+_TELLING = 500  # letters beyond ASCII that are enough to tell an encoding
+_SOUND_FOR_DAMAGED = 60  # bytes beyond ASCII for one damaged character in what is taken for UTF-8
 _BINARY = "it is a binary file, not text"
 
 
@@ -42,21 +45,51 @@ def decode_text(content: bytes, name: str) -> str:
         if content.startswith(mark):
             return _decode(content, encoding, name)
     if b"\0" in content:
-        raise DataError(f"{name}: {_BINARY}")
+        return _decode_wide(content, name)
     try:
-        return content.decode("utf-8")
+        text = content.decode("utf-8")
     except UnicodeDecodeError as error:
-        begin = max(0, error.start - _DETECTED_FROM // 2)  # what stands before may be plain ASCII, which tells nothing
-    import charset_normalizer
+        return _decode_detected(content, error.start, name)
+    if text.isascii() and may_be_escaped(text):
+        return content.decode(detect_escaped(content) or "ascii")
+    return text
 
-    matches = charset_normalizer.from_bytes(content[begin : begin + _DETECTED_FROM])
-    best = matches.best()
-    if best is None or _control_share(str(best)) > 0.02:
+
+def _decode_wide(content: bytes, name: str) -> str:
+    encoding = detect_wide(content)
+    if encoding is None:
+        raise DataError(f"{name}: {_BINARY}")
+    return _decode(content, encoding, name)
+
+
+def _decode_detected(content: bytes, wrong: int, name: str) -> str:
+    """Decode bytes that are not UTF-8 from a place on: those with a few damaged characters, or in another encoding."""
+    damaged = content.decode("utf-8", "replace")
+    replaced = damaged.count("\ufffd") - content.count("\ufffd".encode())
+    if replaced * _SOUND_FOR_DAMAGED <= len(content) - len(content.translate(None, _HIGH)):
+        return damaged
+    sample, whole = _telling(content, wrong)
+    encoding = detect_encoding(sample, whole=whole)
+    if encoding is None:
         raise DataError(f"{name}: it is a binary file, or text in an encoding that could not be recognised")
-    # Short texts fit several Latin code pages equally well; Windows-1252 is by far the commonest of them.
-    margin = _RARE_MARGIN if best.encoding in _RARE else 0.0
-    alike = {match.encoding for match in matches if match.chaos <= best.chaos + margin}
-    return _decode(content, "cp1252" if "cp1252" in alike else best.encoding, name)
+    text = _decode(content, encoding, name)
+    if _control_share(text[:_PIECE]) > 0.02:
+        raise DataError(f"{name}: {_BINARY}")
+    return text
+
+
+def _telling(content: bytes, wrong: int) -> tuple[bytes, bool]:
+    """Return what tells the encoding of bytes that are not UTF-8 from a place on, and whether it is all of them.
+
+    ASCII before that place tells nothing; of a text with few other letters, the lines that have some are taken.
+    """
+    before = max(0, wrong - SAMPLE // 4)
+    begin = content.find(b"\n", before, wrong) + 1 or before
+    sample = content[begin : begin + SAMPLE]
+    if len(content) <= begin + SAMPLE or len(sample) - len(sample.translate(None, _HIGH)) >= _TELLING:
+        return sample, begin + SAMPLE >= len(content)
+    lines = content[begin : begin + 16 * _PIECE].split(b"\n")
+    return b"\n".join(line for line in lines if not line.isascii())[:SAMPLE], False
 
 
 def _decode(content: bytes, encoding: str, name: str) -> str:
