@@ -111,6 +111,7 @@ def prepare(
     from llmbuilder.config import load_config
     from llmbuilder.config.in_force import require_taken
     from llmbuilder.corpus import prepare_corpus
+    from llmbuilder.report.fates import wiped_out
 
     options = {
         "data.filter": ("--filter", preset),
@@ -141,9 +142,14 @@ def prepare(
     left_out = ", ".join(f"{dropped[stage]:,} {words}" for stage, words in DROPPED_AT.items() if stage in dropped)
     say(f"{report.description['counts']['found']:,} documents found" + (f"; {left_out}" if left_out else ""))
     _say_hidden(report.description["counts"]["hidden"])
+    for fate in wiped_out(report.description["groups"]):
+        say(f"warning: {fate.warning()}")
     if report.units_worked_on < report.units:
         say(f"{report.units - report.units_worked_on} of {report.units} units were there already")
+    overlap = (report.description["held_out"] or {}).get("overlap")
     tokens = f", {report.tokens:,} tokens" if report.tokens else ""
+    if overlap is not None:
+        say(f"{overlap:.1%} of the held-out text is in the training text, too")
     characters = report.description["counts"]["characters"]
     typer.echo(f"{output}: {report.documents:,} documents, {characters:,} characters{tokens} ({output}/report.html)")
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 from typing import Any
+
+from llmbuilder.report.fates import left_out_group
 
 _MOST_REASON = 100  # characters
 
@@ -38,9 +41,9 @@ class LoadReport:
         self.counts["characters found"] += characters
         self.group("formats found", form or "unreadable")
 
-    def group(self, name: str, key: str) -> None:
-        """Count one more of a group."""
-        self.groups.setdefault(name, Counter())[key] += 1
+    def group(self, name: str, key: str, count: int = 1) -> None:
+        """Count more of a group."""
+        self.groups.setdefault(name, Counter())[key] += count
 
     def leave(self, notes: Mapping[str, Any]) -> None:
         """Count the columns that a document's notes say were neither its text nor a note."""
@@ -57,10 +60,16 @@ class LoadReport:
         self.counts["characters"] += characters
         self.group("formats", form)
 
-    def drop(self, source: str, stage: str, reason: str, **more: Any) -> None:
+    def drop(
+        self, source: str, stage: str, reason: str, *, form: str | None = None, language: str | None = None, **more: Any
+    ) -> None:
         """Count and list something that is left out; `more` is kept with it."""
         self.reasons.setdefault(stage, Counter())[_general(reason)] += 1
-        self.dropped.append({"source": source, "stage": stage, "reason": reason, **more})
+        self.group(left_out_group("formats", stage), form or _suffix(source))
+        if stage != "extract":
+            self.group(left_out_group("languages", stage), language or "unknown")
+        self.group("characters left out", stage, int(more.get("characters") or 0))
+        self.dropped.append({"source": source, "stage": stage, "reason": reason, "format": form, **more})
 
     def summary(self) -> dict[str, Any]:
         """Return the numbers as plain values."""
@@ -137,6 +146,11 @@ class LoadReport:
 def _general(reason: str) -> str:
     """Reasons that quote a parser differ in detail only: what stands before its words is the reason."""
     return reason.split(": ")[0][:_MOST_REASON]
+
+
+def _suffix(source: str) -> str:
+    """Return what something that could not be read would have been, by its name."""
+    return PurePath(source.rpartition("#")[2]).suffix.lstrip(".").lower() or "unknown"
 
 
 def added_up(accounts: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:

@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ from llmbuilder.corpus.document_files import DocumentFile
 from llmbuilder.corpus.engine import Engine
 from llmbuilder.corpus.keys import CORPUS_FORMAT, EXTRACTION, REFINEMENT, content_key, digest, settings_key, versions
 from llmbuilder.corpus.output import is_output, places_of, record_inputs, remove_own_files, require_output
-from llmbuilder.corpus.own_tokenizer import OwnTokenizer, Progress
+from llmbuilder.corpus.own_tokenizer import OwnTokenizer
 from llmbuilder.corpus.schemas import EXTRACTED, REFINED
 from llmbuilder.corpus.slices import LARGEST_CORPUS, SLICE_BYTES, cut_slices
+from llmbuilder.corpus.stage_clock import Progress, StageClock
 from llmbuilder.corpus.store import Store
 from llmbuilder.corpus.tasks.tokenize import merged
 from llmbuilder.corpus.units import cut_units, list_sources
@@ -53,6 +54,7 @@ class CorpusReport:
     seconds: float
     units: int
     units_worked_on: int
+    stage_seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def documents(self) -> int:
@@ -64,7 +66,8 @@ class CorpusReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        return {"path": str(self.path), "seconds": round(self.seconds, 3), **self.description}
+        times = {"seconds": round(self.seconds, 3), "stage_seconds": self.stage_seconds}
+        return {"path": str(self.path), **times, **self.description}
 
 
 def prepare_corpus(
@@ -104,9 +107,10 @@ def prepare_corpus(
     semantic = _semantic_settings(config.data)
     folder.mkdir(parents=True, exist_ok=True)
     with locked_folder(folder, DataError):
-        work = _Work(folder, config, semantic, runner, progress)
+        work = _Work(folder, config, semantic, runner, StageClock(progress))
         description = work.prepare(found, names, tokenizer)
-    return CorpusReport(folder, description, time.perf_counter() - begin, work.units, work.units_worked_on)
+    seconds = time.perf_counter() - begin
+    return CorpusReport(folder, description, seconds, work.units, work.units_worked_on, work.stage_seconds)
 
 
 def _require_valid(config: Config) -> None:
@@ -136,7 +140,7 @@ class _Work:
         config: Config,
         semantic: tuple[float, str] | None,
         engine: Engine,
-        progress: Progress,
+        progress: StageClock,
     ) -> None:
         self._folder = folder
         self._work = folder / "work"
@@ -149,6 +153,10 @@ class _Work:
         self._used: set[Path] = set()
         self._touched: set[int] = set()
         self.units = 0
+
+    @property
+    def stage_seconds(self) -> dict[str, float]:
+        return self._progress.seconds
 
     @property
     def units_worked_on(self) -> int:
@@ -180,6 +188,7 @@ class _Work:
             trained_as=self._own_tokenizer.training_options,
         )
         write_json(self._folder / "corpus.json", description)
+        self._progress.write(self._folder)
         write_corpus_report(self._folder)
         self._remove_unused(receipts, tokens)
         return description

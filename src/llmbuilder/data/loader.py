@@ -183,10 +183,12 @@ class DataLoader:
             report.group("languages found", refined.verdict.language or "unknown")
             report.change("rules skipped", refined.verdict.skipped_for)
         if refined.stage is not None:
-            report.drop(refined.document.source, refined.stage, refined.reason or "")
+            document = refined.document
+            language = refined.verdict.language if refined.verdict else None
+            report.drop(document.source, refined.stage, refined.reason or "", form=document.format, language=language)
 
     def _is_duplicate(self, document: Document) -> bool:
         original = self._seen.original_of(document.text, document.source) if self.remove_duplicates else None
         if original is not None:
-            self.report.drop(document.source, "exact", REPEATS["exact"], of=original)
+            self.report.drop(document.source, "exact", REPEATS["exact"], form=document.format, of=original)
         return original is not None

@@ -12,11 +12,15 @@ from llmbuilder.config.schema import DataConfig
 from llmbuilder.documents.tables import iter_parquet_rows
 from llmbuilder.errors import DataError
 from llmbuilder.report.charts import short
+from llmbuilder.report.corpus_samples import samples
+from llmbuilder.report.fates import Fate, fates, wiped_out
 from llmbuilder.report.page import REPORT_NAME, figures, rows, write_page
-from llmbuilder.stages import DROPPED_AT
+from llmbuilder.stages import AT_WORK, DROPPED_AT
 
+STAGE_TIMES = Path("work") / "stages.json"
 _MOST_BARS = 14
 _EXAMPLES = 3
+_MOST_FATES = 20
 
 
 def write_corpus_report(folder: str | Path) -> Path:
@@ -31,19 +35,24 @@ def write_corpus_report(folder: str | Path) -> Path:
         [
             _header(folder, corpus),
             _figures(corpus),
+            _warnings(groups),
             _flow(corpus),
+            _fates("Languages", fates(groups, "languages")),
+            _fates("Formats", fates(groups, "formats")),
             '<section class="charts">',
-            _bars("Formats", "documents", groups.get("formats", {})),
-            _bars("Languages", "documents", groups.get("languages", {})),
             _bars("Inputs", "documents", groups.get("collections", {})),
             _histogram("Length", "documents by characters", groups.get("lengths", {})),
             _token_lengths(corpus),
             _bars("Cleaning", "changes by rule", groups.get("cleaning", {})),
             _bars("Rules skipped", "documents whose language a rule does not know", groups.get("rules skipped", {})),
             _bars("Replaced", "personal data and secrets by kind", groups.get("redacted", {})),
+            _bars("Columns left out", "rows of tables", groups.get("columns left out", {})),
             "</section>",
+            _held_out(corpus),
+            samples(folder, corpus),
             _reasons(corpus, _examples(folder, corpus)),
             _clusters(corpus),
+            _stage_times(folder, corpus),
             _settings(corpus),
         ]
     )
@@ -70,10 +79,70 @@ def _figures(corpus: dict[str, Any]) -> str:
         size = tokens["train"]["bytes_of_text"] / max(1, train) if "train" in tokens else 0
         shown += [
             ("training tokens", short(train), f"{size:.2f} bytes a token"),
-            ("validation tokens", short(validation), None),
+            ("validation tokens", short(validation), _overlap(corpus)),
             ("vocabulary", f"{corpus['tokenizer']['tokens']:,}", corpus["tokenizer"]["algorithm"]),
         ]
     return figures(shown)
+
+
+def _overlap(corpus: dict[str, Any]) -> str | None:
+    overlap = (corpus.get("held_out") or {}).get("overlap")
+    return None if overlap is None else f"{overlap:.1%} of them in training, too"
+
+
+def _warnings(groups: dict[str, dict[str, int]]) -> str:
+    lines = "".join(f"<li>{html.escape(fate.warning())}</li>" for fate in wiped_out(groups))
+    title = "Nearly nothing is left of these <small>is that what you want?</small>"
+    return f'<section class="warning"><h2>{title}</h2><ul>{lines}</ul></section>' if lines else ""
+
+
+def _fates(title: str, found: list[Fate]) -> str:
+    """Return a table of what became of the documents of each language or format."""
+    if not found:
+        return ""
+    stages = [stage for stage in DROPPED_AT if any(stage in fate.left_out for fate in found)]
+    head = "".join(f'<th class="number">{words}</th>' for words in ("found", *(DROPPED_AT[s] for s in stages), "kept"))
+    lines = []
+    for fate in found[:_MOST_FATES]:
+        counts = [fate.found, *(fate.left_out.get(stage, 0) for stage in stages), fate.kept]
+        cells = "".join(f'<td class="number">{count or "":,}</td>' if count else "<td></td>" for count in counts)
+        marked = ' class="lost"' if fate.is_nearly_wiped_out else ""
+        lines.append(
+            f"<tr{marked}><th>{html.escape(fate.name)}</th>{cells}<td>{_bar(fate.kept / max(1, fate.found))}</td>"
+            f'<td class="number">{fate.kept / max(1, fate.found):.0%}</td></tr>'
+        )
+    more = f"<p>and {len(found) - _MOST_FATES} more</p>" if len(found) > _MOST_FATES else ""
+    body = f'<table class="fates"><tr><th></th>{head}<th></th><th></th></tr>{"".join(lines)}</table>{more}'
+    return f"<section><h2>{title} <small>documents found, left out, kept</small></h2>{body}</section>"
+
+
+def _held_out(corpus: dict[str, Any]) -> str:
+    held_out = corpus.get("held_out")
+    if not held_out or not held_out["largest"]:
+        return ""
+    lines = "".join(
+        f"<tr><th>{html.escape(item['source'])}</th><td>{_bar(item['overlap'])}</td>"
+        f'<td class="number">{item["overlap"]:.1%}</td></tr>'
+        for item in held_out["largest"]
+    )
+    title = (
+        f"Held-out documents that share most with training <small>of {held_out['documents']:,}, by word 8-grams</small>"
+    )
+    return f'<section><h2>{title}</h2><table class="bars">{lines}</table></section>'
+
+
+def _stage_times(folder: Path, corpus: dict[str, Any]) -> str:
+    """Return how long the last preparation took by stage, and how many characters each stage left out."""
+    try:
+        seconds = json.loads((folder / STAGE_TIMES).read_text("utf-8"))
+    except FileNotFoundError:
+        return ""
+    lost = corpus["groups"].get("characters left out", {})
+    lines = [(AT_WORK[stage], f"{taken:.1f} s") for stage, taken in seconds.items()]
+    lines += [(f"characters {DROPPED_AT[stage]}", f"{count:,}") for stage, count in lost.items() if count]
+    lines += [(name, f"{corpus['counts'].get(name, 0):,}") for name in ("characters found", "characters", "bytes")]
+    title = "Stages <small>seconds of the last preparation; what was there already took none</small>"
+    return f"<section><h2>{title}</h2><table>{rows(lines)}</table></section>"
 
 
 def _flow(corpus: dict[str, Any]) -> str:

@@ -68,9 +68,11 @@ def _account(row: Row, report: LoadReport) -> None:
         report.change(kind, json.loads(row[kind] or "{}"))
     report.change("rules skipped", json.loads(row["skipped"] or "{}"))
     if row["stage"] is not None:
-        more = {name: row[name] for name in ("collection", "format", "characters")}
+        more = {name: row[name] for name in ("collection", "characters", "language")}
         excerpt = (row["text"] or "")[:EXCERPT]
-        report.drop(row["source"], row["stage"], row["reason"], of=row.get("of"), excerpt=excerpt, **more)
+        report.drop(
+            row["source"], row["stage"], row["reason"], form=row["format"], of=row.get("of"), excerpt=excerpt, **more
+        )
         return
     report.keep(row["format"], row["characters"])
     report.counts["bytes"] += len(row["text"].encode("utf-8", "replace"))
