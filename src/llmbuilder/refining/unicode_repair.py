@@ -14,6 +14,8 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
+from llmbuilder.refining.pieces import composed, iter_pieces
+
 # Two characters that tell of mis-decoded text are never further apart, nor is the sign of it longer (ftfy.badness).
 _REACH = 6
 _BAD_AT_BEGIN = "ÃÂ"  # of a line, where ftfy wants nothing before them
@@ -22,18 +24,20 @@ _PIECE = 1_000_000  # characters of a line that ftfy looks at together
 
 def repair(text: str) -> str:
     """Return the text with mis-decoded parts ("cafÃ©") undone, and with characters composed (NFC)."""
-    composed = unicodedata.is_normalized("NFC", text)
-    if composed and text.isascii() and not _ASCII_CONTROLS.search(text):
+    if text.isascii() and not _ASCII_CONTROLS.search(text):
         return text
+    is_composed = all(unicodedata.is_normalized("NFC", piece) for piece in iter_pieces(text))
     pieces: list[str] = []
     done = 0
-    for begin, end in _doubtful_pieces(text, composed):
+    for begin, end in _doubtful_pieces(text, is_composed):
         pieces += (text[done:begin], _by_ftfy(text[begin:end]))
         done = end
-    if not pieces and composed:
-        return text
+    if not pieces:
+        return text if is_composed else composed(text)
     pieces.append(text[done:])
-    return unicodedata.normalize("NFC", "".join(pieces))
+    text = "".join(pieces)
+    pieces.clear()
+    return composed(text)
 
 
 def _by_ftfy(line: str) -> str:
@@ -43,7 +47,7 @@ def _by_ftfy(line: str) -> str:
     return ftfy.fix_text(line, unescape_html=False, uncurl_quotes=False, fix_character_width=False)
 
 
-def _doubtful_pieces(text: str, composed: bool) -> Iterator[tuple[int, int]]:
+def _doubtful_pieces(text: str, is_composed: bool) -> Iterator[tuple[int, int]]:
     """Yield where lines, or pieces of long ones, begin and end that ftfy may change, in order."""
     changed, candidate, looks_bad = _patterns()
     signs = [
@@ -54,7 +58,7 @@ def _doubtful_pieces(text: str, composed: bool) -> Iterator[tuple[int, int]]:
             if match.group()[0] in _BAD_AT_BEGIN
             or looks_bad.search(text[max(0, match.start() - _REACH) : match.end() + _REACH])
         ),
-        () if composed else _not_composed(text),
+        () if is_composed else _not_composed(text),
     ]
     end = 0
     for place in heapq.merge(*signs):
