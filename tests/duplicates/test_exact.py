@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbuilder.duplicates import exact
 from llmbuilder.duplicates.exact import SeenTexts, find_repeated, normalized_digest
+from llmbuilder.refining import pieces
 
 
 def test_case_width_and_white_space_do_not_count() -> None:
@@ -25,7 +25,7 @@ def test_a_large_text_is_digested_in_pieces(text: str, piece: int) -> None:
     folded = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
     assert whole == hashlib.blake2b(folded.encode(), digest_size=16).digest()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(exact, "_PIECE", piece)
+        patched.setattr(pieces, "_PIECE", piece)
         assert normalized_digest(text) == whole
 
 

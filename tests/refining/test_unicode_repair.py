@@ -68,6 +68,25 @@ def test_lines_without_signs_are_not_given_to_ftfy(monkeypatch: pytest.MonkeyPat
     assert repair("e\u0301\nplain") == "<é\n>plain"
 
 
+@pytest.mark.parametrize("text", ["x!\nÃ x", "Â x", "é" * 999_998 + "!!Ã x", "e" * 999_999 + "\u0301" + "e" * 99])
+def test_what_counts_at_the_beginning_of_a_line_or_piece(text: str) -> None:
+    assert repair(text) == by_ftfy(text)
+
+
+@given(st.lists(st.sampled_from([*SENTENCES, "cafÃ©", "e\u0301", "\n", "Ã ", "x" * 30]), max_size=30).map(" ".join))
+@settings(max_examples=300, deadline=None)
+def test_long_lines_in_pieces(text: str) -> None:
+    def by_ftfy_in_pieces(line: str) -> str:
+        return ftfy.fix_text(
+            line, unescape_html=False, uncurl_quotes=False, fix_character_width=False, max_decode_length=50
+        )
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(unicode_repair, "_PIECE", 50)
+        patched.setattr(unicode_repair, "_by_ftfy", by_ftfy_in_pieces)
+        assert repair(text) == unicodedata.normalize("NFC", by_ftfy_in_pieces(text))
+
+
 def test_a_line_longer_than_ftfy_takes_at_once() -> None:
     text = "é " * 600_000 + "cafÃ© " * 3
     assert repair(text) == by_ftfy(text)

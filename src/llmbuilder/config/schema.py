@@ -210,7 +210,7 @@ class DataConfig(Section):
     clean_text: bool = Field(default=True, description="Apply the cleaning rules when documents are read.")
     cleaning_rules: list[str] | None = Field(default=None, description="The cleaning rules to apply. Default: all.")
     redact: list[str] = Field(
-        default_factory=list, description="Personal data to replace: secret, email, iban, card, ip, phone, or all."
+        default_factory=list, description="Personal data to replace: secret, email, iban, card, ssn, ip, phone, or all."
     )
     filter: Literal["none", "notes", "books", "code", "web"] = Field(
         default="none", description="Preset of limits that documents must keep."

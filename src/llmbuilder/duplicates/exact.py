@@ -7,14 +7,11 @@ both forms follow this one rule.
 from __future__ import annotations
 
 import hashlib
-import re
 import unicodedata
-from collections.abc import Iterator
 
 import numpy as np
 
-_PIECE = 1 << 20  # characters
-_STARTS_ANEW = re.compile("[ \\n\\tA-Za-z0-9\u4e00-\u9fff]")  # what no character before it is composed with
+from llmbuilder.refining.pieces import iter_pieces
 
 
 def normalized_digest(text: str) -> bytes:
@@ -24,7 +21,7 @@ def normalized_digest(text: str) -> bytes:
     """
     digest = hashlib.blake2b(digest_size=16)
     begun = blank_before = False
-    for piece in _pieces(text):
+    for piece in iter_pieces(text):
         folded = unicodedata.normalize("NFKC", piece).casefold()
         words = folded.split()
         if not words:
@@ -35,15 +32,6 @@ def normalized_digest(text: str) -> bytes:
         digest.update(" ".join(words).encode("utf-8", "surrogatepass"))
         begun, blank_before = True, folded[-1].isspace()
     return digest.digest()
-
-
-def _pieces(text: str) -> Iterator[str]:
-    begin = 0
-    while begin < len(text):
-        found = _STARTS_ANEW.search(text, begin + _PIECE) if begin + _PIECE < len(text) else None
-        end = len(text) if found is None else found.start()
-        yield text[begin:end]
-        begin = end
 
 
 class SeenTexts:

@@ -1,8 +1,9 @@
 """Undoing mis-decoded text with ftfy, where a quick look does not prove that there is nothing to undo.
 
-ftfy looks at a text line by line, with some forty alternatives tried at each character. Nearly every line of nearly
-every text needs nothing, which a few searches for sets of characters can prove: they find every line that ftfy would
-change, and some more. Only those are given to ftfy, so the result is what ftfy makes of the whole text.
+ftfy looks at a text line by line (at a long line in pieces), with some forty alternatives tried at each character.
+Nearly every line of nearly every text needs nothing, which a few searches for sets of characters can prove: they find
+every line that ftfy would change, and some more. Only those are given to ftfy, so the result is what ftfy makes of the
+whole text.
 """
 
 from __future__ import annotations
@@ -13,21 +14,30 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
+from llmbuilder.refining.pieces import composed, iter_pieces
+
 # Two characters that tell of mis-decoded text are never further apart, nor is the sign of it longer (ftfy.badness).
 _REACH = 6
+_BAD_AT_BEGIN = "ÃÂ"  # of a line, where ftfy wants nothing before them
+_PIECE = 1_000_000  # characters of a line that ftfy looks at together
 
 
 def repair(text: str) -> str:
     """Return the text with mis-decoded parts ("cafÃ©") undone, and with characters composed (NFC)."""
-    composed = unicodedata.is_normalized("NFC", text)
-    if composed and text.isascii() and not _ASCII_CONTROLS.search(text):
+    if text.isascii() and not _ASCII_CONTROLS.search(text):
         return text
+    is_composed = all(unicodedata.is_normalized("NFC", piece) for piece in iter_pieces(text))
     pieces: list[str] = []
     done = 0
-    for begin, end in _doubtful_lines(text, composed):
+    for begin, end in _doubtful_pieces(text, is_composed):
         pieces += (text[done:begin], _by_ftfy(text[begin:end]))
         done = end
-    return unicodedata.normalize("NFC", "".join((*pieces, text[done:]))) if pieces else text
+    if not pieces:
+        return text if is_composed else composed(text)
+    pieces.append(text[done:])
+    text = "".join(pieces)
+    pieces.clear()
+    return composed(text)
 
 
 def _by_ftfy(line: str) -> str:
@@ -37,32 +47,35 @@ def _by_ftfy(line: str) -> str:
     return ftfy.fix_text(line, unescape_html=False, uncurl_quotes=False, fix_character_width=False)
 
 
-def _doubtful_lines(text: str, composed: bool) -> Iterator[tuple[int, int]]:
-    """Yield where lines begin and end that ftfy may change, in order."""
+def _doubtful_pieces(text: str, is_composed: bool) -> Iterator[tuple[int, int]]:
+    """Yield where lines, or pieces of long ones, begin and end that ftfy may change, in order."""
     changed, candidate, looks_bad = _patterns()
     signs = [
         (match.start() for match in changed.finditer(text)),
         (
             match.start()
             for match in candidate.finditer(text)
-            if looks_bad.search(text[max(0, match.start() - _REACH) : match.end() + _REACH])
+            if match.group()[0] in _BAD_AT_BEGIN
+            or looks_bad.search(text[max(0, match.start() - _REACH) : match.end() + _REACH])
         ),
-        () if composed else _lines_not_composed(text),
+        () if is_composed else _not_composed(text),
     ]
     end = 0
     for place in heapq.merge(*signs):
         if place >= end:
-            begin = text.rfind("\n", 0, place) + 1
-            end = text.find("\n", place) + 1 or len(text)
+            line = max(end, text.rfind("\n", end, place) + 1)
+            begin = line + (place - line) // _PIECE * _PIECE
+            end = min(text.find("\n", place, begin + _PIECE) + 1 or len(text), begin + _PIECE)
             yield begin, end
 
 
-def _lines_not_composed(text: str) -> Iterator[int]:
+def _not_composed(text: str) -> Iterator[int]:
     begin = 0
-    for line in text.splitlines(keepends=True):
-        if not unicodedata.is_normalized("NFC", line):
+    while begin < len(text):
+        end = min(text.find("\n", begin, begin + _PIECE) + 1 or len(text), begin + _PIECE)
+        if not unicodedata.is_normalized("NFC", text[begin:end]):
             yield begin
-        begin += len(line)
+        begin = end
 
 
 _ASCII_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
