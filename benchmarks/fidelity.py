@@ -28,6 +28,7 @@ from oracle import KINDS, own_text
 from rapidfuzz.distance import LCSseq
 
 from llmbuilder.documents.document import Document
+from llmbuilder.documents.html_blocks import decode_page, page_text
 from llmbuilder.documents.reading import DocumentReader
 
 KEPT, WHOLE, ADDED = 0.999, 0.995, 0.002
@@ -89,6 +90,9 @@ def compare(own: str, found: str) -> Fidelity:
 
 
 def by_llmbuilder(path: Path) -> str:
+    """Return what the package makes of a file; of a web page, the whole of it, as its main part is a choice."""
+    if path.suffix.lower() in (".html", ".htm"):
+        return page_text(decode_page(path.read_bytes(), str(path)))
     with DocumentReader(workers=1, ocr=None) as reader:
         found = [outcome for _, outcomes in reader.read_files([path]) for outcome in outcomes]
     texts = [outcome.text for outcome in found if isinstance(outcome, Document)]

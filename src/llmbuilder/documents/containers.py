@@ -7,7 +7,6 @@ the folder; sizes are counted while copying, never believed.
 from __future__ import annotations
 
 import bz2
-import gzip
 import io
 import lzma
 import re
@@ -15,7 +14,6 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -23,6 +21,7 @@ from typing import IO, Any
 from llmbuilder.documents.emails import attachments
 from llmbuilder.documents.file_types import RICH_SUFFIXES, is_document_archive
 from llmbuilder.documents.text import decode_text
+from llmbuilder.documents.web_archives import iter_pages
 from llmbuilder.errors import DataError, MissingDependencyError
 
 _BLOCK = 1 << 20
@@ -34,6 +33,7 @@ _READ_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFil
                 NotImplementedError, RuntimeError)  # fmt: skip
 
 
+_OCTAL = re.compile(rb" *[0-7]{1,7}[\0 ]*")
 # "From sender Thu Jan  1 00:00:00 1970": what begins a message (RFC 4155), and no sentence looks like.
 _FROM_LINE = re.compile(rb"From \S+.*\d\d:\d\d.*\b\d{4}\b")
 
@@ -73,9 +73,47 @@ def open_decompressed(path: Path) -> IO[bytes]:
         # PyArrow's stream reads no lines; a buffered reader around it does.
         stream: Any = pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd")
         return io.BufferedReader(_Raw(stream), _BLOCK)  # type: ignore[return-value]
-    openers: dict[str | None, Callable[..., Any]] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open, None: open}
+    if kind == "gzip":
+        return io.BufferedReader(_Gzip(open(path, "rb")), _BLOCK)  # type: ignore[return-value]
+    openers: dict[str | None, Callable[..., Any]] = {"bzip2": bz2.open, "xz": lzma.open, None: open}
     opened: IO[bytes] = openers[kind](path, "rb")
     return opened
+
+
+class _Gzip(io.RawIOBase):
+    """Gzip's members one after the other."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._member = zlib.decompressobj(wbits=31)
+        self._held = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while True:
+            if self._member.eof:
+                self._held = self._member.unused_data or self._file.read(_BLOCK)
+                if len(self._held) < 2:
+                    self._held += self._file.read(_BLOCK)
+                if not self._held.strip(b"\0"):  # padding, as on tapes
+                    return 0
+                if not self._held.startswith(_GZIP):
+                    raise OSError("what stands behind its compressed data is none")
+                self._member = zlib.decompressobj(wbits=31)
+            packed = self._held or self._file.read(_BLOCK)
+            data = self._member.decompress(packed, len(buffer))
+            self._held = self._member.unconsumed_tail
+            if data:
+                buffer[: len(data)] = data
+                return len(data)
+            if not packed and not self._member.eof:
+                raise EOFError("the file ends before its compressed data does")
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 class _Raw(io.RawIOBase):
@@ -103,13 +141,15 @@ def container_kind(path: Path) -> str | None:
     if head == b"PK\x03\x04":
         is_archive = path.suffix.lower() not in RICH_SUFFIXES and not is_document_archive(path)
         return "zip" if is_archive else None
+    if path.suffix.lower() in (".zip", ".exe") and zipfile.is_zipfile(path):  # a program that unpacks itself
+        return "zip"
     compressed = compression_of(path) is not None
     try:
         with open_decompressed(path) as handle:
             start = handle.read(512)
     except _READ_ERRORS:
         return "compressed"  # reading it will say what is wrong
-    if start[257:262] == b"ustar":
+    if start[257:262] == b"ustar" or _is_old_tar(start):
         return "tar"
     if start.startswith(b"WARC/"):
         return "warc"
@@ -117,6 +157,16 @@ def container_kind(path: Path) -> str | None:
     if is_mailbox and not compressed:
         return "mbox"
     return "compressed" if compressed else None
+
+
+def _is_old_tar(start: bytes) -> bool:
+    """Whether a file begins with a header of tar as it was before POSIX: without a name for itself, but with a sum."""
+    if _OCTAL.fullmatch(start[148:156]) is None:
+        return False
+    try:
+        return bool(tarfile.TarInfo.frombuf(start, "utf-8", "surrogateescape").name)
+    except (tarfile.TarError, ValueError):
+        return False
 
 
 def without_compression(name: str) -> str:
@@ -145,6 +195,10 @@ class _Copier:
         self._most = max(256 << 20, limits.ratio * path.stat().st_size)
         self._path = path
         self._copied = self._members = 0
+
+    @property
+    def largest(self) -> int:
+        return self._limits.member_bytes
 
     def copy(self, name: str, stream: IO[bytes]) -> Member:
         """Copy a member, counting; a member over the limit is reported, a container over it ends with DataError."""
@@ -262,23 +316,13 @@ def _compressed(path: Path, copier: _Copier, name: str) -> Iterator[Member]:
 
 
 def _warc(path: Path, copier: _Copier) -> Iterator[Member]:
-    """Pages of a web archive (ISO 28500): successful responses that are HTML, PDF or text."""
-    try:
-        from fastwarc.warc import ArchiveIterator, WarcRecordType
-    except ImportError:
-        raise MissingDependencyError("fastwarc", "corpus", "reading web archives") from None
-    suffixes = {"text/html": ".html", "application/xhtml+xml": ".html", "application/pdf": ".pdf", "text/plain": ".txt"}
-    handle: AbstractContextManager[Any] = open_decompressed(path)
-    with handle as stream:
-        for record in ArchiveIterator(stream, record_types=WarcRecordType.response):
-            url = record.headers.get("WARC-Target-URI") or str(record.record_id)
-            if record.http_headers is None or record.http_headers.status_code != 200:
-                continue
-            suffix = suffixes.get((record.http_content_type or "").split(";")[0].strip().lower())
-            if suffix is None:
-                continue
-            member = copier.copy(f"page{suffix}", record.reader)  # type: ignore[arg-type]
-            yield Member(url, member.path, member.error)
+    with open_decompressed(path) as stream:
+        for page in iter_pages(stream, copier.largest):
+            if page.error is not None:
+                yield Member(page.url, None, page.error)
+            else:
+                member = copier.copy(f"page{page.suffix}", io.BytesIO(page.content))
+                yield Member(page.url, member.path, member.error)
 
 
 def _head(path: Path, size: int) -> bytes:

@@ -54,6 +54,7 @@ _LOANS = frozenset("áàâäãåçéèêëíìîïñóòôöõøúùûüæœß")
 _FEW = 2  # letters beyond ASCII: with fewer only the commonest encodings are believed
 _TILDES = 16  # that are looked at; one that begins Chinese in HZ is among the first
 _FOUR_BYTES = re.compile(rb"[\x81-\xfe][0-9][\x81-\xfe][0-9]")  # of GB18030
+_WIDE_SHARE = 0.25  # of the bytes belong to such letters
 _HZ = re.compile(rb"~\{(?:[\x21-\x77][\x21-\x7e])+~\}")
 
 
@@ -69,10 +70,9 @@ def may_be_escaped(text: str) -> bool:
 
 def detect_escaped(content: bytes) -> str | None:
     """Return the encoding of ASCII bytes in which escape sequences switch to other letters, None if there are none."""
-    sample = content
-    if b"\x1b" in sample:
-        return next((name for name in _ESCAPED if _is_reading(sample, name)), None)
-    return "hz" if _HZ.search(sample) and _is_reading(sample, "hz") else None
+    if b"\x1b" in content:
+        return next((name for name in _ESCAPED if _is_reading(content, name)), None)
+    return "hz" if _HZ.search(content) and _is_reading(content, "hz") else None
 
 
 def _is_reading(content: bytes, encoding: str) -> bool:
@@ -265,7 +265,8 @@ _PYTHON_NAMES = {codecs.lookup(name).name: name for name in _SINGLE}
 
 def _multibyte(content: bytes, proposed: list[tuple[str, float, str]], least_odd: float, whole: bool) -> str | None:
     """Return the encoding of several bytes a letter that the bytes are in, if they are."""
-    if len(_FOUR_BYTES.findall(content)) * 4 > len(content) // 4 and _decoded(content, "gb18030", whole=whole):
+    is_wide = len(_FOUR_BYTES.findall(content)) * 4 > _WIDE_SHARE * len(content)
+    if is_wide and _decoded(content, "gb18030", whole=whole):
         return "gb18030"
     best = proposed[0][0] if proposed else None
     if best is not None and best not in _SINGLE and (text := _decoded(content, best, whole=whole)) is not None:

@@ -12,8 +12,10 @@ from llmbuilder.documents.emails import read_email
 from llmbuilder.documents.file_types import RICH_FORMATS, detect_format, is_outlook
 from llmbuilder.documents.kreuzberg_reader import can_read_scans, read_by_kreuzberg
 from llmbuilder.documents.markup import read_markup
+from llmbuilder.documents.notebooks import read_notebook
 from llmbuilder.documents.office_files.docx import read_docx
 from llmbuilder.documents.office_files.open_document import read_open_document
+from llmbuilder.documents.office_files.ppt import read_ppt
 from llmbuilder.documents.office_files.pptx import read_pptx
 from llmbuilder.documents.office_files.xlsx import read_xlsx
 from llmbuilder.documents.pdf import read_pdf
@@ -38,6 +40,8 @@ _READERS: dict[str, Callable[[Path], Document]] = {
     "epub": read_epub,
     "fb2": read_fb2,
     "rtf": read_rtf,
+    "notebook": read_notebook,
+    "ppt": read_ppt,
     "email": read_mail,
     **{kind: functools.partial(read_open_document, kind=kind) for kind in ("odt", "odp", "ods")},
 }

@@ -10,7 +10,9 @@ import csv
 import io
 import itertools
 import json
+import lzma
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -185,11 +187,21 @@ def _json_lines(
 
 def _parsed(line: bytes, source: str) -> tuple[str, Values] | Unreadable:
     try:
-        values = json.loads(decode_text(line, source))
+        values = _values(decode_text(line, source))
     except (ValueError, RecursionError, DataError) as error:
         reason = str(error).removeprefix(f"{source}: ").splitlines()[0]
         return Unreadable.because(source, f"the line is not JSON: {reason}")
     return (source, values) if isinstance(values, dict) else Unreadable(source, "the line is not a JSON object")
+
+
+def _values(line: str) -> Any:
+    """Return what a line of JSON says; a number of thousands of digits, which Python does not read, as a float."""
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        return json.loads(line, parse_int=float)
 
 
 def _skip_line(handle: IO[bytes]) -> None:
@@ -201,8 +213,8 @@ def _skip_line(handle: IO[bytes]) -> None:
 def _damage_named(name: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, EOFError) as error:
-        raise DataError(f"{name}: it is damaged: {error}") from error
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
+        raise DataError(f"{name}: it is damaged: {error or type(error).__name__}") from error
 
 
 def read_parquet(

@@ -122,7 +122,7 @@ class Package:
             if self._archive.getinfo(full).file_size > _LARGEST_PART:
                 raise DataError(f"{self.path}: its part {full} unpacks to more than {_LARGEST_PART:,} bytes")
             return self._archive.read(full)
-        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError) as error:
             raise DataError(f"{self.path}: its part {full} is damaged: {error}") from error
 
     def xml(self, name: str | None) -> Element | None:
