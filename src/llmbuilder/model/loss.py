@@ -18,7 +18,8 @@ from torch.autograd.function import once_differentiable
 
 IGNORE_INDEX = -100  # targets with this value do not count in the loss, as in PyTorch's cross_entropy
 
-_MOST_LOGITS = 1 << 22  # elements of a piece: 16 MB in float32
+# Elements of a piece: 16 MB in float32 stay in a processor's cache; a GPU needs large products to be busy.
+_MOST_LOGITS, _MOST_LOGITS_ON_GPU = 1 << 22, 1 << 26
 _FEWEST_ROWS = 256  # of a piece: with fewer, reading the weights for each piece costs more than the memory is worth
 
 
@@ -28,7 +29,7 @@ def summed_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor
     The logits are `hidden_ND @ weight_VD.T`, computed in autocast's type where that is on.
     """
     hidden_ND, weight_VD = _as_computed(hidden_ND), _as_computed(weight_VD)
-    if len(hidden_ND) <= _rows_of_a_piece(len(weight_VD)):
+    if len(hidden_ND) <= _rows_of_a_piece(weight_VD):
         logits_NV = F.linear(hidden_ND, weight_VD).float()
         return F.cross_entropy(logits_NV, targets_N, ignore_index=IGNORE_INDEX, reduction="sum")
     return _SummedCrossEntropy.apply(hidden_ND, weight_VD, targets_N, torch.is_grad_enabled())
@@ -41,7 +42,7 @@ def cross_entropies(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> 
     return torch.cat([
         F.cross_entropy(F.linear(hidden_ND[rows], weight_VD).float(), targets_N[rows], ignore_index=IGNORE_INDEX,
                         reduction="none")
-        for rows in _pieces(len(hidden_ND), len(weight_VD))
+        for rows in _pieces(len(hidden_ND), weight_VD)
     ])  # fmt: skip
 
 
@@ -51,12 +52,13 @@ def _as_computed(tensor: Tensor) -> Tensor:
     return tensor.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else tensor
 
 
-def _rows_of_a_piece(vocabulary: int) -> int:
-    return max(_FEWEST_ROWS, _MOST_LOGITS // vocabulary)
+def _rows_of_a_piece(weight_VD: Tensor) -> int:
+    most = _MOST_LOGITS if weight_VD.device.type == "cpu" else _MOST_LOGITS_ON_GPU
+    return max(_FEWEST_ROWS, most // len(weight_VD))
 
 
-def _pieces(rows: int, vocabulary: int) -> Iterator[slice]:
-    size = _rows_of_a_piece(vocabulary)
+def _pieces(rows: int, weight_VD: Tensor) -> Iterator[slice]:
+    size = _rows_of_a_piece(weight_VD)
     return (slice(begin, begin + size) for begin in range(0, rows, size))
 
 
@@ -65,30 +67,25 @@ class _SummedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor, with_gradients: bool) -> Tensor:
-        by_hidden = torch.empty_like(hidden_ND) if with_gradients and ctx.needs_input_grad[0] else None
+        by_hidden: list[Tensor] | None = [] if with_gradients and ctx.needs_input_grad[0] else None
         by_weight = None
         if with_gradients and ctx.needs_input_grad[1]:
             by_weight = torch.zeros_like(weight_VD, dtype=torch.float32)
         total = torch.zeros((), device=hidden_ND.device)
-        for rows in _pieces(len(hidden_ND), len(weight_VD)):
+        for rows in _pieces(len(hidden_ND), weight_VD):
             hidden, targets = hidden_ND[rows], targets_N[rows]
             counts = targets != IGNORE_INDEX
             places = targets.where(counts, 0)[:, None]
             log_probabilities = F.linear(hidden, weight_VD).float().log_softmax(-1)
-            total -= (log_probabilities.gather(1, places)[:, 0] * counts).sum()
+            total = total - (log_probabilities.gather(1, places)[:, 0] * counts).sum()
             if by_hidden is None and by_weight is None:
                 continue
-            by_logits = log_probabilities.exp_()
-            by_logits.scatter_add_(1, places, torch.full_like(places, -1, dtype=torch.float32))
-            by_logits = by_logits.mul_(counts[:, None]).to(weight_VD.dtype)
+            by_logits = _by_logits(log_probabilities, places, counts).to(weight_VD.dtype)
             if by_hidden is not None:
-                by_hidden[rows] = by_logits @ weight_VD
+                by_hidden.append(by_logits @ weight_VD)
             if by_weight is not None:
-                if by_weight.dtype == by_logits.dtype:
-                    by_weight.addmm_(by_logits.T, hidden)
-                else:
-                    by_weight += by_logits.T @ hidden
-        ctx.save_for_backward(by_hidden, by_weight)
+                by_weight = _added(by_weight, by_logits, hidden)
+        ctx.save_for_backward(torch.cat(by_hidden) if by_hidden else None, by_weight)
         ctx.dtype = weight_VD.dtype
         return total
 
@@ -102,3 +99,24 @@ class _SummedCrossEntropy(torch.autograd.Function):
             None,
             None,
         )
+
+
+# What is compiled must not change a tensor in place: some versions of PyTorch (2.11) then hand on wrong gradients. The
+# compiler does not need it; computed directly, it saves a copy of the largest tensors for each piece.
+
+
+def _by_logits(log_probabilities: Tensor, places: Tensor, counts: Tensor) -> Tensor:
+    """Return the gradient by the logits; `log_probabilities` are used up."""
+    less_one = torch.full_like(places, -1, dtype=torch.float32)
+    if torch.compiler.is_compiling():
+        return log_probabilities.exp().scatter_add(1, places, less_one) * counts[:, None]
+    return log_probabilities.exp_().scatter_add_(1, places, less_one).mul_(counts[:, None])
+
+
+def _added(by_weight: Tensor, by_logits: Tensor, hidden: Tensor) -> Tensor:
+    """Return the gradient by the weights with a piece's part added; `by_weight` is used up."""
+    if torch.compiler.is_compiling():
+        return by_weight + by_logits.T @ hidden
+    if by_weight.dtype == by_logits.dtype:
+        return by_weight.addmm_(by_logits.T, hidden)
+    return by_weight.add_(by_logits.T @ hidden)
