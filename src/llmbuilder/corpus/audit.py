@@ -1,0 +1,93 @@
+"""A sample of a corpus's files, read a second time in an independent way and compared with what was extracted."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llmbuilder.auditing.fidelity import Fidelity, compare
+from llmbuilder.auditing.own_text import KINDS, own_text
+from llmbuilder.corpus.store import Part, part_sizes, read_slice
+from llmbuilder.documents.sources import Source, is_remote
+from llmbuilder.files import write_json
+from llmbuilder.report.corpus_audit import AUDIT
+
+_CHOSEN_PARTS = frozenset(("html", "htm", "xhtml"))  # of a web page its main part is taken: a choice, not a loss
+_MOST_NAMED = 20
+
+
+@dataclass
+class Audit:
+    """What the compared files come to by format, which of them are below the goals, and what could not be compared."""
+
+    found: dict[str, list[Fidelity]] = field(default_factory=lambda: defaultdict(list))
+    below: list[dict[str, Any]] = field(default_factory=list)
+    not_compared: list[dict[str, str]] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        formats = {
+            kind: dict(zip(("kept", "whole", "added"), (round(s, 5) for s in Fidelity.of_all(items).shares), strict=True))
+            | {"files": len(items)}
+            for kind, items in sorted(self.found.items())
+        }
+        return {"formats": formats, "below": self.below[:_MOST_NAMED], "not_compared": self.not_compared}
+
+
+def audit(units: Sequence[Sequence[Source]], extracted: Sequence[Path], count: int, seed: str, folder: Path) -> Audit:
+    """Compare `count` files, drawn at random, with what was extracted of them, and keep the result with the corpus."""
+    places = [(unit, number) for unit, sources in enumerate(units) for number, source in enumerate(sources)
+              if _can_be_compared(source)]  # fmt: skip
+    result = Audit()
+    for unit, number in sorted(random.Random(seed).sample(places, min(count, len(places)))):
+        source = units[unit][number]
+        texts, reasons = _extracted(extracted[unit], number)
+        if texts:
+            _compare(source, "\n\n".join(texts), result)
+        else:
+            result.not_compared.append({"source": source.name, "reason": "; ".join(reasons) or "nothing was read"})
+    result.below.sort(key=lambda item: item["kept"])
+    write_json(folder / AUDIT, result.to_dict())
+    return result
+
+
+def _can_be_compared(source: Source) -> bool:
+    kind = _kind(source)
+    return source.end is None and source.problem is None and not is_remote(source.name) and (
+        kind in KINDS and kind not in _CHOSEN_PARTS
+    )  # fmt: skip
+
+
+def _kind(source: Source) -> str:
+    return Path(source.name).suffix.lower().lstrip(".")
+
+
+def _extracted(path: Path, number: int) -> tuple[list[str], list[str]]:
+    """Return the texts that came of the source of that number in a unit, and the reasons for what gave none."""
+    sizes = [rows for _, rows in part_sizes(path)]
+    rows = [row for row in _rows(Part(str(path), sum(sizes[:number]), sizes[number]))]
+    texts = [row["text"] if row["text"] is not None else "\n\n".join(row["pages"]) for row in rows if not row["error"]]
+    return texts, [row["error"] for row in rows if row["error"]]
+
+
+def _rows(part: Part) -> Iterator[dict[str, Any]]:
+    for table in read_slice(part):
+        yield from table.to_pylist()
+
+
+def _compare(source: Source, text: str, result: Audit) -> None:
+    kind = _kind(source)
+    try:
+        own = own_text(Path(source.name))
+    except Exception as error:  # noqa: BLE001 - what the second way cannot read is no measure of the first
+        result.not_compared.append({"source": source.name, "reason": f"{type(error).__name__}: {error}"})
+        return
+    fidelity = compare(own, text)
+    result.found[kind].append(fidelity)
+    if not fidelity.is_good(kind):
+        kept, whole, added = (round(share, 5) for share in fidelity.shares)
+        result.below.append({"source": source.name, "kept": kept, "whole": whole, "added": added})
