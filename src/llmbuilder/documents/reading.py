@@ -235,11 +235,13 @@ def _unreadable(name: str, path: Path | None, error: LLMBuilderError) -> Unreada
 
 
 def _records(document: Document, name: str) -> Outcomes:
-    """Yield a document under its name; a text that `data load` wrote holds many."""
+    """Yield a document under its name, and what of its file could not be read; a text of `data load` holds many."""
     texts = split_records(document.text) if document.format == "text" else [document.text]
     if len(texts) == 1:
         document.source = name
         yield document
+        for part, reason in document.unread.items():
+            yield Unreadable.because(f"{name}#{part}", reason)
         return
     for number, text in enumerate(texts, start=1):
         yield Document(text, f"{name}#{number}", document.format)
