@@ -282,7 +282,7 @@ def test_a_quote_that_is_not_closed_is_said(tmp_path: Path) -> None:
     assert "never closed takes in 38 more rows" in bad.reason
 
 
-LONG = "a story of {} that is longer than any cell of a table that would be kept as a table and then some more"
+LONG = "a story of {} that is longer than any cell of a table that would be kept as a table" + " and more" * 60
 
 
 @pytest.mark.parametrize(

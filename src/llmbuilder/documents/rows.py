@@ -46,6 +46,11 @@ class RowText:
             return None
         return "\n\n".join(text for text in texts if text)
 
+    def is_named(self, asked: str | None = None) -> bool:
+        """Whether the columns are taken by their names, `asked` among them, and not by how much they hold."""
+        known = self.form == "column" and self.columns[0].casefold() in _TEXT_COLUMNS
+        return self.form in ("turns", "answer") or known or self.columns == (asked,)
+
     def notes(self, values: Values) -> Values:
         """Return what a row says besides its text; `left_out` names the columns that are neither text nor a note."""
         if self.form == "lines":

@@ -58,7 +58,7 @@ def read_csv(path: Path, name: str, text_column: str | None = None) -> Iterator[
             rows = iter(whole)
         if titles:
             yield Unreadable(f"{name}#title", f"lines above the table, no rows of it: {' / '.join(titles)}")
-        yield from _documents(_csv_rows(rows, name, delimiter), name, "csv", text_column)
+        yield from row_documents(_csv_rows(rows, name, delimiter), name, "csv", text_column)
     except csv.Error as error:
         raise DataError(f"{name}: not a readable table: {error}") from error
 
@@ -189,7 +189,7 @@ def read_json_lines(
                 handle.seek(begin - 1)
                 _skip_line(handle)
             rows = _json_lines(handle, prefix, end, largest_line)
-            yield from _documents(rows, name if end is None else None, "jsonl", text_column, chosen)
+            yield from row_documents(rows, name if end is None else None, "jsonl", text_column, chosen)
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -218,21 +218,21 @@ def _json_lines(
 
 def _parsed(line: bytes, source: str) -> tuple[str, Values] | Unreadable:
     try:
-        values = _values(decode_text(line, source))
+        values = json_value(decode_text(line, source))
     except (ValueError, RecursionError, DataError) as error:
         reason = str(error).removeprefix(f"{source}: ").splitlines()[0]
         return Unreadable.because(source, f"the line is not JSON: {reason}")
     return (source, values) if isinstance(values, dict) else Unreadable(source, "the line is not a JSON object")
 
 
-def _values(line: str) -> Any:
-    """Return what a line of JSON says; a number of thousands of digits, which Python does not read, as a float."""
+def json_value(text: str) -> Any:
+    """Return what JSON says; a number of thousands of digits, which Python does not read, as a float."""
     try:
-        return json.loads(line)
+        return json.loads(text)
     except json.JSONDecodeError:
         raise
     except ValueError:
-        return json.loads(line, parse_int=float)
+        return json.loads(text, parse_int=float)
 
 
 def _skip_line(handle: IO[bytes]) -> None:
@@ -260,7 +260,7 @@ def read_parquet(
         chosen = _chosen(("", row) for row in iter_parquet_rows(path, columns, name=name))
     named = enumerate(iter_parquet_rows(path, columns, name=name, row_groups=row_groups), start=1)
     rows = ((f"{prefix}#{number}", row) for number, row in named)
-    yield from _documents(rows, name, "parquet", text_column, chosen)
+    yield from row_documents(rows, name, "parquet", text_column, chosen)
 
 
 def _readable_columns(path: Path, name: str) -> list[str]:
@@ -325,7 +325,7 @@ def require_pyarrow(purpose: str) -> Any:
     return pyarrow
 
 
-def _documents(
+def row_documents(
     rows: Iterable[tuple[str, Values] | Unreadable],
     whole: str | None,
     kind: str,
