@@ -5,6 +5,7 @@ Nothing here is shared with the package's readers: other XML parsing, other trav
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime
 import email
@@ -13,6 +14,7 @@ import io
 import json
 import posixpath
 import re
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -209,6 +211,7 @@ class _OpenDocument:
     _UNSEEN = frozenset((
         "tracked-changes", "note-citation", "desc", "title", "creator", "date", "forms", "footer-decl", "shapes",
         "header-decl", "date-time-decl", "creator-initials", "sender-initials", "event-listeners", "page-thumbnail",
+        "index-title-template",
     ))  # fmt: skip
     _NO_TEXT = frozenset((
         "list", "list-item", "list-header", "table", "table-row", "text", "body", "spreadsheet", "presentation",
@@ -265,9 +268,15 @@ class _OpenDocument:
             yield "\n" + "\n".join(boxes) if boxes else ""
 
 
+_DECLARATION = re.compile(r"\s*<\?xml[^>]*>")
+
+
 def _page_text(content: bytes | str) -> str:
     from lxml import html
 
+    if isinstance(content, bytes):
+        with contextlib.suppress(UnicodeDecodeError):  # what is not declared is Latin-1 to the parser
+            content = _DECLARATION.sub("", content.decode("utf-8-sig"), count=1)
     root = html.fromstring(content)
     for one in root.xpath("//script|//style|//template|//noscript|//head"):
         one.drop_tree()
@@ -276,14 +285,18 @@ def _page_text(content: bytes | str) -> str:
         "cite", "q", "mark", "kbd", "var", "samp", "dfn", "del", "ins", "wbr", "bdi", "bdo", "acronym", "strike",
     }  # fmt: skip
 
-    def texts(element: etree._Element) -> Iterator[str]:
+    def texts(element: etree._Element, is_code: bool = False) -> Iterator[str]:
         is_block = not (isinstance(element.tag, str) and element.tag in inline)
+        is_code = is_code or element.tag == "pre"
         yield "\n" if is_block else ""
-        yield (element.text or "") if isinstance(element.tag, str) else ""
+        yield written(element.text if isinstance(element.tag, str) else "", is_code)
         for one in element:
-            yield from texts(one)
-            yield one.tail or ""
+            yield from texts(one, is_code)
+            yield written(one.tail, is_code)
         yield "\n" if is_block else ""
+
+    def written(text: str | None, is_code: bool) -> str:
+        return (text or "") if is_code else re.sub(r"\s+", " ", text or "")
 
     return "".join(texts(root))
 
@@ -309,12 +322,30 @@ def _epub(path: Path) -> str:
 
 def _eml(path: Path) -> str:
     message = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
-    texts = [str(message.get("subject", ""))]
-    body = message.get_body(("plain", "html"))
-    if body is not None:
-        content = body.get_content()
-        texts.append(_page_text(content) if body.get_content_type() == "text/html" else content)
-    return "\n".join(texts)
+    return "\n".join((str(message.get("subject", "")), *_mail_texts(message)))
+
+
+def _mail_texts(part: email.message.EmailMessage) -> Iterator[str]:
+    """Bodies, one of those that say the same, and attachments."""
+    kind, suffix = part.get_content_type(), posixpath.splitext(part.get_filename() or "")[1].lower().lstrip(".")
+    if kind == "multipart/alternative" and (body := part.get_body(("plain", "html"))) is not None:
+        yield from _mail_texts(body)
+    elif kind == "message/rfc822":
+        inner = part.get_content()
+        yield str(inner.get("subject", ""))
+        yield from _mail_texts(inner)
+    elif part.is_multipart():
+        for one in part.iter_parts():
+            yield from _mail_texts(one)
+    elif kind in ("text/plain", "text/html"):
+        content = part.get_content()
+        yield _page_text(content) if kind == "text/html" else content
+    elif suffix in KINDS:
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / f"a.{suffix}"
+            copy.write_bytes(part.get_payload(decode=True))
+            with contextlib.suppress(Exception):  # a damaged one is refused, and counts for nothing
+                yield own_text(copy)
 
 
 def _csv(path: Path) -> str:
@@ -352,8 +383,9 @@ def _fb2(path: Path) -> str:
 def _rtf(path: Path) -> str:
     """What LibreOffice makes of it, as a DOCX, whose text is taken as any other's."""
     import subprocess
-    import tempfile
 
+    if not path.read_bytes().startswith(b"{\\rtf"):
+        raise ValueError("LibreOffice takes a fragment's commands for text")
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "a.rtf"
         copy.write_bytes(path.read_bytes())
@@ -363,7 +395,7 @@ def _rtf(path: Path) -> str:
 
 
 def _xml(path: Path) -> str:
-    """Text nodes, but for formulas' second forms and for what catalogues need to know of a text."""
+    """Text nodes, pages in them by their own, without formulas' second forms and what catalogues need to know."""
     root = _parse(path.read_bytes())
     unseen = {
         "tex-math", "object-id", "graphic", "contrib-id", "journal-meta", "article-id", "article-categories",
@@ -383,7 +415,8 @@ def _xml(path: Path) -> str:
     def texts(element: etree._Element) -> Iterator[str]:
         if _name(element) in unseen or (_name(element) == "xref" and _name(element.getparent()) == "contrib"):
             return
-        yield element.text or "" if _name(element) else ""
+        text = element.text or "" if _name(element) else ""
+        yield _page_text(text) if re.match(r"\s*<\w[^<>]*>", text) else text
         for one in element:
             yield from texts(one)
             yield one.tail or ""

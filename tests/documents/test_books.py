@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from llmbuilder.documents.document import Document, Unreadable
 from llmbuilder.documents.readers import read_document
+from llmbuilder.documents.reading import DocumentReader
 from llmbuilder.errors import DataError
 from tests.documents.office_files.written import archive
 
@@ -66,3 +69,19 @@ def test_fiction(tmp_path: Path, encoding: str) -> None:
     assert document.text == (
         "# Книга\n\n## Глава\n\nR&D\n\nEin Satz.\n\n### First\n\nline one\nline two\n\n| a | b |\n| --- | --- |\n| 1 | 2 |\n\nA note."
     )
+
+
+def test_a_damaged_chapter_is_named_and_the_others_are_read(tmp_path: Path) -> None:
+    path = epub(tmp_path / "a.epub", {"a.xhtml": "<p>One</p>", "b.xhtml": "<p>Damaged</p>", "c.xhtml": "<p>Three</p>"})
+    with zipfile.ZipFile(path) as file:
+        parts = {name: file.read(name) for name in file.namelist()}
+    with zipfile.ZipFile(path, "w") as file:  # not compressed, so that a byte of a chapter can be changed
+        for name, content in parts.items():
+            file.writestr(name, content)
+    path.write_bytes(path.read_bytes().replace(b"Damaged", b"damaged"))
+    with DocumentReader(workers=1) as reader:
+        ((_, outcomes),) = reader.read_files([path])
+        document, unread = outcomes
+    assert isinstance(document, Document) and document.text == "One\n\nThree"
+    assert isinstance(unread, Unreadable) and unread.source == f"{path}#OEBPS/b.xhtml"
+    assert unread.reason.startswith("its part OEBPS/b.xhtml is damaged")

@@ -102,3 +102,16 @@ def test_attachments_are_documents_of_their_own(tmp_path: Path) -> None:
         inner = next(text for source, text in found.items() if source.startswith(name) and "message-" in source)
         assert inner == "Forwarded\n\nWhat was forwarded."
     assert any("logo.png" in row["source"] and "PNG" in row["reason"] for row in loader.report.skipped)
+
+
+@pytest.mark.parametrize(("deleted", "text"), [("yes", "A wrapped line goes on."), ("no", "A wrap ped line  goes on.")])
+def test_lines_that_flow(tmp_path: Path, deleted: str, text: str) -> None:
+    kind = f"Content-Type: text/plain; format=flowed; delsp={deleted}"
+    path = write(tmp_path / "a.eml", "Subject: S", kind, "", "A wrap ", "ped line  ", "goes on.", "", "-- ", "Me")
+    assert text_of(path) == f"S\n\n{text}\n\n-- \nMe"
+
+
+def test_a_mark_before_the_header_is_no_end_of_it(tmp_path: Path) -> None:
+    coded = "Content-Transfer-Encoding: base64"
+    path = write(tmp_path / "a.eml", b"\xef\xbb\xbfSubject: S", "MIME-Version: 1.0", coded, "", "VGV4dC4=")
+    assert text_of(path) == "S\n\nText."

@@ -158,3 +158,8 @@ def test_a_fragment_of_a_page_under_another_name_is_read_as_a_page(tmp_path: Pat
 def test_markup_that_is_neither_is_refused_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no well-formed XML"):
         text_of(tmp_path, "<doc>" + "in a text <y z that is lost " * 20, "a.xml")
+
+
+def test_letters_by_the_names_that_older_standards_gave_them(tmp_path: Path) -> None:
+    content = "<doc><p>The angle &agr; and the sum &Sgr; of &THgr; and &unknown; things.</p></doc>"
+    assert text_of(tmp_path, content) == "The angle α and the sum Σ of Θ and &unknown; things."

@@ -133,3 +133,22 @@ def test_a_file_that_is_cut_is_refused_or_read(tmp_path: Path) -> None:
     (tmp_path / "b.pdf").write_bytes(content[:300])
     with pytest.raises(DataError, match=r"b\.pdf"):
         read_document(tmp_path / "b.pdf")
+
+
+@pytest.mark.parametrize("shown", [0, 90, 180, 270])
+@pytest.mark.parametrize("is_written_so", [False, True])
+def test_pages_that_are_shown_turned(tmp_path: Path, shown: int, is_written_so: bool) -> None:
+    turns = {0: "1 0 0 1 0 0", 90: "0 1 -1 0 595 0", 180: "-1 0 0 -1 595 842", 270: "0 -1 1 0 0 842"}
+    turn = turns[shown if is_written_so else 0]
+    lines = ["First line of the page", "second line of it", "third line of it", "the last one"]
+    written = " 0 -15 Td ".join(f"({line}) Tj" for line in lines)
+    path = by_hand(tmp_path / "a.pdf", f"q {turn} cm BT /F 12 Tf 72 500 Td {written} ET Q", page=f"/Rotate {shown}")
+    assert lines_of(path) == lines
+
+
+def test_a_damaged_page_is_named(tmp_path: Path) -> None:
+    path = by_hand(tmp_path / "a.pdf", "BT /F 12 Tf 72 700 Td (The page.) Tj ET")
+    content = path.read_bytes().replace(b"/Kids [3 0 R] /Count 1", b"/Kids [3 0 R 9 0 R] /Count 2")
+    path.write_bytes(content)
+    document = read_document(path)
+    assert (document.text.strip(), document.unread) == ("The page.", {"page 2": "it is damaged"})

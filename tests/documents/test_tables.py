@@ -158,9 +158,10 @@ def test_what_a_table_would_lose_is_said(tmp_path: Path) -> None:
     first, second = read(path)
     assert first == Unreadable("a.csv#1", "it has more fields (2) than the header: quote those with delimiters")
     assert isinstance(second, Document)
-    path.write_text("text,text\na,b\n")
-    with pytest.raises(DataError, match="two of its columns are called 'text'"):
-        list(read(path))
+    nested = write(tmp_path, "jsonl", [{"name": "ship", "cargo": {"salt": 3}, "port": "Kiel"}])
+    (document,) = read(nested)
+    assert isinstance(document, Document)
+    assert (document.text, document.notes) == ("name: ship\nport: Kiel", {"left_out": "cargo"})
 
 
 def test_columns_nobody_asked_for_cost_nothing(tmp_path: Path) -> None:
@@ -279,3 +280,29 @@ def test_a_quote_that_is_not_closed_is_said(tmp_path: Path) -> None:
     (bad,) = read(tmp_path / "a.csv")
     assert isinstance(bad, Unreadable)
     assert "never closed takes in 38 more rows" in bad.reason
+
+
+LONG = "a story of {} that is longer than any cell of a table that would be kept as a table" + " and more" * 60
+
+
+@pytest.mark.parametrize(
+    ("lines", "text"),
+    [
+        (["city,people,area", "Rome,2800000,1285", "Paris,2100000,105"],
+         "| city | people | area |\n| --- | --- | --- |\n| Rome | 2800000 | 1285 |\n| Paris | 2100000 | 105 |"),
+        (["x,x,", "a,b,c"], "| x | x |  |\n| --- | --- | --- |\n| a | b | c |"),
+        (["Cups,,", ",,", "Team,Cups,", "Blues,1,"], "Cups\n\n| Team | Cups |\n| --- | --- |\n| Blues | 1 |"),
+        (["1,2", "a,b", "c,d,e"], "| 1 | 2 |  |\n| --- | --- | --- |\n| a | b |  |\n| c | d | e |"),
+        (["id,word", "1,ship", "2,sea"], None),
+    ],
+)  # fmt: skip
+def test_small_tables_keep_every_cell(tmp_path: Path, lines: list[str], text: str | None) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(lines))
+    assert texts_of(path) == ([text] if text else ["ship", "sea"])
+
+
+def test_columns_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f",note,note,\n0,{LONG.format('a')},{LONG.format('b')},more\n")
+    assert texts_of(path) == [f"note: {LONG.format('a')}\nnote (2): {LONG.format('b')}\ncolumn 4: more"]

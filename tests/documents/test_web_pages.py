@@ -75,3 +75,9 @@ def test_words_of_a_menu_that_also_stand_in_the_text_go() -> None:
     blocks = ["More", "World", "A heading of the article itself", text, "Yes.", text.upper(), "More"]
     main = f"A heading of the article itself {text} Yes. {text} of the world"
     assert main_blocks(blocks, main).split("\n\n") == blocks[2:6]
+
+
+def test_a_page_of_a_few_lines_stays_whole(tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    path.write_text("<body>Loose text<p>One</p>More of it<div><h4>Head</h4><p>Two<br>lines</p></div></body>")
+    assert DataLoader().load_file(path)[0].text == "Loose text\n\nOne\n\nMore of it\n\n#### Head\n\nTwo\nlines"

@@ -42,7 +42,7 @@ def load(
     clean: bool = typer.Option(True, "--clean/--no-clean", help="Apply the cleaning rules."),
     deduplicate: bool = typer.Option(True, "--deduplicate/--keep-duplicates", help="Drop repeated documents."),
     text_column: str = typer.Option(
-        None, "--text-column", help="Column of CSV and JSON Lines files that has the text."
+        None, "--text-column", help="Column of CSV, JSON and JSON Lines files that has the text."
     ),
     preset: str = typer.Option(
         None, "--filter", help="Drop documents of poor quality by a preset: books, code, notes, web."

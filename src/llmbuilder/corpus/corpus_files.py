@@ -20,6 +20,7 @@ from llmbuilder.documents.batching import batched
 from llmbuilder.documents.document import Document, Outcome
 from llmbuilder.documents.file_types import TABLE_SUFFIXES
 from llmbuilder.documents.folders import LeaveOut
+from llmbuilder.documents.json_files import read_json
 from llmbuilder.documents.tables import iter_parquet_rows, read_csv, read_json_lines, read_parquet, require_pyarrow
 from llmbuilder.documents.text import RECORD_SEPARATOR, SEPARATOR, iter_text_pieces
 from llmbuilder.errors import DataError
@@ -151,6 +152,7 @@ _TABLES: dict[str, Callable[[Path, str, str | None], Iterator[Outcome]]] = {
     "jsonl": read_json_lines,
     "parquet": read_parquet,
     "csv": read_csv,
+    "json": read_json,
 }
 
 

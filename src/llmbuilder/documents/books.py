@@ -36,17 +36,28 @@ def read_epub(path: Path) -> Document:
         spine = (one.get("idref") for one in book.iter() if _name(one) == "itemref")
         order = [items[id] for id in spine if id in items]
         encrypted = _encrypted(package)
-        chapters = []
+        chapters, unread = [], {}
         for entry in order:
             part = posixpath.normpath(posixpath.join(posixpath.dirname(place), unquote(entry.get("href") or "")))
             if part in encrypted:
                 raise LockedError(f"{path}: it is encrypted: a copy without copy protection can be read")
-            content = package.read(part) if entry.get("media-type") in _PAGES else None
-            if content is not None:
+            if entry.get("media-type") not in _PAGES:
+                continue
+            try:
+                content = package.read(part)
+            except DataError as error:  # the other chapters are no worse for it
+                unread[part] = str(error).removeprefix(f"{path}: ")
+                continue
+            if content is None:
+                unread[part] = "the book names this part and does not have it"
+            else:
                 chapters.append(page_text(decode_page(content, str(path))))
         titles = (" ".join("".join(one.itertext()).split()) for one in book.iter() if _name(one) == "title")
         title = next((title for title in titles if title), None)
-    return Document("\n\n".join(chapter for chapter in chapters if chapter.strip()), str(path), "epub", title)
+    text = "\n\n".join(chapter for chapter in chapters if chapter.strip())
+    if not text and unread:
+        raise DataError(f"{path}: {next(iter(unread.values()))}")
+    return Document(text, str(path), "epub", title, unread=unread)
 
 
 def _encrypted(package: Package) -> set[str]:

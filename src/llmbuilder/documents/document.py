@@ -12,7 +12,7 @@ class Document:
     """One text with its metadata.
 
     `pages` holds the text page by page for paged formats, `notes` what the source says besides: the other columns of a
-    table's row, the licence of a web page.
+    table's row, the licence of a web page. `unread` names the parts of its file that could not be read, and why.
     """
 
     text: str
@@ -21,6 +21,7 @@ class Document:
     title: str | None = None
     pages: list[str] | None = field(default=None, repr=False)
     notes: dict[str, Any] = field(default_factory=dict, repr=False)
+    unread: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def characters(self) -> int:

@@ -24,7 +24,7 @@ def read_email(path: Path) -> Document:
     Raises DataError if it has neither header nor text.
     """
     try:
-        message = email.message_from_bytes(path.read_bytes(), policy=email.policy.compat32)
+        message = _message(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     subject = _header(message, "subject")
@@ -35,9 +35,14 @@ def read_email(path: Path) -> Document:
     return Document("\n\n".join(filter(None, (subject, *texts))), str(path), "email", subject or None, notes=notes)
 
 
+def _message(path: Path) -> Message:
+    content = path.read_bytes().removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")  # as some editors save it
+    return email.message_from_bytes(content, policy=email.policy.compat32)
+
+
 def attachments(path: Path) -> Iterator[tuple[str, bytes]]:
     """Yield the name and the content of each attachment, messages in messages among them."""
-    message = email.message_from_bytes(path.read_bytes(), policy=email.policy.compat32)
+    message = _message(path)
     for number, part in enumerate(_parts(message), start=1):
         if not _is_attached(part):
             continue
@@ -95,7 +100,9 @@ def _text(part: Message) -> str:
     if part.get_content_type() == "text/html":
         return page_text(content)
     text = content.replace("\r\n", "\n")
-    return _unflowed(text) if _parameter(part, "format").casefold() == "flowed" else text.strip("\n")
+    if _parameter(part, "format").casefold() != "flowed":
+        return text.strip("\n")
+    return _unflowed(text, "" if _parameter(part, "delsp").casefold() == "yes" else " ")
 
 
 def _parameter(part: Message, name: str) -> str:
@@ -116,14 +123,17 @@ def _decoded(content: bytes, charset: str) -> str:
         return content.decode("utf-8", "replace")
 
 
-def _unflowed(text: str) -> str:
-    """Return paragraphs as lines (RFC 3676): a line that ends in a space goes on in the next one."""
+def _unflowed(text: str, between: str) -> str:
+    """Return paragraphs as lines (RFC 3676): a line that ends in a space goes on in the next one.
+
+    `between` is what that space becomes: nothing where the mailer put it there (DelSp), such as within words.
+    """
     lines: list[str] = []
     goes_on = False
     for line in text.split("\n"):
         plain = line.removeprefix(" ") if not line.startswith(">") else line
         if goes_on and lines and not plain.startswith(">"):
-            lines[-1] += plain
+            lines[-1] = lines[-1].removesuffix(" ") + between + plain
         else:
             lines.append(plain)
         goes_on = plain.endswith(" ") and plain != "-- "

@@ -19,7 +19,8 @@ TEXT_SUFFIXES = {
         ".vm", ".tmpl", ".tpl", ".haml", ".pug", ".mdx", ".cs", ".kt", ".scala", ".swift", ".dart", ".rb", ".lua",
     ), "code"),
 }  # fmt: skip
-TABLE_SUFFIXES = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
+TABLE_SUFFIXES = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet",
+                  ".json": "json"}  # fmt: skip
 RICH_SUFFIXES = {
     ".pdf": "pdf", ".docx": "docx", ".doc": "doc", ".pptx": "pptx", ".ppt": "ppt", ".xlsx": "xlsx", ".odt": "odt",
     ".odp": "odp", ".ods": "ods", ".epub": "epub", ".html": "html", ".htm": "html", ".xhtml": "html", ".rtf": "rtf",
@@ -56,15 +57,12 @@ _NOT_TEXT = {
 }  # fmt: skip
 # Text by its bytes, but written by programs for programs.
 _FOR_PROGRAMS = frozenset((
-    ".svg", ".css", ".json", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".conf", ".lock", ".map", ".ps", ".eps",
+    ".svg", ".css", ".yaml", ".yml", ".toml", ".ini", ".cfg", ".conf", ".lock", ".map", ".ps", ".eps",
     ".xpm", ".po", ".pot", ".sql", ".dtd", ".xsd", ".xsl", ".desktop", ".service", ".pem", ".crt", ".asc", ".sig",
     ".diff", ".patch",
 ))  # fmt: skip
 _NOT_AN_ARCHIVE = "it is empty, damaged or no archive at all"
-_NOT_READ = {
-    ".json": "unsupported format '.json': as JSON Lines, one object with a text on each line, it can be read",
-    **dict.fromkeys((".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".mbox", ".warc"), _NOT_AN_ARCHIVE),
-}
+_NOT_READ = dict.fromkeys((".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".mbox", ".warc"), _NOT_AN_ARCHIVE)
 _HEAD = 4096
 _TAG = re.compile(rb"<[/!?]?[A-Za-z][^<>]*>")
 _MOST_MARKUP, _LEAST_CLOSING = 0.1, 0.25  # of a file's bytes, of its tags

@@ -334,5 +334,13 @@ def _formula(element: Any) -> str:
 
 
 def entity_text(name: str) -> str:
-    """Return the text of an entity that HTML knows ("nbsp"), or its name as it is written."""
-    return html5.get(f"{name};", f"&{name};")
+    """Return the text of an entity that HTML or ISO 8879 knows ("nbsp", "agr"), or its name as it is written."""
+    return html5.get(f"{name};") or _GREEK.get(name, f"&{name};")
+
+
+_GREEK: dict[str, str] = {}
+for _pair in (
+    "a α,b β,g γ,d δ,e ε,z ζ,ee η,th θ,i ι,k κ,l λ,m μ,n ν,x ξ,o ο,p π,r ρ,sf ς,s σ,t τ,u υ,ph φ,kh χ,ps ψ,oh ω"
+).split(","):
+    _name, _letter = _pair.split()
+    _GREEK |= {f"{_name}gr": _letter, f"{_name.upper()}gr": _letter.upper(), f"{_name.capitalize()}gr": _letter.upper()}

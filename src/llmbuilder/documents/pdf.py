@@ -6,6 +6,7 @@ to the second reader.
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from itertools import groupby
@@ -22,6 +23,7 @@ _HYPHEN = "\ufffe"  # what PDFium puts where a line ends within a word
 _DIVIDED = re.compile(rf"(\w+){_HYPHEN}\n?(\w*)")
 _EAST_ASIAN = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
 _MOSTLY = 0.5  # of a page's characters
+_LOOKED_AT, _TURNED = 200, math.pi / 4  # characters, radians
 
 
 def read_pdf(path: Path, ocr: str | None = None) -> Document:
@@ -38,13 +40,14 @@ def read_pdf(path: Path, ocr: str | None = None) -> Document:
             return read_by_kreuzberg(path, "pdf", ocr)
         except DataError:
             raise error from None
-    if ocr is not None and can_read_scans() and scanned_pages(pages):
+    if ocr is not None and can_read_scans() and scanned_pages([page or "" for page in pages]):
         return read_by_kreuzberg(path, "pdf", ocr)
-    pages = _whole_words(pages)
-    return Document("\n\n".join(pages), str(path), "pdf", title, pages)
+    unread = {f"page {number}": "it is damaged" for number, page in enumerate(pages, start=1) if page is None}
+    read = _whole_words([page or "" for page in pages])
+    return Document("\n\n".join(read), str(path), "pdf", title, read, unread=unread)
 
 
-def _pages(path: Path) -> tuple[list[str], str | None]:
+def _pages(path: Path) -> tuple[list[str | None], str | None]:
     import pypdfium2
 
     try:
@@ -60,8 +63,8 @@ def _pages(path: Path) -> tuple[list[str], str | None]:
     return pages, title
 
 
-def _page(document: Any, number: int) -> str:
-    """Return the text of a page, "" for one that is damaged."""
+def _page(document: Any, number: int) -> str | None:
+    """Return the text of a page, None for one that is damaged."""
     import pypdfium2
 
     try:
@@ -71,13 +74,25 @@ def _page(document: Any, number: int) -> str:
             page.close()
             page = document[number]
         text_page = page.get_textpage()
+        if page.get_rotation() and not _is_turned(text_page):
+            page.set_rotation(0)  # the lines of a page shown turned that is not written so
+            text_page = page.get_textpage()
         text = text_page.get_text_range()
     except pypdfium2.PdfiumError:
-        return ""
+        return None
     if len(_EAST_ASIAN.findall(text)) > _MOSTLY * len(text):
         text = _in_columns(text, text_page)
     text = _LIGATURES_IN.sub(lambda match: _LIGATURES[match.group()], text)
     return text.replace("\r\n", "\n").replace("\0", "")
+
+
+def _is_turned(text_page: Any) -> bool:
+    """Whether most of a page's letters are turned, by some of them."""
+    from pypdfium2 import raw
+
+    count = text_page.count_chars()
+    angles = [raw.FPDFText_GetCharAngle(text_page, place) for place in range(0, count, max(1, count // _LOOKED_AT))]
+    return sum(_TURNED < angle < math.tau - _TURNED for angle in angles) > _MOSTLY * len(angles)
 
 
 def _whole_words(pages: list[str]) -> list[str]:

@@ -21,6 +21,7 @@ from llmbuilder.documents.containers import ContainerLimits, container_kind, ite
 from llmbuilder.documents.document import Document, Outcome, Unreadable
 from llmbuilder.documents.file_types import TABLE_SUFFIXES, detect_format, is_outlook
 from llmbuilder.documents.folders import readable_name
+from llmbuilder.documents.json_files import read_json
 from llmbuilder.documents.reader_pool import ReaderPool, ReadingLimits, require_size
 from llmbuilder.documents.sources import Source, is_remote, open_filesystem
 from llmbuilder.documents.tables import read_csv, read_json_lines, read_parquet
@@ -164,9 +165,10 @@ class DocumentReader:
         form = detect_format(path)
         if form == "parquet":
             return lambda: read_parquet(path, name, self._text_column)
-        if form == "csv":
+        if form in ("csv", "json"):
             require_size(path, self._pool.limits)
-            return lambda: read_csv(path, name, self._text_column)
+            read = read_csv if form == "csv" else read_json
+            return lambda: read(path, name, self._text_column)
         document = self._pool.begin(path)
         if form == "email" and not is_outlook(path):
             return lambda: itertools.chain(_records(document(), name), self._attachments(path, name, depth))
@@ -235,11 +237,13 @@ def _unreadable(name: str, path: Path | None, error: LLMBuilderError) -> Unreada
 
 
 def _records(document: Document, name: str) -> Outcomes:
-    """Yield a document under its name; a text that `data load` wrote holds many."""
+    """Yield a document under its name, and what of its file could not be read; a text of `data load` holds many."""
     texts = split_records(document.text) if document.format == "text" else [document.text]
     if len(texts) == 1:
         document.source = name
         yield document
+        for part, reason in document.unread.items():
+            yield Unreadable.because(f"{name}#{part}", reason)
         return
     for number, text in enumerate(texts, start=1):
         yield Document(text, f"{name}#{number}", document.format)

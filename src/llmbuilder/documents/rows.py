@@ -19,6 +19,9 @@ _BETWEEN = ("input", "context")
 _ANSWERS = ("output", "completion", "response", "answer", "chosen", "solution", "target")
 _ROLES = {"human": "User", "gpt": "Assistant", "user": "User", "assistant": "Assistant", "system": "System",
           "model": "Assistant", "bot": "Assistant", "tool": "Tool", "function": "Tool"}  # fmt: skip
+# What rows are numbered or sorted by: beside nothing but these, a column is the text, however short.
+_MARKS = frozenset(("", "id", "n", "idx", "index", "no", "number", "nr", "uid", "key", "label", "score", "split",
+                    "rating", "stars", "lang", "language", "year", "date", "timestamp", "url", "source"))  # fmt: skip
 _MOSTLY = 0.8  # of the letters: a column with more is the text, and the others say something about it
 _LEAST_MEAN = 40  # characters of such a column
 _LONGEST_NOTE = 200  # characters
@@ -34,7 +37,7 @@ class RowText:
     def text(self, values: Values) -> str | None:
         """Return a row's text, None if there is none."""
         if self.form == "lines":
-            lines = (f"{name}: {text}" for name in values if name and (text := written(values[name])))
+            lines = (f"{name}: {text}" if name else text for name in values if (text := _line(name, values[name])))
             return "\n".join(lines) or None
         if self.form == "turns":
             return _conversation(values.get(self.columns[0]))
@@ -43,9 +46,17 @@ class RowText:
             return None
         return "\n\n".join(text for text in texts if text)
 
+    def is_named(self, asked: str | None = None) -> bool:
+        """Whether the columns are taken by their names, `asked` among them, and not by how much they hold."""
+        known = self.form == "column" and self.columns[0].casefold() in _TEXT_COLUMNS
+        return self.form in ("turns", "answer") or known or self.columns == (asked,)
+
     def notes(self, values: Values) -> Values:
         """Return what a row says besides its text; `left_out` names the columns that are neither text nor a note."""
-        others = {} if self.form == "lines" else {k: v for k, v in values.items() if k not in self.columns}
+        if self.form == "lines":
+            others = {name: value for name, value in values.items() if not written(value)}
+        else:
+            others = {name: value for name, value in values.items() if name not in self.columns}
         notes = {name: value for name, value in others.items() if _is_note(value)}
         left = [str(name) for name, value in others.items() if name not in notes and value not in (None, "", [], {})]
         return {**notes, "left_out": ", ".join(left)} if left else notes
@@ -68,7 +79,7 @@ def choose_text(rows: Iterable[Values], column: str | None = None) -> RowText:
             return RowText("turns", (name,))
     sizes: Counter[str] = Counter()
     for row in found:
-        texts = {name: text_of(value) for name, value in row.items() if name}
+        texts = {name: text_of(value) for name, value in row.items()}
         sizes.update({name: len(text) for name, text in texts.items() if any(map(str.isalpha, text))})
     asked, given = _columns(found, _QUESTIONS), _columns(found, _ANSWERS)
     if asked and given and all(any(text_of(row.get(name)) for row in found) for name in (asked[0], given[0])):
@@ -80,7 +91,14 @@ def choose_text(rows: Iterable[Values], column: str | None = None) -> RowText:
         return RowText("column", (_TEXT_COLUMNS[0],))
     largest, size = sizes.most_common(1)[0]
     is_dominant = size >= _MOSTLY * sizes.total() and size >= _LEAST_MEAN * len(found)
-    return RowText("column", (largest,)) if len(sizes) == 1 or is_dominant else RowText("lines", ())
+    others = {
+        str(name).casefold()
+        for row in found
+        for name, value in row.items()
+        if name != largest and value != "" and isinstance(value, str | int | float)
+    }
+    is_alone = len(sizes) == 1 and all(name in _MARKS or name.endswith(("_id", "_no")) for name in others)
+    return RowText("column", (largest,)) if is_alone or is_dominant else RowText("lines", ())
 
 
 def _columns(rows: list[Values], known: tuple[str, ...]) -> list[str]:
@@ -106,6 +124,12 @@ def written(value: object) -> str:
     if isinstance(value, list) and all(isinstance(one, str | int | float) for one in value):
         return ", ".join(str(one) for one in value)
     return " ".join(text_of(value).split())
+
+
+def _line(name: str, value: object) -> str:
+    """Return a value as it stands in a line; "" for the numbers of rows, which some programs put before them."""
+    text = written(value)
+    return "" if not name and text.isdigit() else text
 
 
 def _conversation(value: object) -> str:

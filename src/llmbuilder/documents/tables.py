@@ -13,6 +13,7 @@ import json
 import lzma
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ LARGEST_LINE = 1 << 30  # bytes
 _LOOKED_AT = 100  # rows that decide which column has the text
 _ROWS_TOGETHER = 512
 _LONGEST_HEADING = 80
+_MOST_TITLES = 5  # lines above a table
 _SMALL_TABLE, _LONGEST_CELL = 20_000, 80  # characters: of a table, and of its cells on average, that stay together
 
 
@@ -46,14 +48,17 @@ def read_csv(path: Path, name: str, text_column: str | None = None) -> Iterator[
     # Quotes inside quoted fields are doubled (RFC 4180), whatever a look at the beginning makes of them, or escaped.
     escape = "\\" if _ESCAPED_QUOTE.search(text) and '""' not in text else None
     try:
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, escapechar=escape)
-        found = _csv_rows(rows, name, delimiter)
+        cells = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, escapechar=escape)
+        titles, rows = _titles(row for row in cells if row)
         if len(text) <= _SMALL_TABLE:
-            found, whole = itertools.tee(found)
-            if (document := _small_table(list(whole), name, text_column)) is not None:
+            whole = list(rows)
+            if (document := _small_table(titles, whole, name, text_column, delimiter)) is not None:
                 yield document
                 return
-        yield from _documents(found, name, "csv", text_column)
+            rows = iter(whole)
+        if titles:
+            yield Unreadable(f"{name}#title", f"lines above the table, no rows of it: {' / '.join(titles)}")
+        yield from row_documents(_csv_rows(rows, name, delimiter), name, "csv", text_column)
     except csv.Error as error:
         raise DataError(f"{name}: not a readable table: {error}") from error
 
@@ -78,36 +83,62 @@ def _is_header_like(line: str, rest: str) -> bool:
     return any(following.count(sign) and line.count(sign) == following.count(sign) for sign in ",;\t|")
 
 
-def _small_table(rows: list[tuple[str, Values] | Unreadable], name: str, text_column: str | None) -> Document | None:
+def _titles(rows: Iterator[list[str]]) -> tuple[list[str], Iterator[list[str]]]:
+    """Return the lines above a table, rows of several cells with one of them filled, and the rows of the table."""
+    titles: list[str] = []
+    above: list[list[str]] = []
+    for row in rows:
+        above.append(row)
+        filled = [cell for cell in row if cell.strip()]
+        if len(row) < 2 or len(filled) > 1 or len(above) > _MOST_TITLES:
+            break
+        titles += filled
+    if not titles or len(above[-1]) < 2 or sum(bool(cell.strip()) for cell in above[-1]) < 2:
+        return [], itertools.chain(above, rows)
+    return titles, itertools.chain(above[-1:], rows)
+
+
+def _small_table(
+    titles: list[str], rows: list[list[str]], name: str, text_column: str | None, delimiter: str
+) -> Document | None:
     """Return a table that has no column of texts as one document, None for any other one."""
-    values = [row[1] for row in rows if not isinstance(row, Unreadable)]
-    if len(values) < len(rows) or not values or choose_text(values, text_column).form != "lines":
+    found = list(_csv_rows(iter(rows), name, delimiter))
+    values = [row[1] for row in found if not isinstance(row, Unreadable)]
+    if len(values) < len(found) or not values or choose_text(values, text_column).form != "lines":
         return None
-    cells = [str(value or "") for row in values for value in row.values()]
-    if sum(map(len, cells)) > _LONGEST_CELL * len(cells):
+    if sum(map(len, itertools.chain(*rows))) > _LONGEST_CELL * sum(map(len, rows)):
         return None
-    return Document(
-        markdown_table([list(values[0]), *([str(v or "") for v in row.values()] for row in values)]), name, "csv"
-    )
+    return Document("\n\n".join((*titles, markdown_table(rows))), name, "csv")
 
 
-def _csv_rows(table: Iterator[list[str]], name: str, delimiter: str) -> Iterator[tuple[str, Values] | Unreadable]:
-    rows: Iterator[list[str]] = (row for row in table if row)
+def _csv_rows(rows: Iterator[list[str]], name: str, delimiter: str) -> Iterator[tuple[str, Values] | Unreadable]:
     header = [column.strip() for column in next(rows, [])]
-    if _is_data(header):  # the table has no header
+    if has_none := _is_data(header):  # the table has no header
         rows = itertools.chain([header], rows)
         header = [f"column {number}" for number in range(1, len(header) + 1)]
-    twice = next((column for column in header if header.count(column) > 1 and column), None)
-    if twice is not None:
-        raise DataError(f"{name}: two of its columns are called {twice!r}: one of them would be lost")
+    header = _told_apart(header)
     for number, row in enumerate(rows, start=1):
-        source, more = f"{name}#{number}", row[len(header) :]
+        source = f"{name}#{number}"
+        if has_none:
+            header += [f"column {place}" for place in range(len(header) + 1, len(row) + 1)]
+        more = row[len(header) :]
         if (fused := _rows_in_a_field(row, len(header), delimiter)) is not None:
             yield Unreadable(source, f"a quote in it that is never closed takes in {fused} more rows: close it")
         elif any(more):
             yield Unreadable(source, f"it has more fields ({len(more)}) than the header: quote those with delimiters")
         else:
             yield source, dict(itertools.zip_longest(header, row[: len(header)]))
+
+
+def _told_apart(header: list[str]) -> list[str]:
+    """Return the names of columns, each once: the second of a name is "name (2)", the second without one "column 5"."""
+    found: Counter[str] = Counter()
+    names = []
+    for number, column in enumerate(header, start=1):
+        found[column] += 1
+        again = f"{column} ({found[column]})" if column else f"column {number}"
+        names.append(column if found[column] == 1 else again)
+    return names
 
 
 def _is_data(row: list[str]) -> bool:
@@ -158,7 +189,7 @@ def read_json_lines(
                 handle.seek(begin - 1)
                 _skip_line(handle)
             rows = _json_lines(handle, prefix, end, largest_line)
-            yield from _documents(rows, name if end is None else None, "jsonl", text_column, chosen)
+            yield from row_documents(rows, name if end is None else None, "jsonl", text_column, chosen)
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -187,21 +218,21 @@ def _json_lines(
 
 def _parsed(line: bytes, source: str) -> tuple[str, Values] | Unreadable:
     try:
-        values = _values(decode_text(line, source))
+        values = json_value(decode_text(line, source))
     except (ValueError, RecursionError, DataError) as error:
         reason = str(error).removeprefix(f"{source}: ").splitlines()[0]
         return Unreadable.because(source, f"the line is not JSON: {reason}")
     return (source, values) if isinstance(values, dict) else Unreadable(source, "the line is not a JSON object")
 
 
-def _values(line: str) -> Any:
-    """Return what a line of JSON says; a number of thousands of digits, which Python does not read, as a float."""
+def json_value(text: str) -> Any:
+    """Return what JSON says; a number of thousands of digits, which Python does not read, as a float."""
     try:
-        return json.loads(line)
+        return json.loads(text)
     except json.JSONDecodeError:
         raise
     except ValueError:
-        return json.loads(line, parse_int=float)
+        return json.loads(text, parse_int=float)
 
 
 def _skip_line(handle: IO[bytes]) -> None:
@@ -229,7 +260,7 @@ def read_parquet(
         chosen = _chosen(("", row) for row in iter_parquet_rows(path, columns, name=name))
     named = enumerate(iter_parquet_rows(path, columns, name=name, row_groups=row_groups), start=1)
     rows = ((f"{prefix}#{number}", row) for number, row in named)
-    yield from _documents(rows, name, "parquet", text_column, chosen)
+    yield from row_documents(rows, name, "parquet", text_column, chosen)
 
 
 def _readable_columns(path: Path, name: str) -> list[str]:
@@ -294,7 +325,7 @@ def require_pyarrow(purpose: str) -> Any:
     return pyarrow
 
 
-def _documents(
+def row_documents(
     rows: Iterable[tuple[str, Values] | Unreadable],
     whole: str | None,
     kind: str,

@@ -11,6 +11,7 @@ import copy
 import itertools
 import re
 from pathlib import Path
+from typing import Any
 
 from llmbuilder.documents.document import Document
 from llmbuilder.documents.html_blocks import decode_page, html_blocks, page_text, parsed_page
@@ -20,6 +21,8 @@ from llmbuilder.documents.office_files.layout import joined
 _NO_WORD = re.compile(r"[\W_]+")
 _GAP = 1  # a block between two that stay, such as a formula, stays with them
 _SURE = 20  # letters of a block, no heading, that is not in the main text by chance
+_SHORT, _MOST_LINKS = 500, 0.3  # letters of a page that is taken whole, and the share of them in links
+_FRAMES = ("nav", "header", "footer", "aside")
 _LEAST_SHARE = 0.05  # of the page's text: with less, finding the main part has failed
 
 _HTML_HEAD = 1 << 16
@@ -42,8 +45,20 @@ def read_page(path: Path) -> Document:
     if root is None:  # nothing in it, or nested without end
         return Document(page_text(text), str(path), "html", notes=notes)
     title = " ".join((root.findtext(".//title") or "").split()) or None
+    blocks = html_blocks(root)
+    if _is_plain(root, blocks):
+        return Document(joined(blocks), str(path), "html", title, notes=notes)
     main = extract(copy.deepcopy(root), include_comments=False, fast=True) or ""
-    return Document(main_blocks(html_blocks(root), main), str(path), "html", title, notes=notes)
+    return Document(main_blocks(blocks, main), str(path), "html", title, notes=notes)
+
+
+def _is_plain(root: Any, blocks: list[str]) -> bool:
+    """Whether a page is short and has no parts that frame others: what is main in a few lines, length cannot tell."""
+    if next(root.iter(*_FRAMES), None) is not None:
+        return False
+    links = sum(len(_letters(one.text_content())) for one in root.iter("a"))
+    letters = sum(len(_letters(block)) for block in blocks)
+    return letters <= _SHORT and links <= _MOST_LINKS * letters
 
 
 def _notes(head: str) -> dict[str, str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,8 @@ def test_letters_that_markup_uses_stay(tmp_path: Path, written: str, read: str) 
         ('<w:ptab w:relativeTo="margin" w:alignment="right" w:leader="none"/>', "Name:\tJohn"),
         ('<w:sym w:font="Symbol" w:char="F061"/>', "Name:αJohn"),
         ('<w:sym w:font="Arial" w:char="00E9"/>', "Name:éJohn"),
-        ('<w:sym w:font="Wingdings" w:char="F04A"/>', "Name:John"),
+        ('<w:sym w:font="Wingdings" w:char="F0FC"/>', "Name:✓John"),
+        ('<w:sym w:font="Webdings" w:char="F04A"/>', "Name:John"),
     ],
 )
 def test_signs_between_words(tmp_path: Path, between: str, read: str) -> None:
@@ -243,8 +245,6 @@ def test_headers_and_footers_are_notes(tmp_path: Path) -> None:
 
 def test_the_other_set_of_namespaces(tmp_path: Path) -> None:
     path = docx(tmp_path / "a.docx", paragraph("Strictly."))
-    import zipfile
-
     with zipfile.ZipFile(path) as file:
         parts = {name: file.read(name).decode() for name in file.namelist()}
     strict = "http://purl.oclc.org/ooxml/"
@@ -270,3 +270,31 @@ def test_what_is_damaged_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(DataError, match=r"a\.docx: cannot be read as docx: it is damaged"):
         text_of(path)
+
+
+def test_what_is_chosen_in_a_form(tmp_path: Path) -> None:
+    def field(data: str) -> str:
+        begin = f'<w:r><w:fldChar w:fldCharType="begin"><w:ffData>{data}</w:ffData></w:fldChar></w:r>'
+        return f'{begin}<w:r><w:instrText>FORM</w:instrText></w:r><w:r><w:fldChar w:fldCharType="end"/></w:r>'
+
+    box = '<w:checkBox><w:default w:val="0"/>{}</w:checkBox>'
+    entries = '<w:listEntry w:val="Rome"/><w:listEntry w:val="Paris"/>'
+    path = docx(tmp_path / "a.docx", paragraph(
+        field(box.format("<w:checked/>")), "yes ", field(box.format("")), "no ",
+        field(f'<w:ddList><w:result w:val="1"/>{entries}</w:ddList>'), " or ", field(f"<w:ddList>{entries}</w:ddList>"),
+    ))  # fmt: skip
+    assert text_of(path) == "☒yes ☐no Paris or Rome"
+
+
+def test_documents_put_into_a_document(tmp_path: Path) -> None:
+    inner = docx(tmp_path / "inner.docx", paragraph("From a document."))
+    chunks = {"rId1": "aFChunk a.html", "rId2": "aFChunk b.docx", "rId3": "aFChunk c.mht", "rId4": "aFChunk d.txt"}
+    body = paragraph("Before.") + "".join(f'<w:altChunk r:id="{id}"/>' for id in chunks) + paragraph("After.")
+    path = docx(tmp_path / "a.docx", body, chunks)
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr("word/a.html", "<p>From a <b>page</b>.</p>")
+        file.writestr("word/b.docx", inner.read_bytes())
+        file.writestr("word/d.txt", "From a text.")
+    document = read_document(path)
+    assert document.text.split("\n\n") == ["Before.", "From a page.", "From a document.", "From a text.", "After."]
+    assert document.unread == {"word/c.mht": "the document names this part and does not have it"}

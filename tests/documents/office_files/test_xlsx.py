@@ -77,3 +77,17 @@ def test_comments_and_text_boxes(tmp_path: Path) -> None:
         "xl/comments.xml": comments, "xl/drawing.xml": box,
     })  # fmt: skip
     assert text_of(path) == "## S\n\nx\n\nIn a box.\n\nChecked."
+
+
+def test_charts_in_the_order_in_which_they_are_drawn(tmp_path: Path) -> None:
+    labels = "<c:chartSpace {}><c:chart><c:title><c:tx><c:rich><a:p><a:r><a:t>{}</a:t></a:r></a:p></c:rich></c:tx></c:title></c:chart></c:chartSpace>"
+    drawn = "".join(f'<xdr:anchor><c:chart r:id="{id}"/></xdr:anchor>' for id in ("r2", "r1"))
+    names = 'xmlns:xdr="http://schemas.openxmlformats.org/drawingml/2006/spreadsheetDrawing"'
+    path = xlsx(tmp_path / "a.xlsx", {"Sales": row(inline("cell"))}, {
+        "xl/_rels/sheet1.xml.rels": relations(d1="drawing drawings/drawing1.xml"),
+        "xl/drawings/drawing1.xml": f"<xdr:wsDr {NAMESPACES} {names}>{drawn}</xdr:wsDr>",
+        "xl/drawings/_rels/drawing1.xml.rels": relations(r1="chart second.xml", r2="chart first.xml"),
+        "xl/drawings/first.xml": labels.format(NAMESPACES, "First"),
+        "xl/drawings/second.xml": labels.format(NAMESPACES, "Second"),
+    })  # fmt: skip
+    assert text_of(path) == "## Sales\n\ncell\n\nFirst\n\nSecond"

@@ -7,6 +7,7 @@ the document.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -15,10 +16,13 @@ from typing import ClassVar
 from xml.etree.ElementTree import Element
 
 from llmbuilder.documents.document import Document
+from llmbuilder.documents.html_blocks import decode_page, page_text
 from llmbuilder.documents.office_files.drawings import chart_labels, chosen_version, diagram_texts
 from llmbuilder.documents.office_files.formulas import to_latex
 from llmbuilder.documents.office_files.layout import Item, counted, heading, item, joined, table
 from llmbuilder.documents.office_files.package import Package, attribute, child, kind_of
+from llmbuilder.documents.text import decode_text
+from llmbuilder.errors import DataError
 
 _SIGNS = {"w:tab": "\t", "w:ptab": "\t", "w:br": "\n", "w:cr": "\n", "w:noBreakHyphen": "\u2011", "w:softHyphen": ""}
 _LEFT_OUT = frozenset(("w:del", "w:moveFrom", "w:delText", "w:instrText", "w:rPr", "w:pPr", "w:sdtPr", "w:sectPr",
@@ -33,6 +37,10 @@ _SYMBOLS = dict(zip(
     "\xb3": "≥", "\xa3": "≤", "\xb9": "≠", "\xb1": "±", "\xb4": "×", "\xb7": "•", "\xae": "→", "\xac": "←", "\xa5": "∞",
     "\xb0": "°", "\xb6": "∂", "\xd6": "√", "\xe5": "∑", "\xf2": "∫", "\xce": "∈", "\xbb": "≈", "\xba": "≡", "\xb8": "÷",
 }  # fmt: skip
+# Wingdings' characters that say something; its others are ornaments.
+_WINGDINGS = {"\xfc": "✓", "\xfb": "✗", "\xfe": "☑", "\xfd": "☒", "\xa8": "☐", "o": "☐", "\xe0": "→", "\xdf": "←",
+              "\xe8": "➔", "\xf0": "⇨", "\xf3": "⇔", "J": "☺", "L": "☹"}  # fmt: skip
+_PAGES = (".html", ".htm", ".xhtml")
 
 
 def read_docx(path: Path) -> Document:
@@ -53,13 +61,15 @@ class _Reader:
         }
         self._cited: list[tuple[str, str]] = []  # kind and id of the notes, in the order of their numbers
         self._pending: list[str] = []  # blocks that stand behind the paragraph they are anchored in
+        self._unread: dict[str, str] = {}
 
     def document(self) -> Document:
         root = self._package.required(self._part)
         blocks = list(self._blocks(child(root, "w:body") or root))
         blocks += self._note_blocks()
         notes = {name: text for name in ("header", "footer") if (text := self._running(name))}
-        return Document(joined(blocks), str(self._package.path), "docx", self._title(), notes=notes)
+        path = str(self._package.path)
+        return Document(joined(blocks), path, "docx", self._title(), notes=notes, unread=self._unread)
 
     def _root_of(self, kind: str) -> Element | None:
         parts = self._package.related(self._part, kind)
@@ -117,8 +127,30 @@ class _Reader:
                 yield f"$${to_latex(element)}$$"
             elif kind == "mc:AlternateContent":
                 yield from self._blocks(chosen_version(element))
+            elif kind == "w:altChunk":
+                yield self._chunk(element)
             elif kind not in _LEFT_OUT:
                 yield from self._blocks(element)
+
+    def _chunk(self, element: Element) -> str:
+        """Return a document that another program put into this one as a part, in its own format."""
+        part = self._relations.get(attribute(element, "r:id") or "") or "altChunk"
+        suffix = posixpath.splitext(part)[1].lower()
+        try:
+            content = self._package.read(part)
+            if content is None:
+                raise DataError("the document names this part and does not have it")
+            if suffix in _PAGES:
+                return page_text(decode_page(content, part))
+            if suffix == ".docx":
+                with Package(self._package.path, content) as package:
+                    return _Reader(package).document().text
+            if suffix == ".txt":
+                return decode_text(content, part)
+            raise DataError(f"parts in the format {suffix!r} are not read")
+        except DataError as error:
+            self._unread[part] = str(error).removeprefix(f"{self._package.path}: ")
+            return ""
 
     def _paragraph(self, paragraph: Element) -> str:
         properties = child(paragraph, "w:pPr")
@@ -154,7 +186,9 @@ class _Reader:
         character = chr(number - _SYMBOL_FONT if _SYMBOL_FONT <= number < _SYMBOL_FONT + 256 else number)
         if font.casefold() == "symbol":
             return _SYMBOLS.get(character, character)
-        return character if number < _SYMBOL_FONT else ""  # a picture in a font such as Wingdings
+        if font.casefold() == "wingdings":
+            return _WINGDINGS.get(character, "")
+        return character if number < _SYMBOL_FONT else ""  # a picture in a font such as Webdings
 
     def _note_mark(self, element: Element) -> str:
         kind = kind_of(element).removeprefix("w:").removesuffix("Reference")
@@ -196,10 +230,22 @@ class _Reader:
         self._pending += diagram_texts(root) if root is not None else []
         return ""
 
+    def _check_box(self, element: Element) -> str:
+        state = child(element, "w:checked")
+        state = state if state is not None else child(element, "w:default")
+        return "☒" if state is not None and attribute(state, "w:val") not in ("0", "false", "off") else "☐"
+
+    def _choice(self, element: Element) -> str:
+        """Return the entry that is chosen of a list in a form."""
+        entries = [attribute(one, "w:val") or "" for one in element if kind_of(one) == "w:listEntry"]
+        chosen = attribute(child(element, "w:result"), "w:val") or attribute(child(element, "w:default"), "w:val")
+        number = int(chosen) if chosen and chosen.isdigit() else 0
+        return entries[number] if number < len(entries) else ""
+
     _INLINE: ClassVar[dict[str, Callable[[_Reader, Element], str]]] = {
         "w:sym": _symbol, "w:footnoteReference": _note_mark, "w:endnoteReference": _note_mark, "m:oMath": _formula,
         "m:oMathPara": _formula, "w:ruby": _ruby, "mc:AlternateContent": _alternatives, "w:txbxContent": _box,
-        "c:chart": _chart, "dgm:relIds": _diagram,
+        "c:chart": _chart, "dgm:relIds": _diagram, "w:checkBox": _check_box, "w:ddList": _choice,
     }  # fmt: skip
 
     def _table(self, element: Element) -> Iterator[str]:

@@ -7,6 +7,7 @@ transitional and ISO 29500 strict) and for OpenDocument's.
 from __future__ import annotations
 
 import functools
+import io
 import posixpath
 import zipfile
 import zlib
@@ -89,14 +90,15 @@ def child(element: Element | None, *path: str) -> Element | None:
 class Package:
     """The parts of an office file. Raises DataError for a file that is no zip archive or holds a damaged part."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, content: bytes | None = None) -> None:
+        """Open a file, or the `content` of one that lies in the file of that path."""
         self.path = path
-        with open(path, "rb") as handle:
+        with open(path, "rb") if content is None else io.BytesIO(content) as handle:
             is_encrypted = handle.read(len(OLE)) == OLE and _ENCRYPTED in handle.read()
         if is_encrypted:
             raise LockedError(f"{path}: it is encrypted: a copy without a password can be read")
         try:
-            self._archive = zipfile.ZipFile(path)
+            self._archive = zipfile.ZipFile(path if content is None else io.BytesIO(content))
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
             raise DataError(f"{path}: it is damaged: {error}") from error
         self._names = {name.casefold(): name for name in self._archive.namelist()}

@@ -58,10 +58,11 @@ class _Book:
             rows.append(self._row(row))
         yield table(rows)
         for drawing in self._package.related(part, "drawing"):
-            for shape in self._root(drawing):
-                yield text_of(shape)
-            for chart in self._package.related(drawing, "chart"):
-                yield from chart_labels(self._root(chart))
+            targets = self._package.targets(drawing)
+            for anchor in self._root(drawing):
+                yield text_of(anchor)
+                for chart in (one for one in anchor.iter() if kind_of(one) == "c:chart"):
+                    yield from chart_labels(self._root(targets.get(attribute(chart, "r:id") or "", "")))
         for kind in ("comments", "threadedComment"):
             for comments in self._package.related(part, kind):
                 for comment in self._root(comments).iter():
