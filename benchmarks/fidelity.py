@@ -3,7 +3,7 @@
 python benchmarks/fidelity.py FOLDER [FOLDER ...] [--peers markitdown] [--below 0.999]
 
 Each file is read twice: by the package, and by an independent, dumb way that knows only where a format keeps its text
-and nothing of layout (`oracle.py`). Compared are letters and words, so that layout does not matter:
+and nothing of layout (`llmbuilder.auditing`). Compared are letters and words, so that layout does not matter:
 
 - kept: the longest common subsequence of letters and digits, as a share of the file's own
 - whole: the same over words, so that a word that was split or fused with its neighbour counts as lost
@@ -16,82 +16,17 @@ from __future__ import annotations
 
 import argparse
 import functools
-import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oracle import KINDS, own_text
-from rapidfuzz.distance import LCSseq
-
+from llmbuilder.auditing.fidelity import Fidelity, compare, words_of
+from llmbuilder.auditing.own_text import KINDS, own_text
 from llmbuilder.documents.document import Document
 from llmbuilder.documents.html_blocks import decode_page, page_text
 from llmbuilder.documents.reading import DocumentReader
-
-KEPT, WHOLE, ADDED = 0.999, 0.995, 0.002
-PDF_KEPT = 0.99
-LONGEST = 300_000  # letters compared at once; longer texts are compared in parts that both cut at the same share
-
-
-_MARK = re.compile(r"^[\s|]*(?:\d+|[a-z]{1,2}|[ivxlc]+)\.\s", re.I | re.M)
-# Commands of LaTeX, but for the functions that are written as their names.
-_COMMAND = re.compile(
-    r"\\(?:text(?:bf|it|rm)?(?![a-zA-Z])|(?:begin|end)\{\w+\}(?:\{[lcr]+\})?|"
-    r"(?!(?:sin|cos|tan|cot|sec|csc|sinh|cosh|tanh|coth|arc\w+|log|ln|lg|exp|lim|max|min|sup|inf|det|dim|gcd|ker)\b)"
-    r"[a-zA-Z]+)"
-)
-
-
-@dataclass(frozen=True)
-class Fidelity:
-    """Letters and words of a file, and how many of them came out; `added` letters came out of nowhere."""
-
-    letters: int
-    letters_kept: int
-    words: int
-    words_whole: int
-    added: int
-
-    @property
-    def shares(self) -> tuple[float, float, float]:
-        letters, words = max(1, self.letters), max(1, self.words)
-        return self.letters_kept / letters, self.words_whole / words, self.added / letters
-
-    def is_good(self, kind: str) -> bool:
-        kept, whole, added = self.shares
-        if kind == "pdf":
-            return kept >= PDF_KEPT
-        return kept >= KEPT and whole >= WHOLE and (added <= ADDED or self.added <= 2)
-
-
-def words_of(text: str) -> list[str]:
-    """Return runs of letters and digits; marks that stand above or below a letter belong to it."""
-    words, word = [], ""
-    for character in text.casefold():
-        if character.isalnum():
-            word += character
-        elif word:
-            words.append(word)
-            word = ""
-    return [*words, word] if word else words
-
-
-def compare(own: str, found: str) -> Fidelity:
-    """Return how much of `own` is in `found`; LaTeX's commands and the numbers of lists are not counted."""
-    a, b = (words_of(_MARK.sub("", _COMMAND.sub(" ", text))) for text in (own, found))
-    letters, kept, added = "".join(a), 0, 0
-    others = "".join(b)
-    parts = max(1, len(letters) // LONGEST)
-    for part in range(parts):
-        one = letters[len(letters) * part // parts : len(letters) * (part + 1) // parts]
-        other = others[len(others) * part // parts : len(others) * (part + 1) // parts]
-        common = LCSseq.similarity(one, other)
-        kept = kept + common
-        added += max(0, len(other) - common - sum(map(str.isdigit, other)) + sum(map(str.isdigit, one)))
-    return Fidelity(len(letters), kept, len(a), LCSseq.similarity(a, b), added)
 
 
 def by_llmbuilder(path: Path) -> str:

@@ -16,7 +16,7 @@ ROOT = Path(llmbuilder.__file__).parent
 ROOMS = [
     "errors", "notices", "stages", "files", "locking", "machine", "acceleration",
     "config.ranges", "config.section", "config.schema", "formats.nanogpt.configuration", "formats.nanogpt.characters",
-    "config", "tokenizer", "documents", "refining", "duplicates", "report", "tokens", "corpus", "data",
+    "config", "tokenizer", "documents", "auditing", "refining", "duplicates", "report", "tokens", "corpus", "data",
     "model", "formats", "inference",
     "training.results", "training.display", "training.processes", "training.storage", "training.loop", "training",
     "evaluation", "export", "migration", "building", "cli", "__main__",

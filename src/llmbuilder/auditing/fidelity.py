@@ -16,7 +16,12 @@ KEPT, WHOLE, ADDED = 0.999, 0.995, 0.002
 PDF_KEPT = 0.99
 _LONGEST = 300_000  # letters compared at once; longer texts are compared in parts that both cut at the same share
 _MARK = re.compile(r"^[\s|]*(?:\d+|[a-z]{1,2}|[ivxlc]+)\.\s", re.I | re.M)
-_COMMAND = re.compile(r"\\(?:text|begin\{\w+\}|end\{\w+\}|[a-zA-Z]+)")
+# Commands of LaTeX, but for the functions that are written as their names.
+_COMMAND = re.compile(
+    r"\\(?:text(?:bf|it|rm)?(?![a-zA-Z])|(?:begin|end)\{\w+\}(?:\{[lcr]+\})?|"
+    r"(?!(?:sin|cos|tan|cot|sec|csc|sinh|cosh|tanh|coth|arc\w+|log|ln|lg|exp|lim|max|min|sup|inf|det|dim|gcd|ker)\b)"
+    r"[a-zA-Z]+)"
+)
 
 
 @dataclass(frozen=True)

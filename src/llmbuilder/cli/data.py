@@ -97,6 +97,9 @@ def prepare(
     config: Path = typer.Option(None, "--config", help="Configuration; the stages' settings are in its data section."),
     set_: list[str] = Set,
     allow_code: bool = AllowCode,
+    audit: int = typer.Option(
+        0, "--audit", min=0, metavar="N", help="Read N files again in an independent way, and compare."
+    ),
     overwrite: bool = Overwrite,
     plain: bool = Plain,
     quiet: bool = Quiet,
@@ -133,6 +136,7 @@ def prepare(
             workers=workers,
             ray_address=ray_address,
             overwrite=overwrite,
+            audit=audit,
             progress=progress,
         )
     if as_json:
@@ -146,6 +150,9 @@ def prepare(
         say(f"warning: {fate.warning()}")
     if report.units_worked_on < report.units:
         say(f"{report.units - report.units_worked_on} of {report.units} units were there already")
+    for kind, values in (report.audit or {"formats": {}})["formats"].items():
+        kept, whole, added = (f"{values[name]:.2%}" for name in ("kept", "whole", "added"))
+        say(f"read again, {values['files']} {kind}: {kept} of the letters kept, {whole} of the words, {added} added")
     overlap = (report.description["held_out"] or {}).get("overlap")
     tokens = f", {report.tokens:,} tokens" if report.tokens else ""
     if overlap is not None:

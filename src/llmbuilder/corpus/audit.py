@@ -16,7 +16,8 @@ from llmbuilder.documents.sources import Source, is_remote
 from llmbuilder.files import write_json
 from llmbuilder.report.corpus_audit import AUDIT
 
-_CHOSEN_PARTS = frozenset(("html", "htm", "xhtml"))  # of a web page its main part is taken: a choice, not a loss
+# Of a web page the main part is taken, of a table the columns with texts: a choice, not a loss.
+_CHOSEN_PARTS = frozenset(("html", "htm", "csv", "jsonl"))
 _MOST_NAMED = 20
 
 
@@ -30,15 +31,16 @@ class Audit:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        formats = {
-            kind: dict(zip(("kept", "whole", "added"), (round(s, 5) for s in Fidelity.of_all(items).shares), strict=True))
-            | {"files": len(items)}
-            for kind, items in sorted(self.found.items())
-        }
+        formats = {}
+        for kind, items in sorted(self.found.items()):
+            kept, whole, added = (round(share, 5) for share in Fidelity.of_all(items).shares)
+            formats[kind] = {"files": len(items), "kept": kept, "whole": whole, "added": added}
         return {"formats": formats, "below": self.below[:_MOST_NAMED], "not_compared": self.not_compared}
 
 
-def audit(units: Sequence[Sequence[Source]], extracted: Sequence[Path], count: int, seed: str, folder: Path) -> Audit:
+def audit_sample(
+    units: Sequence[Sequence[Source]], extracted: Sequence[Path], count: int, seed: str, folder: Path
+) -> Audit:
     """Compare `count` files, drawn at random, with what was extracted of them, and keep the result with the corpus."""
     places = [(unit, number) for unit, sources in enumerate(units) for number, source in enumerate(sources)
               if _can_be_compared(source)]  # fmt: skip
@@ -69,7 +71,7 @@ def _kind(source: Source) -> str:
 def _extracted(path: Path, number: int) -> tuple[list[str], list[str]]:
     """Return the texts that came of the source of that number in a unit, and the reasons for what gave none."""
     sizes = [rows for _, rows in part_sizes(path)]
-    rows = [row for row in _rows(Part(str(path), sum(sizes[:number]), sizes[number]))]
+    rows = list(_rows(Part(str(path), sum(sizes[:number]), sizes[number])))
     texts = [row["text"] if row["text"] is not None else "\n\n".join(row["pages"]) for row in rows if not row["error"]]
     return texts, [row["error"] for row in rows if row["error"]]
 

@@ -149,8 +149,9 @@ def _general(reason: str) -> str:
 
 
 def _suffix(source: str) -> str:
-    """Return what something that could not be read would have been, by its name."""
-    return PurePath(source.rpartition("#")[2]).suffix.lstrip(".").lower() or "unknown"
+    """Return what something that could not be read would have been, by its name or that of the file around it."""
+    suffixes = (PurePath(part).suffix.lstrip(".").lower() for part in reversed(source.split("#")))
+    return next(filter(None, suffixes), "unknown")
 
 
 def added_up(accounts: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:

@@ -10,8 +10,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from llmbuilder.auditing.fidelity import require_rapidfuzz
 from llmbuilder.config.schema import Config, DataConfig
 from llmbuilder.config.validation import require_valid
+from llmbuilder.corpus.audit import audit_sample
 from llmbuilder.corpus.decisions import Decisions, DuplicateSettings, decide, repeated_lines
 from llmbuilder.corpus.description import describe_corpus
 from llmbuilder.corpus.dividing import Division, divide_documents
@@ -65,6 +67,7 @@ class CorpusReport:
     units: int
     units_worked_on: int
     stage_seconds: dict[str, float] = field(default_factory=dict)
+    audit: dict[str, Any] | None = None
 
     @property
     def documents(self) -> int:
@@ -77,7 +80,7 @@ class CorpusReport:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         times = {"seconds": round(self.seconds, 3), "stage_seconds": self.stage_seconds}
-        return {"path": str(self.path), **times, **self.description}
+        return {"path": str(self.path), **times, "audit": self.audit, **self.description}
 
 
 def prepare_corpus(
@@ -90,6 +93,7 @@ def prepare_corpus(
     workers: int | None = None,
     ray_address: str | None = None,
     overwrite: bool = False,
+    audit: int = 0,
     progress: Progress = lambda stage, done, total: None,
 ) -> CorpusReport:
     """Turn folders, files, globs and addresses into a corpus: extract, clean, filter, deduplicate, split, tokenize.
@@ -97,7 +101,8 @@ def prepare_corpus(
     `config.data` holds the settings of the stages. Without `tokenizer` (or `config.tokenizer.path`) one that was given
     earlier, or trained with the same settings, is kept, else one is trained from the corpus. An `output` prepared from
     the same inputs is brought up to date: only sources that are new or changed are read; it may lie in an input, which
-    it is no part of. `progress` is called with a stage, the units done and all of them.
+    it is no part of. `audit` files, drawn at random, are read again in an independent way and compared with what was
+    extracted of them (`CorpusReport.audit`). `progress` is called with a stage, the units done and all of them.
     Raises DataError if an input names nothing or lies in `output`, nothing is left, or `output` holds something else
     and `overwrite` is not set; ConfigError for settings that cannot be.
     """
@@ -115,12 +120,14 @@ def prepare_corpus(
     found = list_sources(given, is_output(folder))
     Refiner.from_config(config.data)  # what cannot be is refused before hours of reading
     semantic = _semantic_settings(config.data)
+    if audit:
+        require_rapidfuzz()
     folder.mkdir(parents=True, exist_ok=True)
     with locked_folder(folder, DataError):
         work = _Work(folder, config, semantic, runner, StageClock(progress))
-        description = work.prepare(found, names, tokenizer)
+        description = work.prepare(found, names, tokenizer, audit)
     seconds = time.perf_counter() - begin
-    return CorpusReport(folder, description, seconds, work.units, work.units_worked_on, work.stage_seconds)
+    return CorpusReport(folder, description, seconds, work.units, work.units_worked_on, work.stage_seconds, work.audit)
 
 
 def _require_valid(config: Config) -> None:
@@ -163,6 +170,7 @@ class _Work:
         self._used: set[Path] = set()
         self._touched: set[int] = set()
         self.units = 0
+        self.audit: dict[str, Any] | None = None
 
     @property
     def stage_seconds(self) -> dict[str, float]:
@@ -172,13 +180,16 @@ class _Work:
     def units_worked_on(self) -> int:
         return len(self._touched)
 
-    def prepare(self, found: Found, names: list[str], tokenizer: str | Path | Tokenizer | None) -> dict[str, Any]:
+    def prepare(
+        self, found: Found, names: list[str], tokenizer: str | Path | Tokenizer | None, audited: int
+    ) -> dict[str, Any]:
         """Bring the folder up to date and return what `corpus.json` says."""
         record_inputs(self._folder, names)
         sources = list(found.sources)
         units = cut_units(sources)
         self.units = len(units)
-        refined = self._refine(self._extract(units, names), sources)
+        extracted = self._extract(units, names)
+        refined = self._refine(extracted, sources)
         decisions = self._decide(refined)
         lines = self._repeated_lines(refined, decisions)
         receipts = self._write_documents(refined, decisions, lines)
@@ -198,6 +209,8 @@ class _Work:
             trained_as=self._own_tokenizer.training_options,
         )
         write_json(self._folder / "corpus.json", description)
+        if audited:
+            self.audit = audit_sample(units, extracted, audited, description["fingerprint"], self._folder).to_dict()
         self._progress.write(self._folder)
         write_corpus_report(self._folder)
         self._remove_unused(receipts, tokens)

@@ -12,6 +12,7 @@ from llmbuilder.config.schema import DataConfig
 from llmbuilder.documents.tables import iter_parquet_rows
 from llmbuilder.errors import DataError
 from llmbuilder.report.charts import short
+from llmbuilder.report.corpus_audit import audit_section
 from llmbuilder.report.corpus_samples import samples
 from llmbuilder.report.fates import Fate, fates, wiped_out
 from llmbuilder.report.page import REPORT_NAME, figures, rows, write_page
@@ -49,6 +50,7 @@ def write_corpus_report(folder: str | Path) -> Path:
             _bars("Columns left out", "rows of tables", groups.get("columns left out", {})),
             "</section>",
             _held_out(corpus),
+            audit_section(folder),
             samples(folder, corpus),
             _reasons(corpus, _examples(folder, corpus)),
             _clusters(corpus),
