@@ -382,16 +382,30 @@ def _fb2(path: Path) -> str:
 
 def _rtf(path: Path) -> str:
     """What LibreOffice makes of it, as a DOCX, whose text is taken as any other's."""
-    import subprocess
-
     if not path.read_bytes().startswith(b"{\\rtf"):
         raise ValueError("LibreOffice takes a fragment's commands for text")
+    return _by_libreoffice(path, "docx")
+
+
+def _doc(path: Path) -> str:
+    """What LibreOffice makes of it, as a DOCX."""
+    return _by_libreoffice(path, "docx")
+
+
+def _xls(path: Path) -> str:
+    """What LibreOffice makes of it, as a workbook of today, whose text is taken as any other's."""
+    return _by_libreoffice(path, "xlsx")
+
+
+def _by_libreoffice(path: Path, kind: str) -> str:
+    import subprocess
+
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "a.rtf"
+        copy = Path(folder) / f"a{path.suffix}"
         copy.write_bytes(path.read_bytes())
-        command = ["soffice", "--headless", "--convert-to", "docx", "--outdir", folder, str(copy)]
+        command = ["soffice", "--headless", "--convert-to", kind, "--outdir", folder, str(copy)]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
-        return _docx(copy.with_suffix(".docx"))
+        return KINDS[kind](copy.with_suffix(f".{kind}"))
 
 
 def _xml(path: Path) -> str:
@@ -416,7 +430,7 @@ def _xml(path: Path) -> str:
         if _name(element) in unseen or (_name(element) == "xref" and _name(element.getparent()) == "contrib"):
             return
         text = element.text or "" if _name(element) else ""
-        yield _page_text(text) if re.match(r"\s*<\w[^<>]*>", text) else text
+        yield _page_text(text) if re.search(r"</\w+>", text) else text
         for one in element:
             yield from texts(one)
             yield one.tail or ""
@@ -437,7 +451,7 @@ def _pdf(path: Path) -> str:
 KINDS: dict[str, Callable[[Path], str]] = {
     "docx": _docx, "pptx": _pptx, "xlsx": _xlsx, "odt": _odf, "odp": _odf, "ods": _odf, "html": _html, "htm": _html,
     "epub": _epub, "eml": _eml, "csv": _csv, "jsonl": _jsonl, "fb2": _fb2, "pdf": _pdf, "rtf": _rtf,
-    "xml": _xml, "nxml": _xml, "tei": _xml,
+    "xls": _xls, "doc": _doc, "xml": _xml, "nxml": _xml, "tei": _xml,
 }  # fmt: skip
 
 

@@ -338,9 +338,8 @@ def entity_text(name: str) -> str:
     return html5.get(f"{name};") or _GREEK.get(name, f"&{name};")
 
 
+_LATIN = ("a", "b", "g", "d", "e", "z", "ee", "th", "i", "k", "l", "m", "n", "x", "o", "p", "r", "sf", "s", "t", "u",
+          "ph", "kh", "ps", "oh")  # fmt: skip
 _GREEK: dict[str, str] = {}
-for _pair in (
-    "a α,b β,g γ,d δ,e ε,z ζ,ee η,th θ,i ι,k κ,l λ,m μ,n ν,x ξ,o ο,p π,r ρ,sf ς,s σ,t τ,u υ,ph φ,kh χ,ps ψ,oh ω"
-).split(","):
-    _name, _letter = _pair.split()
+for _name, _letter in zip(_LATIN, "αβγδεζηθικλμνξοπρςστυφχψω", strict=True):
     _GREEK |= {f"{_name}gr": _letter, f"{_name.upper()}gr": _letter.upper(), f"{_name.capitalize()}gr": _letter.upper()}
