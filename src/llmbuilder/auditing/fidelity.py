@@ -19,7 +19,7 @@ _MARK = re.compile(r"^[\s|]*(?:\d+|[a-z]{1,2}|[ivxlc]+)\.\s", re.I | re.M)
 # Commands of LaTeX, but for the functions that are written as their names.
 _COMMAND = re.compile(
     r"\\(?:text(?:bf|it|rm)?(?![a-zA-Z])|(?:begin|end)\{\w+\}(?:\{[lcr]+\})?|"
-    r"(?!(?:sin|cos|tan|cot|sec|csc|sinh|cosh|tanh|coth|arc\w+|log|ln|lg|exp|lim|max|min|sup|inf|det|dim|gcd|ker)\b)"
+    r"(?!(?:sin|cos|tan|cot|sec|csc|sinh|cosh|tanh|coth|arc\w+|log|ln|lg|exp|lim|max|min|sup|inf|det|dim|gcd|ker)(?![a-zA-Z]))"
     r"[a-zA-Z]+)"
 )
 

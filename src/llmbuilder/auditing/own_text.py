@@ -147,16 +147,30 @@ def _fb2(path: Path) -> str:
 
 def _rtf(path: Path) -> str:
     """What LibreOffice makes of it, as a DOCX, whose text is taken as any other's."""
-    import subprocess
-
     if not path.read_bytes().startswith(b"{\\rtf"):
         raise ValueError("LibreOffice takes a fragment's commands for text")
+    return _by_libreoffice(path, "docx")
+
+
+def _doc(path: Path) -> str:
+    """What LibreOffice makes of it, as a DOCX."""
+    return _by_libreoffice(path, "docx")
+
+
+def _xls(path: Path) -> str:
+    """What LibreOffice makes of it, as a workbook of today, whose text is taken as any other's."""
+    return _by_libreoffice(path, "xlsx")
+
+
+def _by_libreoffice(path: Path, kind: str) -> str:
+    import subprocess
+
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "a.rtf"
+        copy = Path(folder) / f"a{path.suffix}"
         copy.write_bytes(path.read_bytes())
-        command = ["soffice", "--headless", "--convert-to", "docx", "--outdir", folder, str(copy)]
+        command = ["soffice", "--headless", "--convert-to", kind, "--outdir", folder, str(copy)]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
-        return docx_text(copy.with_suffix(".docx"))
+        return KINDS[kind](copy.with_suffix(f".{kind}"))
 
 
 def _xml(path: Path) -> str:
@@ -183,7 +197,7 @@ def _xml(path: Path) -> str:
         ):
             return
         text = element.text or "" if local_name(element) else ""
-        yield _page_text(text) if re.match(r"\s*<\w[^<>]*>", text) else text
+        yield _page_text(text) if re.search(r"</\w+>", text) else text
         for one in element:
             yield from texts(one)
             yield one.tail or ""
@@ -203,6 +217,7 @@ def _pdf(path: Path) -> str:
 
 KINDS: dict[str, Callable[[Path], str]] = {
     "docx": docx_text, "pptx": pptx_text, "xlsx": xlsx_text, "rtf": _rtf, "pdf": _pdf, "epub": _epub, "fb2": _fb2,
+    "doc": _doc, "xls": _xls,
     **dict.fromkeys(("odt", "odp", "ods"), open_document_text), "html": _html, "htm": _html, "eml": _eml,
     "csv": _csv, "jsonl": _jsonl, **dict.fromkeys(("xml", "nxml", "tei"), _xml),
 }  # fmt: skip

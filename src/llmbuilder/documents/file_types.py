@@ -22,9 +22,9 @@ TEXT_SUFFIXES = {
 TABLE_SUFFIXES = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet",
                   ".json": "json"}  # fmt: skip
 RICH_SUFFIXES = {
-    ".pdf": "pdf", ".docx": "docx", ".doc": "doc", ".pptx": "pptx", ".ppt": "ppt", ".xlsx": "xlsx", ".odt": "odt",
-    ".odp": "odp", ".ods": "ods", ".epub": "epub", ".html": "html", ".htm": "html", ".xhtml": "html", ".rtf": "rtf",
-    ".eml": "email", ".msg": "email", ".ipynb": "notebook", ".fb2": "fb2",
+    ".pdf": "pdf", ".docx": "docx", ".doc": "doc", ".pptx": "pptx", ".ppt": "ppt", ".xlsx": "xlsx", ".xls": "xls",
+    ".odt": "odt", ".odp": "odp", ".ods": "ods", ".epub": "epub", ".html": "html", ".htm": "html", ".xhtml": "html",
+    ".rtf": "rtf", ".eml": "email", ".msg": "email", ".ipynb": "notebook", ".fb2": "fb2",
     **dict.fromkeys((".xml", ".nxml", ".jats", ".dbk", ".docbook", ".tei", ".opml", ".rss", ".atom", ".dita"), "xml"),
 }  # fmt: skip
 SUPPORTED_SUFFIXES = {**TEXT_SUFFIXES, **TABLE_SUFFIXES, **RICH_SUFFIXES}
@@ -86,6 +86,8 @@ def detect_format(path: Path) -> str:
         if head.startswith(magic):
             raise DataError(f"{path}: it is {what}, not a document")
     suffix = path.suffix.lower()
+    if suffix == ".xls" and _is_text(head):  # what other programs write for Excel to open
+        return "xml" if _is_markup(head) else "csv"
     if suffix in SUPPORTED_SUFFIXES:
         kind = SUPPORTED_SUFFIXES[suffix]
         return "xml" if kind == "text" and _is_markup(head) else kind

@@ -17,6 +17,7 @@ from llmbuilder.documents.office_files.docx import read_docx
 from llmbuilder.documents.office_files.open_document import read_open_document
 from llmbuilder.documents.office_files.ppt import read_ppt
 from llmbuilder.documents.office_files.pptx import read_pptx
+from llmbuilder.documents.office_files.xls import read_xls
 from llmbuilder.documents.office_files.xlsx import read_xlsx
 from llmbuilder.documents.pdf import read_pdf
 from llmbuilder.documents.rtf import read_rtf
@@ -37,6 +38,7 @@ _READERS: dict[str, Callable[[Path], Document]] = {
     "docx": read_docx,
     "pptx": read_pptx,
     "xlsx": read_xlsx,
+    "xls": read_xls,
     "epub": read_epub,
     "fb2": read_fb2,
     "rtf": read_rtf,

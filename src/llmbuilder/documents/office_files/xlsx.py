@@ -15,6 +15,7 @@ from llmbuilder.documents.office_files.package import Package, attribute, child,
 
 _MOST_GAP = 200  # empty rows or columns between two cells that are worth keeping
 _DATE_FORMATS = frozenset((*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)))  # built in, 18.8.30
+SINCE_1904 = datetime.datetime(1904, 1, 1)
 _NOT_IN_FORMAT = re.compile(r'"[^"]*"|\\.|\[[^\]]*\]|_.|\*.')
 
 
@@ -40,7 +41,7 @@ class _Book:
         self._strings = [_rich_text(one) for part in package.related(main, "sharedStrings") for one in self._root(part)]
         self._dates = _date_styles([self._root(part) for part in package.related(main, "styles")])
         properties = child(root, "s:workbookPr")
-        self._begin = datetime.datetime(1904, 1, 1) if attribute(properties, "date1904") in ("1", "true") else None
+        self._begin = SINCE_1904 if attribute(properties, "date1904") in ("1", "true") else None
 
     def _root(self, part: str) -> Element:
         root = self._package.xml(part)
@@ -90,21 +91,22 @@ class _Book:
         if kind in ("str", "e", "d"):
             return text
         style = attribute(cell, "s") or ""
-        return self._date(text) if style in self._dates and text else _number(text)
+        return date_text(text, self._begin) if style in self._dates and text else number_text(text)
 
-    def _date(self, text: str) -> str:
-        """Return a number of days as a date, a time, or both."""
-        try:
-            days = float(text)
-            # Excel counts a 29 February 1900 that never was.
-            begin = self._begin or datetime.datetime(1899, 12, 30 if days >= 60 else 31)
-            moment = begin + datetime.timedelta(seconds=round(days * 86400))
-        except (ValueError, OverflowError):
-            return text
-        if 0 <= days < 1:
-            return moment.strftime("%H:%M:%S").removesuffix(":00")
-        written = moment.date().isoformat()
-        return written if not days % 1 else f"{written} {moment.strftime('%H:%M:%S').removesuffix(':00')}"
+
+def date_text(text: str, begin: datetime.datetime | None) -> str:
+    """Return a number of days as a date, a time, or both; `begin` is the first day where it is not 1900's."""
+    try:
+        days = float(text)
+        # Excel counts a 29 February 1900 that never was.
+        begin = begin or datetime.datetime(1899, 12, 30 if days >= 60 else 31)
+        moment = begin + datetime.timedelta(seconds=round(days * 86400))
+    except (ValueError, OverflowError):
+        return text
+    if 0 <= days < 1:
+        return moment.strftime("%H:%M:%S").removesuffix(":00")
+    written = moment.date().isoformat()
+    return written if not days % 1 else f"{written} {moment.strftime('%H:%M:%S').removesuffix(':00')}"
 
 
 def _rich_text(element: Element | None) -> str:
@@ -121,7 +123,7 @@ def _rich_text(element: Element | None) -> str:
     return "".join(parts)
 
 
-def _number(text: str) -> str:
+def number_text(text: str) -> str:
     """Return a number as people write it: Excel keeps 0.1 + 0.2 as 0.30000000000000004."""
     try:
         value = float(text)
