@@ -60,7 +60,7 @@ def _look_into(folder: Path, listing: Listing, leave_out: LeaveOut) -> None:
             path = Path(entry.path)
             if leave_out(path):
                 continue
-            elif entry.name.startswith((".", "~$")):
+            if entry.name.startswith((".", "~$")):
                 listing.hidden += 1
             elif (reason := _problem(entry, path)) is not None:
                 listing.left_out.append(Unreadable(readable_name(str(path)), reason))
