@@ -15,7 +15,8 @@ ROOT = Path(llmbuilder.__file__).parent
 # what each is for. Two files of nanoGPT's formats know plain values only and stand below what reads them.
 ROOMS = [
     "errors", "notices", "stages", "files", "locking", "machine", "acceleration",
-    "config.ranges", "config.section", "config.schema", "formats.nanogpt.configuration", "formats.nanogpt.characters",
+    "config.languages", "config.ranges", "config.section", "config.schema", "formats.nanogpt.configuration",
+    "formats.nanogpt.characters",
     "config", "tokenizer", "documents", "auditing", "refining", "duplicates", "report", "tokens", "corpus", "data",
     "model", "formats", "inference",
     "training.results", "training.display", "training.processes", "training.storage", "training.loop", "training",

@@ -163,7 +163,7 @@ def test_corpus_files_round_trip(tmp_path: Path, suffix: str) -> None:
     texts = ["first\ndocument", "second\nof them", "third\n\nwith blank"]
     path = tmp_path / f"corpus{suffix}"
     manifest = write_corpus([Document(text, f"s{n}") for n, text in enumerate(texts)], path)
-    assert [d.text.rstrip("\n") for d in iter_documents(path)] == texts
+    assert [d.text for d in iter_documents(path)] == texts
     assert manifest["documents"] == 3
     assert [s["source"] for s in json.loads(manifest_path(path).read_text())["sources"]] == ["s0", "s1", "s2"]
 
@@ -179,7 +179,7 @@ def test_a_written_corpus_tokenizes_with_tiktoken(tmp_path: Path) -> None:
     write_corpus([Document("one <|endoftext|> a"), Document("two \x1e b")], tmp_path / "a.txt")
     content = (tmp_path / "a.txt").read_text()
     assert "<|endoftext|>" not in content
-    assert [d.text.rstrip("\n") for d in iter_documents(tmp_path / "a.txt")] == ["one \n a", "two \n b"]
+    assert [d.text for d in iter_documents(tmp_path / "a.txt")] == ["one \n a", "two \n b"]
 
 
 def test_an_earlier_corpus_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -261,3 +261,8 @@ def test_near_duplicates_keep_the_rest_of_a_document(tmp_path: Path) -> None:
     (tmp_path / "other.txt").write_text("Something else entirely, in a few words.")
     plain = DataLoader().load_directory(tmp_path)
     assert DataLoader(near_duplicates=NearDuplicateSettings()).load_directory(tmp_path) == plain
+
+
+def test_a_folder_is_no_corpus_to_deduplicate(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is a folder, not a corpus: `llmbuilder data load`"):
+        list(iter_documents(tmp_path))

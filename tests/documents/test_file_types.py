@@ -97,3 +97,11 @@ def test_a_file_without_permission_is_passed_over(tmp_path: Path) -> None:
     loader = DataLoader()
     assert len(loader.load_directory(tmp_path)) == 1
     assert "Permission denied" in loader.report.skipped[0]["reason"]
+
+
+def test_addresses_in_angle_brackets_are_no_markup(tmp_path: Path) -> None:
+    path = tmp_path / "manual.txt"
+    path.write_text("Report errors to:\n<https://example.org/translations/team/>\n<https://example.org/bugs/>\n")
+    (document,) = DataLoader().load_file(path)
+    assert document.format == "text"
+    assert "<https://example.org/bugs/>" in document.text

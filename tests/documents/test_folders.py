@@ -153,4 +153,5 @@ def test_an_earlier_corpus_among_its_sources_is_left_out(tmp_path: Path, monkeyp
     for _ in range(3):
         shown = run("data", "load", "-i", "raw", "-o", "raw/book.txt", cwd=tmp_path)
         assert "raw/book.txt: 4 documents" in shown.stdout
+        assert "hidden" not in shown.stderr  # the file that is being written among its sources is none of theirs
     assert "raw/book.2.txt is an earlier corpus of the name that is being written: it is left out" in shown.stderr

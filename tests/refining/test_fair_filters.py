@@ -133,3 +133,9 @@ def test_of_a_huge_text_pieces_are_judged() -> None:
     assert quality.characters == len(text) > 3_000_000
     assert quality.words == pytest.approx(len(text.split()), rel=0.01)
     assert len(quality.prose) < 2_100_000
+
+
+def test_a_brace_counts_against_english_pages_only_as_fineweb_2_has_no_such_rule() -> None:
+    aside = " Die Variable heißt ${HOME}. "
+    assert judged(PROSE["de"] + aside).reason is None
+    assert judged(PROSE["ru"] + " Переменная называется ${HOME}. ").reason is None

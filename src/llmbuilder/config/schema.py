@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from llmbuilder.config.languages import LanguageCode
 from llmbuilder.config.ranges import (
     Amount,
     Certainty,
@@ -219,7 +220,7 @@ class DataConfig(Section):
         default_factory=dict, description="Limits (least, most) of quality signals besides the preset's."
     )
     filter_without: list[str] = Field(default_factory=list, description="Rules of the preset to leave out.")
-    languages: list[str] = Field(default_factory=list, description="Languages to keep (ISO 639). Default: all.")
+    languages: list[LanguageCode] = Field(default_factory=list, description="Languages to keep (ISO 639); [] is all.")
     min_language_score: Certainty = Field(default=0.65, description="How certain the language must be, 0 to 1.")
     classifier: str | None = Field(
         default=None, description="Quality model: a fastText file, or a function of a text to import (module:name)."
@@ -251,9 +252,7 @@ class DataConfig(Section):
     )
     tokenize: bool = Field(default=True, description="`data prepare` writes token shards, too.")
     train_split: Share = Field(default=0.9, description="Share of the documents used for training; the rest validates.")
-    stride: Count | None = Field(
-        default=None, description="Tokens between the starts of windows. Default: the window's length."
-    )
+    stride: Count | None = Field(default=None, description="Tokens between starts of windows (null: their length).")
 
 
 class TokenizerConfig(Section):

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from llmbuilder.config.in_force import idle_settings
+from llmbuilder.config.languages import LANGUAGES, language_remedy, meant_language
 from llmbuilder.config.ranges import range_of
-from llmbuilder.config.schema import Config, ModelConfig, SystemConfig, TrainingConfig, is_auto
+from llmbuilder.config.schema import Config, DataConfig, ModelConfig, SystemConfig, TrainingConfig, is_auto
 from llmbuilder.config.sizes import estimate_training_memory, head_dim
 from llmbuilder.errors import ConfigError
 
@@ -45,6 +46,7 @@ def find_problems(config: Config) -> list[ConfigProblem]:
     """Return the broken rules that do not depend on the machine at hand."""
     wrong = [
         *_ranges(config),
+        *_languages(config.data),
         *_shape(config.model),
         *_schedule(config.training),
         *_vocabulary(config),
@@ -102,6 +104,15 @@ def _ranges(config: Config) -> Iterator[ConfigProblem]:
                 optional = ", or null" if type(None) in get_args(info.annotation) else ""
                 path = f"{name}.{key}"
                 yield ConfigProblem(path, value, f"must be {limits}{optional}", words, {path: default})
+
+
+def _languages(data: DataConfig) -> Iterator[ConfigProblem]:
+    meant = {code: code if code in LANGUAGES else meant_language(code) for code in data.languages}
+    for code in data.languages:
+        if code not in LANGUAGES:
+            changes = {"data.languages": [known or other for other, known in meant.items()]} if meant[code] else {}
+            yield ConfigProblem("data.languages", code, "is no code of a language that can be recognised",
+                                language_remedy(code), changes)  # fmt: skip
 
 
 def _idle(config: Config) -> Iterator[ConfigProblem]:

@@ -77,9 +77,12 @@ def _keep_earlier(path: Path) -> None:
 def is_earlier_output(output: Path) -> LeaveOut:
     """Return what says of a path that it is an earlier corpus of this name, which may lie among its own sources."""
     family = re.compile(rf"{re.escape(output.stem)}(\.\d+)?{re.escape(output.suffix)}")
+    being_written = re.compile(rf"\.{re.escape(output.name)}\..*\.tmp")  # as `atomic_path` names it
     folder = output.parent.resolve()
 
     def found(path: Path) -> bool:
+        if being_written.fullmatch(path.name) is not None:
+            return path.parent.resolve() == folder
         corpus = path.with_name(path.name.removesuffix(_MANIFEST))
         if family.fullmatch(corpus.name) is None or path.parent.resolve() != folder:
             return False
@@ -134,6 +137,8 @@ def iter_pieces(path: Path, text_column: str | None = None) -> Iterator[tuple[st
     """
     if is_prepared(path):
         pieces: Iterator[tuple[str, bool]] = ((text, True) for text, _, _ in _prepared_texts(path))
+    elif path.is_dir():
+        raise DataError(f"{path} is a folder, not a corpus: `llmbuilder data load` or `data prepare` makes one of it")
     elif not path.is_file():
         raise DataError(f"no such corpus: {path}")
     elif (kind := TABLE_SUFFIXES.get(path.suffix.lower())) is not None:
@@ -172,15 +177,24 @@ def _prepared_texts(folder: Path) -> Iterator[tuple[str, str | None, str]]:
 
 
 def iter_documents(path: Path) -> Iterator[Document]:
-    """Yield the documents of a corpus file whole, with their place in it as source."""
+    """Yield the documents of a corpus file whole, with their place in it as source.
+
+    The line break that ends a text file is not the last document's.
+    """
+    is_text = path.is_file() and path.suffix.lower() not in TABLE_SUFFIXES
     parts: list[str] = []
     number = 0
+    held: str | None = None
     for text, ends in iter_pieces(path):
         parts.append(text)
         if ends:
-            number += 1
-            yield Document("".join(parts), f"{path}#{number}")
+            if held is not None:
+                number += 1
+                yield Document(held, f"{path}#{number}")
+            held = "".join(parts)
             parts.clear()
+    if held is not None:
+        yield Document(held.removesuffix("\n") if is_text else held, f"{path}#{number + 1}")
 
 
 def iter_grouped_texts(path: Path) -> Iterator[tuple[str, str]]:

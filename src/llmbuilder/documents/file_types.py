@@ -64,7 +64,7 @@ _FOR_PROGRAMS = frozenset((
 _NOT_AN_ARCHIVE = "it is empty, damaged or no archive at all"
 _NOT_READ = dict.fromkeys((".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".mbox", ".warc"), _NOT_AN_ARCHIVE)
 _HEAD = 4096
-_TAG = re.compile(rb"<[/!?]?[A-Za-z][^<>]*>")
+_TAG = re.compile(rb"<[/!?]?[A-Za-z](?![A-Za-z]*://)[^<>]*>")  # <https://example.org/> is an address
 _MOST_MARKUP, _LEAST_CLOSING = 0.1, 0.25  # of a file's bytes, of its tags
 
 

@@ -58,10 +58,10 @@ def _look_into(folder: Path, listing: Listing, leave_out: LeaveOut) -> None:
             continue
         for entry in entries:
             path = Path(entry.path)
+            if leave_out(path):
+                continue
             if entry.name.startswith((".", "~$")):
                 listing.hidden += 1
-            elif leave_out(path):
-                continue
             elif (reason := _problem(entry, path)) is not None:
                 listing.left_out.append(Unreadable(readable_name(str(path)), reason))
             elif entry.is_dir():

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
+from llmbuilder.config.languages import LANGUAGES, language_code, language_remedy
 from llmbuilder.config.schema import DataConfig
 from llmbuilder.documents.document import Document
 from llmbuilder.errors import ConfigError, suggestion
@@ -120,8 +121,9 @@ _FOR_PROSE = ("web", "books")
 _CODE = "code"
 _MOSTLY = 0.5  # of the characters between fences make a document one of code
 _OF_CODE_ALONE = ("longest_line", "mean_line_length")  # paragraphs beside code are long lines
-# FineWeb-2 leaves it out: how long lines are says little where words are longer or shorter than in English.
-_ENGLISH_ONLY = ("short_line_share",)
+# FineWeb-2 leaves them out: how long lines are says little where words are longer or shorter than in English, and one
+# brace in a page about computing says nothing against its prose.
+_ENGLISH_ONLY = ("short_line_share", "curly_brackets")
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,10 @@ class DocumentFilter:
         self._given = dict(thresholds or {})
         self._without = without
         self.ranges = self._chosen(FILTER_PRESETS[preset])
-        self.languages = () if "language" in without else tuple(sorted(languages))
+        codes = {language_code(code) for code in languages}
+        for code in sorted(codes.difference(LANGUAGES)):
+            raise ConfigError(f"{code!r} is no code of a language that can be recognised; {language_remedy(code)}")
+        self.languages = () if "language" in without else tuple(sorted(codes))
         self.min_language_score = min_language_score
         self.classifier = None if "classifier" in without else classifier
         self.min_score = min_score

@@ -22,7 +22,7 @@ _NO_LETTERS = re.compile(r"[\d#*_=|~`<>{}\[\]\\][\d#*_=|~`<>{}\[\]\\.,:-]*")
 # Codes that were replaced, that belong to another language in ISO 639-3, or that name a script besides.
 _CODES = {
     "als": "gsw", "bh": "bho", "eml": "egl", "in": "id", "iw": "he", "ji": "yi", "jw": "jv", "mo": "ro", "nb": "no",
-    "zh-Hant": "zh",
+    "sr-ME": "sr", "zh-Hant": "zh",
 }  # fmt: skip
 _ARABIC_LETTER = re.compile("[\u0620-\u06d3]")
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from llmbuilder.config.schema import DataConfig
+from llmbuilder.config.schema import DataConfig, SystemConfig
 from llmbuilder.documents.tables import iter_parquet_rows
 from llmbuilder.errors import DataError
 from llmbuilder.report.charts import short
@@ -21,6 +22,7 @@ from llmbuilder.stages import AT_WORK, DROPPED_AT
 STAGE_TIMES = Path("work") / "stages.json"
 _MOST_BARS = 14
 _EXAMPLES = 3
+_LIMIT = re.compile(r"(?<= above| below) [\d.e+-]+$")
 _MOST_FATES = 20
 
 
@@ -134,17 +136,26 @@ def _held_out(corpus: dict[str, Any]) -> str:
 
 
 def _stage_times(folder: Path, corpus: dict[str, Any]) -> str:
-    """Return how long the last preparation took by stage, and how many characters each stage left out."""
+    """Return how long the last preparation took by stage, and what became of the characters."""
     try:
         seconds = json.loads((folder / STAGE_TIMES).read_text("utf-8"))
     except FileNotFoundError:
-        return ""
-    lost = corpus["groups"].get("characters left out", {})
+        return _characters(corpus)
     lines = [(AT_WORK[stage], f"{taken:.1f} s") for stage, taken in seconds.items()]
-    lines += [(f"characters {DROPPED_AT[stage]}", f"{count:,}") for stage, count in lost.items() if count]
-    lines += [(name, f"{corpus['counts'].get(name, 0):,}") for name in ("characters found", "characters", "bytes")]
     title = "Stages <small>seconds of the last preparation; what was there already took none</small>"
-    return f"<section><h2>{title}</h2><table>{rows(lines)}</table></section>"
+    times = f"<section><h2>{title}</h2><table>{rows(lines)}</table></section>"
+    return f'<div class="origin">{times}{_characters(corpus)}</div>'
+
+
+def _characters(corpus: dict[str, Any]) -> str:
+    """Return what became of the characters that were read; the lines add up."""
+    found, kept = (corpus["counts"].get(name, 0) for name in ("characters found", "characters"))
+    lost = {stage: count for stage, count in corpus["groups"].get("characters left out", {}).items() if count}
+    changed = kept - (found - sum(lost.values()))
+    lines = [("read", f"{found:,}"), *((DROPPED_AT[stage], f"−{count:,}") for stage, count in lost.items())]
+    lines += [("by cleaning and the like", f"{changed:+,}".replace("-", "−"))] if changed else []
+    lines += [("kept", f"{kept:,}"), ("bytes as UTF-8", f"{corpus['counts'].get('bytes', 0):,}")]
+    return f"<section><h2>Characters <small>read, left out, kept</small></h2><table>{rows(lines)}</table></section>"
 
 
 def _flow(corpus: dict[str, Any]) -> str:
@@ -230,15 +241,25 @@ def _examples(folder: Path, corpus: dict[str, Any]) -> dict[tuple[str, str], lis
 def _reasons(corpus: dict[str, Any], examples: dict[tuple[str, str], list[dict[str, Any]]]) -> str:
     blocks = []
     for stage, words in DROPPED_AT.items():
-        for reason, count in corpus["dropped"].get(stage, {}).items():
-            shown = "".join(_example(row) for row in examples.get((stage, reason), []))
+        dropped = corpus["dropped"].get(stage, {})
+        groups = _by_rule(dropped).items()
+        for title, reasons in sorted(groups, key=lambda group: -sum(dropped[reason] for reason in group[1])):
+            rows_of = [row for reason in reasons for row in examples.get((stage, reason), [])]
             blocks.append(
-                f"<details><summary><b>{count:,}</b> {html.escape(words)}: {html.escape(reason)}</summary>"
-                f"<table>{shown}</table></details>"
+                f"<details><summary><b>{sum(dropped[reason] for reason in reasons):,}</b> {html.escape(words)}: "
+                f"{html.escape(title)}</summary><table>{''.join(map(_example, rows_of[:_EXAMPLES]))}</table></details>"
             )
     return (
         f"<section><h2>Left out, and why <small>with examples</small></h2>{''.join(blocks)}</section>" if blocks else ""
     )
+
+
+def _by_rule(reasons: Iterable[str]) -> dict[str, list[str]]:
+    """Return reasons by what is said of them: those of one rule are one, whose limit differs between languages."""
+    groups: dict[str, list[str]] = {}
+    for reason in reasons:
+        groups.setdefault(_LIMIT.sub("", reason), []).append(reason)
+    return {alike[0] if len(alike) == 1 else f"{rule} a limit of the language": alike for rule, alike in groups.items()}
 
 
 def _example(row: dict[str, Any]) -> str:
@@ -260,7 +281,7 @@ def _clusters(corpus: dict[str, Any]) -> str:
 
 
 def _settings(corpus: dict[str, Any]) -> str:
-    defaults = DataConfig().model_dump()
+    defaults = {**DataConfig().model_dump(), "seed": SystemConfig().seed}
     chosen = {name: value for name, value in corpus["settings"].items() if defaults.get(name) != value}
     versions = {"llmbuilder": corpus["llmbuilder"], **corpus["versions"]}
     return (
