@@ -121,6 +121,8 @@ def test_what_fields_show_is_text_and_what_they_say_is_not(read) -> None:
         ("\x13 never closed\r", 0, b""),
     ]
     assert read(streams(runs)).text == "See link, page 7.\n\n never closed"
+    drawn = "\x13 EQ \\* jc2 \\* hps10 \\o\\ad(\\s\\up 9(とうきょう),東京)\x15へ行く\r"
+    assert read(streams([(drawn, 0, b"")])).text == "東京(とうきょう)へ行く"
 
 
 def test_what_a_revision_deleted_is_gone(read) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,7 +39,8 @@ _SIGNS = {
 }
 _ENDS = "\r\x07\x0c"
 _FIELD, _RESULT, _FIELD_END = "\x13", "\x14", "\x15"
-_NOTE = "\x02"
+# What stands above a word, such as how it is read, is an instruction to draw it: EQ \\o\\ad(\\s\\up 9(reading),word).
+_READING = re.compile(r"\s*EQ\b.*\\s\\up ?\d*\(([^()]*)\)\s*[,;](.*)\)\s*$", re.S)
 
 
 @dataclass(frozen=True)
@@ -141,26 +143,31 @@ class _Reader:
                 style, properties = self._paragraphs.at(self._places[number])
                 yield _Paragraph(_text(line), letter, style, properties)
                 line = []
-            elif number not in hidden:
+            elif number in hidden:
+                line.append(hidden[number])
+            else:
                 line.append(f"[^{self._marks[number]}]" if number in self._marks else _SIGNS.get(letter, letter))
         if line:
             yield _Paragraph(_text(line), "\r", 0, {})
 
-    def _instructions(self, part: range) -> set[int]:
-        """Return the places of what fields say to Word; one that never ends says nothing."""
-        hidden: set[int] = set()
+    def _instructions(self, part: range) -> dict[int, str]:
+        """Return the places of what fields say to Word, with what is shown there; one that never ends says nothing."""
+        hidden: dict[int, str] = {}
         open_fields: list[list[int]] = []  # where each began, and where its result did
         for number in range(part.start, min(part.stop, len(self._letters))):
             letter = self._letters[number]
             if letter == _FIELD:
-                hidden.add(number)
+                hidden[number] = ""
                 open_fields.append([number])
             elif letter in (_RESULT, _FIELD_END) and letter:
-                hidden.add(number)
+                hidden[number] = ""
                 if open_fields:
                     if len(open_fields[-1]) == 1:
+                        begin = open_fields[-1][0]
                         open_fields[-1].append(number)
-                        hidden.update(range(open_fields[-1][0], number))
+                        hidden |= dict.fromkeys(range(begin, number), "")
+                        reading = _READING.match("".join(self._letters[begin + 1 : number]))
+                        hidden[begin] = f"{reading[2]}({reading[1]})" if reading else ""
                     if letter == _FIELD_END:
                         open_fields.pop()
         return hidden
