@@ -168,7 +168,8 @@ def _by_libreoffice(path: Path, kind: str) -> str:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / f"a{path.suffix}"
         copy.write_bytes(path.read_bytes())
-        command = ["soffice", "--headless", "--convert-to", kind, "--outdir", folder, str(copy)]
+        own_profile = f"-env:UserInstallation=file://{folder}/profile"  # several may run at once
+        command = ["soffice", own_profile, "--headless", "--convert-to", kind, "--outdir", folder, str(copy)]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
         return KINDS[kind](copy.with_suffix(f".{kind}"))
 

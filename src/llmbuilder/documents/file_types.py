@@ -86,8 +86,8 @@ def detect_format(path: Path) -> str:
         if head.startswith(magic):
             raise DataError(f"{path}: it is {what}, not a document")
     suffix = path.suffix.lower()
-    if suffix == ".xls" and _is_text(head):  # what other programs write for Excel to open
-        return "xml" if _is_markup(head) else "csv"
+    if suffix in (".doc", ".xls") and _is_text(head):  # what other programs write for Office to open
+        return "xml" if _is_markup(head) else "csv" if suffix == ".xls" else "text"
     if suffix in SUPPORTED_SUFFIXES:
         kind = SUPPORTED_SUFFIXES[suffix]
         return "xml" if kind == "text" and _is_markup(head) else kind

@@ -13,6 +13,7 @@ from llmbuilder.documents.file_types import RICH_FORMATS, detect_format, is_outl
 from llmbuilder.documents.kreuzberg_reader import can_read_scans, read_by_kreuzberg
 from llmbuilder.documents.markup import read_markup
 from llmbuilder.documents.notebooks import read_notebook
+from llmbuilder.documents.office_files.doc import read_doc
 from llmbuilder.documents.office_files.docx import read_docx
 from llmbuilder.documents.office_files.open_document import read_open_document
 from llmbuilder.documents.office_files.ppt import read_ppt
@@ -39,6 +40,7 @@ _READERS: dict[str, Callable[[Path], Document]] = {
     "pptx": read_pptx,
     "xlsx": read_xlsx,
     "xls": read_xls,
+    "doc": read_doc,
     "epub": read_epub,
     "fb2": read_fb2,
     "rtf": read_rtf,

@@ -36,8 +36,6 @@ _ROBOTS = re.compile(
 
 def read_page(path: Path) -> Document:
     """Return the main content of a web page, with what it says of its licence. Raises DataError if it holds no text."""
-    from trafilatura import extract
-
     content = path.read_bytes()
     text = decode_page(content, str(path))
     notes = _notes(content[:_HTML_HEAD].decode("utf-8", "replace"))
@@ -48,6 +46,8 @@ def read_page(path: Path) -> Document:
     blocks = html_blocks(root)
     if _is_plain(root, blocks):
         return Document(joined(blocks), str(path), "html", title, notes=notes)
+    from trafilatura import extract
+
     main = extract(copy.deepcopy(root), include_comments=False, fast=True) or ""
     return Document(main_blocks(blocks, main), str(path), "html", title, notes=notes)
 

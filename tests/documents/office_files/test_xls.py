@@ -68,10 +68,10 @@ def test_days_since_1904(tmp_path: Path) -> None:
         ("port\tships\nKiel\t3\n", "csv"),
     ],
 )  # fmt: skip
-def test_what_is_only_called_a_workbook(tmp_path: Path, content: str, kind: str) -> None:
-    path = tmp_path / "a.xls"
-    path.write_text(content)
-    assert detect_format(path) == kind
+def test_what_is_only_called_an_office_file(tmp_path: Path, content: str, kind: str) -> None:
+    for name, expected in (("a.xls", kind), ("a.doc", "text" if kind == "csv" else kind)):
+        (tmp_path / name).write_text(content)
+        assert detect_format(tmp_path / name) == expected
 
 
 def test_what_is_damaged_is_named(tmp_path: Path) -> None:
