@@ -75,6 +75,7 @@ def test_redacted(text: str, expected: str) -> None:
         "order 0123 4567 8901, no. 4711-0815",
         "ISBN 0-306-40615-2, ISBN 978 3 16 148410 0",
         "tel 2, phone 3, mobile 2019 report, Phone: see page 12",
+        "0201 00000000 0 and 0801 00000000",  # addresses in memory
         "password = os.environ['DB_PASSWORD'] or get_password(user2)",
         "PASSWORD=$1 PASSWORD=${SECRET} PASSWORD=<yours> PWD=/home/user1 pwd=/home/user1",
         "def login(user, password=None, token=''): the password is required",

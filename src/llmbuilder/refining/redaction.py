@@ -115,7 +115,8 @@ def _is_public_address(found: str) -> bool:
 
 
 def _is_phone(found: str) -> bool:
-    return 8 <= sum(map(str.isdigit, found)) <= 15
+    """Whether it has as many digits as numbers have, which do not end in as many zeros as addresses in memory."""
+    return 8 <= sum(map(str.isdigit, found)) <= 15 and not found.endswith("000000")
 
 
 def _is_grouped_phone(found: str) -> bool:
