@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
 import zipfile
 from collections import Counter
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet as parquet
 import pytest
 
 from llmbuilder.config import Config
@@ -59,6 +63,42 @@ def test_a_small_load_and_a_corpus_hold_the_same_documents_for_the_same_reasons(
     }
     assert loader.report.formats == Counter(corpus.description["groups"]["formats"])
     assert loader.report.cleaning == Counter(corpus.description["groups"]["cleaning"])
+
+
+def damaged(content: bytes) -> bytes:
+    """Cut a file short, and turn some bits of what is left."""
+    cut = bytearray(content[: len(content) * 2 // 3])
+    for place in range(len(cut) // 2, len(cut), 97):
+        cut[place] ^= 0x15
+    return bytes(cut)
+
+
+def write_damaged(folder: Path) -> None:
+    """Write a damaged file of every kind, and rows with values that are none."""
+    rows = "".join(json.dumps({"text": paragraph(number)}) + "\n" for number in range(200)).encode()
+    packed = {"gz": gzip.compress(rows), "xz": lzma.compress(rows), "bz2": bz2.compress(rows)}
+    packed["zst"] = bytes(pyarrow.Codec("zstd").compress(rows, asbytes=True))
+    for suffix, content in packed.items():
+        (folder / f"damaged.jsonl.{suffix}").write_bytes(damaged(content))
+    (folder / "digits.jsonl").write_text(f'{{"text": "a row", "number": {"9" * 5000}}}\n{{"text": "another row"}}\n')
+    times = pyarrow.array([10**18, 3 * 10**18], pyarrow.timestamp("ns"))
+    table = pyarrow.table({"text": ["of a time", "of another"], "at": times, "blob": [[1, 2], [3]]})
+    parquet.write_table(table, folder / "times.parquet")
+    for path in sorted((folder / "office").iterdir()):
+        (folder / f"damaged-{path.name}").write_bytes(damaged(path.read_bytes()))
+
+
+def test_damaged_files_give_both_the_same(tmp_path: Path) -> None:
+    write_damaged(Path("raw"))
+    config = settings(tokenize=False)
+    loader = DataLoader.from_config(config.data)
+    loaded = {document.source: document.text for document in loader.iter_directory(Path("raw"))}
+    corpus = prepare_corpus("raw", "corpus", config)
+    assert {row["source"]: row["text"] for row in rows_of(corpus.path)} == loaded
+    reasons = {row["source"]: row["reason"] for row in rows_of(corpus.path, "dropped")}
+    assert {row["source"]: row["reason"] for row in loader.report.dropped} == reasons
+    assert {"raw/digits.jsonl#2", "raw/times.parquet#1", "raw/damaged.jsonl.gz#1"} <= set(loaded)
+    assert "raw/damaged.jsonl.gz" in reasons
 
 
 def test_one_corpus_has_one_tokenizer_and_one_split() -> None:
