@@ -47,11 +47,11 @@ def workbook(path: Path, cells: bytes, name: str = "Häfen", *, since_1904: bool
 def test_every_kind_of_cell(tmp_path: Path) -> None:
     cells = [
         label(0, 0, "Hafen"), label(0, 1, "a|b & <c>"), number(1, 0, 0.1 + 0.2), number(1, 1, 36526, DATE),
-        truth(2, 0, 1), truth(2, 1, 7, is_error=True), number(3, 0, 1234567890123), number(3, 1, 36526.75, DATE),
+        truth(2, 0, 1), truth(2, 1, 7, is_error=True), number(3, 0, 1234567890123450), number(3, 1, 36526.75, DATE),
     ]  # fmt: skip
     assert text_of(workbook(tmp_path / "a.xls", b"".join(cells))) == (
         "## Häfen\n\n| Hafen | a\\|b & <c> |\n| --- | --- |\n| 0.3 | 2000-01-01 |\n| TRUE | #DIV/0! |\n"
-        "| 1234567890123 | 2000-01-01 18:00 |"
+        "| 1234567890123450 | 2000-01-01 18:00 |"
     )
 
 

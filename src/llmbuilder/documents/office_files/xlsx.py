@@ -129,7 +129,7 @@ def number_text(text: str) -> str:
         value = float(text)
     except ValueError:
         return text
-    if value.is_integer() and abs(value) < 1e15:
+    if value.is_integer() and abs(value) <= 1 << 53:
         return str(int(value))
     return f"{value:.15g}"
 
