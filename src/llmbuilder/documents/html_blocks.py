@@ -71,7 +71,7 @@ def decode_page(content: bytes, name: str) -> str:
 
 def html_blocks(root: Any) -> list[str]:
     """Return the blocks of an lxml element; items of lists follow each other as such."""
-    return _Writer().filled(root, 0)
+    return _Writer().blocks(root, 0)
 
 
 def _name(element: Any) -> str:
@@ -79,67 +79,63 @@ def _name(element: Any) -> str:
 
 
 class _Writer:
-    def blocks(self, parent: Any, depth: int) -> Iterator[str]:
-        """Yield the blocks in an element; text between blocks is a block."""
+    def blocks(self, parent: Any, depth: int) -> list[str]:
+        """Return the blocks in an element that hold anything; text between blocks is a block."""
+        found: list[str] = []
         line: list[str] = [parent.text or ""]
         for element in parent:
             name = _name(element)
             if name in _BLOCKS or (depth < _DEEPEST and name not in _UNSEEN and self._holds_blocks(element)):
-                yield _finished(line)
+                found += _finished(line)
                 line = []
-                yield from self._block(element, name, depth + 1)
+                found += self._block(element, name, depth + 1)
             else:
                 line += self._inline(element, name, depth + 1)
             line.append(element.tail or "")
-        yield _finished(line)
-
-    def filled(self, parent: Any, depth: int) -> list[str]:
-        """Return the blocks in an element that hold anything."""
-        return [block for block in self.blocks(parent, depth) if block.strip()]
+        return [block for block in (*found, *_finished(line)) if block.strip()]
 
     @staticmethod
     def _holds_blocks(element: Any) -> bool:
         """Whether an element that is none by its name, such as a link around a paragraph, holds blocks."""
-        return _name(element) not in ("math", "ruby") and any(
-            _name(one) in _BLOCKS for one in element.iterdescendants()
-        )
+        return _name(element) not in ("math", "ruby") and next(element.iterdescendants(*_BLOCKS), None) is not None
 
-    def _block(self, element: Any, name: str, depth: int) -> Iterator[str]:
+    def _block(self, element: Any, name: str, depth: int) -> list[str]:
         if depth >= _DEEPEST:
-            yield _collapsed(" ".join(_texts(element)))
-        elif name in ("h1", "h2", "h3", "h4", "h5", "h6"):
-            yield heading(" ".join(self.filled(element, depth)), int(name[1]))
-        elif name in ("ul", "ol", "menu", "dir"):
-            yield from self._list(element, name, depth)
-        elif name in ("pre", "listing", "xmp", "plaintext"):
-            yield _fenced(element)
-        elif name == "blockquote":
+            return [_collapsed(" ".join(_texts(element)))]
+        if name in ("h1", "h2", "h3", "h4", "h5", "h6"):
+            return [heading(" ".join(self.blocks(element, depth)), int(name[1]))]
+        if name in ("ul", "ol", "menu", "dir"):
+            return self._list(element, name, depth)
+        if name in ("pre", "listing", "xmp", "plaintext"):
+            return [_fenced(element)]
+        if name == "blockquote":
             quoted = joined(self.blocks(element, depth))
-            yield "\n".join(f"> {line}".rstrip() for line in quoted.split("\n")) if quoted else ""
-        elif name == "table":
-            yield from self._table(element, depth)
-        elif name == "li":  # outside a list
-            yield item(joined(self.blocks(element, depth)), 0, "-")
-        else:
-            yield from self.blocks(element, depth)
+            return ["\n".join(f"> {line}".rstrip() for line in quoted.split("\n"))] if quoted else []
+        if name == "table":
+            return self._table(element, depth)
+        if name == "li":  # outside a list
+            return [item(joined(self.blocks(element, depth)), 0, "-")]
+        return self.blocks(element, depth)
 
-    def _list(self, element: Any, name: str, depth: int) -> Iterator[str]:
+    def _list(self, element: Any, name: str, depth: int) -> list[str]:
         start = element.get("start") or "1"
         number = int(start) if start.lstrip("-").isdigit() else 1
         form = _FORMS.get(element.get("type") or "")
+        found: list[str] = []
         for entry in element:
             if _name(entry) in _UNSEEN or _name(entry) == "!":
                 continue
             mark = f"{counted(number, form)}." if name == "ol" else "-"
             if _name(entry) in ("ul", "ol"):  # a list right in a list
-                for block in self._list(entry, _name(entry), depth):
-                    yield Item("  " + block.replace("\n", "\n  "))
+                inner = self._list(entry, _name(entry), depth)
+                found += [Item("  " + block.replace("\n", "\n  ")) for block in inner]
                 continue
-            if blocks := self.filled(entry, depth + 1):
-                yield item(joined([Item(blocks[0]), *blocks[1:]]), 0, mark)
+            if blocks := self.blocks(entry, depth + 1):
+                found.append(item(joined([Item(blocks[0]), *blocks[1:]]), 0, mark))
                 number += 1
             if tail := _collapsed(entry.tail or ""):
-                yield tail
+                found.append(tail)
+        return found
 
     def _inline(self, element: Any, name: str, depth: int) -> list[str]:
         if name in _UNSEEN or name == "!":
@@ -167,25 +163,21 @@ class _Writer:
         kind = (script.get("type") or "").split(";")[0].strip()
         return f"${(script.text or '').strip()}$" if kind == "math/tex" else ""
 
-    def _table(self, element: Any, depth: int) -> Iterator[str]:
+    def _table(self, element: Any, depth: int) -> list[str]:
         rows = list(_nearest(element, "tr"))
         cells = [[one for one in row if _name(one) in ("td", "th")] for row in rows]
-        for caption in (one for one in element if _name(one) == "caption"):
-            yield from self.blocks(caption, depth)
+        captions = [block for one in element if _name(one) == "caption" for block in self.blocks(one, depth)]
         if self._is_layout(cells):
-            for one in (one for row in cells for one in row):
-                yield from self.blocks(one, depth + 1)
-            return
+            return captions + [block for row in cells for one in row for block in self.blocks(one, depth + 1)]
         texts = [[text for one in row for text in self._cell(one, depth)] for row in cells]
         if max((len(row) for row in texts), default=0) == 1:
-            yield from (text for row in texts for text in row)
-        else:
-            yield table(texts)
+            return captions + [text for row in texts for text in row]
+        return [*captions, table(texts)]
 
     def _cell(self, element: Any, depth: int) -> list[str]:
         span = element.get("colspan") or "1"
         width = min(int(span), 100) if span.isdigit() and int(span) else 1
-        return [" ".join(self.filled(element, depth + 1)), *[""] * (width - 1)]
+        return [" ".join(self.blocks(element, depth + 1)), *[""] * (width - 1)]
 
     @staticmethod
     def _is_layout(cells: list[list[Any]]) -> bool:
@@ -200,9 +192,12 @@ def _collapsed(text: str) -> str:
     return _SPACES.sub(" ", text).strip(" ")
 
 
-def _finished(pieces: list[str]) -> str:
-    lines = (_collapsed(line) for line in "".join(pieces).split(_BREAK))
-    return "\n".join(lines).strip("\n")
+def _finished(pieces: list[str]) -> list[str]:
+    """Return a block of these pieces of text, none if they hold nothing."""
+    text = "".join(pieces)
+    if not text or text.isspace():
+        return []
+    return ["\n".join(map(_collapsed, text.split(_BREAK))).strip("\n")]
 
 
 def _texts(element: Any) -> Iterator[str]:
