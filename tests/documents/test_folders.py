@@ -46,7 +46,7 @@ def odd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 REASONS = {
     "raw/broken.txt": "it is a link to nowhere.txt, which cannot be followed: No such file or directory",
     "raw/round.txt": "it is a link to round.txt, which cannot be followed: Too many levels of symbolic links",
-    "raw/up": "it is a link to the folder ..: name that as another input to read it",
+    "raw/up": "it is a link to a folder, which is another input if you name it: ..",
     "raw/pipe.txt": "it is a pipe, not a file",
     "raw/socket.txt": "it is a socket, not a file",
 }

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import Any
 
+from llmbuilder.documents.file_types import SUPPORTED_SUFFIXES
 from llmbuilder.report.fates import left_out_group
 
 _MOST_REASON = 100  # characters
@@ -65,7 +66,7 @@ class LoadReport:
     ) -> None:
         """Count and list something that is left out; `more` is kept with it."""
         self.reasons.setdefault(stage, Counter())[_general(reason)] += 1
-        self.group(left_out_group("formats", stage), form or _suffix(source))
+        self.group(left_out_group("formats", stage), form or _format(source))
         if stage != "extract":
             self.group(left_out_group("languages", stage), language or "unknown")
         self.group("characters left out", stage, int(more.get("characters") or 0))
@@ -148,10 +149,11 @@ def _general(reason: str) -> str:
     return reason.split(": ")[0][:_MOST_REASON]
 
 
-def _suffix(source: str) -> str:
+def _format(source: str) -> str:
     """Return what something that could not be read would have been, by its name or that of the file around it."""
-    suffixes = (PurePath(part).suffix.lstrip(".").lower() for part in reversed(source.split("#")))
-    return next(filter(None, suffixes), "unknown")
+    suffixes = (PurePath(part).suffix.lower() for part in reversed(source.split("#")))
+    suffix = next(filter(None, suffixes), "")
+    return SUPPORTED_SUFFIXES.get(suffix, suffix.lstrip(".")) if suffix else "unknown"
 
 
 def added_up(accounts: Iterable[Mapping[str, Mapping[str, int]]]) -> dict[str, dict[str, int]]:

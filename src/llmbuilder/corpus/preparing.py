@@ -373,6 +373,10 @@ class _Work:
         for _ in self._engine.run(task, shared, wanted):
             done += 1
             self._progress(task, done, total)
+        if done < total:  # the engine's processes were told to stop, and this one was not
+            raise DataError(
+                f"{total - done} unit(s) of work were stopped: the same command goes on where this one ended"
+            )
 
     def _remove_unused(self, receipts: Iterable[dict[str, Any]], tokens: Iterable[dict[str, Any]]) -> None:
         """Delete what an earlier state of the corpus left."""

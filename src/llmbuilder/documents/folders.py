@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from llmbuilder.documents.document import Unreadable
-from llmbuilder.documents.file_types import SUPPORTED_SUFFIXES
 from llmbuilder.documents.text import valid_text
 from llmbuilder.errors import DataError
 
@@ -39,7 +38,7 @@ def list_folder(folder: Path, leave_out: LeaveOut = lambda path: False, *, may_b
     _look_into(folder, listing, leave_out)
     if not listing.files and not listing.left_out and not may_be_empty:
         raise DataError(
-            f"{folder} is empty: put documents there ({', '.join(sorted(set(SUPPORTED_SUFFIXES) - {''})[:8])}, ...)"
+            f"{folder} is empty: put documents there (.pdf, .docx, .txt, .md, .html, .epub, .csv, .jsonl, ...)"
         )
     listing.files.sort(key=lambda file: by_name(str(file)))
     listing.left_out.sort(key=lambda item: by_name(item.source))
@@ -80,7 +79,7 @@ def _problem(entry: os.DirEntry[str], path: Path) -> str | None:
         return f"it is a link to {os.readlink(path)}, which cannot be followed: {error.strerror or error}"
     if stat.S_ISDIR(mode):
         if entry.is_symlink():
-            return f"it is a link to the folder {os.readlink(path)}: name that as another input to read it"
+            return f"it is a link to a folder, which is another input if you name it: {os.readlink(path)}"
         if is_corpus(path):
             return "it is a prepared corpus, not documents: name it as an input to read it"
         return None
