@@ -16,7 +16,8 @@ _NAMES = {"CorpusReport": "preparing", "prepare_corpus": "preparing"}
 __all__ = sorted(_NAMES)
 
 if TYPE_CHECKING:
-    from llmbuilder.corpus.preparing import CorpusReport, prepare_corpus
+    from llmbuilder.corpus.corpus_report import CorpusReport
+    from llmbuilder.corpus.preparing import prepare_corpus
 
 
 def __getattr__(name: str) -> Any:

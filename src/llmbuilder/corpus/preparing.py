@@ -6,7 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from llmbuilder.auditing.fidelity import require_rapidfuzz
 from llmbuilder.config.schema import Config, DataConfig
 from llmbuilder.config.validation import require_valid
 from llmbuilder.corpus.audit import audit_sample
+from llmbuilder.corpus.corpus_report import CorpusReport
 from llmbuilder.corpus.decisions import Decisions, DuplicateSettings, decide, repeated_lines
 from llmbuilder.corpus.description import describe_corpus
 from llmbuilder.corpus.dividing import Division, divide_documents
@@ -55,32 +56,6 @@ from llmbuilder.tokens.splitting import PARTS
 
 logger = logging.getLogger("llmbuilder")
 _NEAR_DUPLICATES = 0.8  # what "auto" stands for here
-
-
-@dataclass(frozen=True)
-class CorpusReport:
-    """A finished corpus: its folder, what `corpus.json` says of it, and the time it took."""
-
-    path: Path
-    description: dict[str, Any]
-    seconds: float
-    units: int
-    units_worked_on: int
-    stage_seconds: dict[str, float] = field(default_factory=dict)
-    audit: dict[str, Any] | None = None
-
-    @property
-    def documents(self) -> int:
-        return int(self.description["counts"].get("documents", 0))
-
-    @property
-    def tokens(self) -> int:
-        return sum(part["tokens"] for part in self.description["tokens"].values()) if self.description["tokens"] else 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        times = {"seconds": round(self.seconds, 3), "stage_seconds": self.stage_seconds}
-        return {"path": str(self.path), **times, "audit": self.audit, **self.description}
 
 
 def prepare_corpus(

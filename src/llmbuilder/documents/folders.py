@@ -13,6 +13,7 @@ from llmbuilder.documents.document import Unreadable
 from llmbuilder.documents.text import valid_text
 from llmbuilder.errors import DataError
 
+_COMMON = ".pdf, .docx, .txt, .md, .html, .epub, .csv, .jsonl"
 CORPUS_RECORD = "corpus.json"
 LeaveOut = Callable[[Path], bool]  # whether a file or folder is what is being made, and no input
 _KINDS = {stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket", stat.S_ISBLK: "a device", stat.S_ISCHR: "a device"}
