@@ -1,6 +1,6 @@
 """How much of every file's text comes out, measured without an answer key, on files that nobody here made.
 
-python benchmarks/fidelity.py FOLDER [FOLDER ...] [--peers markitdown] [--below 0.999]
+python benchmarks/fidelity.py FOLDER [FOLDER ...] [--kinds docx pdf ...] [--peers markitdown docling] [--list 40]
 
 Each file is read twice: by the package, and by an independent, dumb way that knows only where a format keeps its text
 and nothing of layout (`llmbuilder.auditing`). Compared are letters and words, so that layout does not matter:
@@ -9,13 +9,16 @@ and nothing of layout (`llmbuilder.auditing`). Compared are letters and words, s
 - whole: the same over words, so that a word that was split or fused with its neighbour counts as lost
 - added: letters of the output that are not in that subsequence, as a share of the file's own
 
-A table by format, weighted by letters, and every file below the goals.
+A table by format, weighted by letters, and every file below the goals. `docling` is what its tests publish for their own
+files: only those are compared beside it.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import html
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable
@@ -52,12 +55,30 @@ def by_markitdown(path: Path) -> str:
     return _markitdown().convert(path).text_content
 
 
-READERS: dict[str, Callable[[Path], str]] = {"llmbuilder": by_llmbuilder, "markitdown": by_markitdown}
+def published(path: Path) -> Path | None:
+    """Return the file in which docling's tests keep what it makes of another one, None if there is none."""
+    places = (parent / "groundtruth" / f"{path.name}.md" for parent in list(path.parents)[:3])
+    return next((place for place in places if place.is_file()), None)
 
 
-def files_in(folders: list[Path], kinds: set[str]) -> list[Path]:
+def by_docling(path: Path) -> str:
+    """Return docling's published Markdown, without what only Markdown needs."""
+    place = published(path)
+    assert place is not None
+    text = re.sub(r"<!--.*?-->", "", place.read_text("utf-8"), flags=re.S)
+    return html.unescape(re.sub(r"\\([_*#`])", r"\1", text))
+
+
+READERS: dict[str, Callable[[Path], str]] = {
+    "llmbuilder": by_llmbuilder, "markitdown": by_markitdown, "docling": by_docling,
+}  # fmt: skip
+
+
+def files_in(folders: list[Path], kinds: set[str], peers: list[str]) -> list[Path]:
+    """Return the files of these kinds; beside docling those that it published something for."""
     found = (path for folder in folders for path in ([folder] if folder.is_file() else sorted(folder.rglob("*"))))
-    return [path for path in found if path.is_file() and path.suffix.lower().lstrip(".") in kinds]
+    files = [path for path in found if path.is_file() and path.suffix.lower().lstrip(".") in kinds]
+    return [path for path in files if published(path) is not None] if "docling" in peers else files
 
 
 def main() -> None:
@@ -70,7 +91,7 @@ def main() -> None:
     sums: dict[tuple[str, str], list[Fidelity]] = defaultdict(list)
     failed: dict[tuple[str, str], list[tuple[Path, str]]] = defaultdict(list)
     poor: list[tuple[float, Path, Fidelity]] = []
-    for path in files_in(given.folders, set(given.kinds)):
+    for path in files_in(given.folders, set(given.kinds), given.peers):
         kind = path.suffix.lower().lstrip(".")
         try:
             own = own_text(path)
