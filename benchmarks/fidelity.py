@@ -9,8 +9,8 @@ and nothing of layout (`llmbuilder.auditing`). Compared are letters and words, s
 - whole: the same over words, so that a word that was split or fused with its neighbour counts as lost
 - added: letters of the output that are not in that subsequence, as a share of the file's own
 
-A table by format, weighted by letters, and every file below the goals. `docling` is what its tests publish for their own
-files: only those are compared beside it.
+A table by format, weighted by letters, and every file below the goals. `docling` is what its tests publish for their
+own files: only those are compared beside it.
 """
 
 from __future__ import annotations
