@@ -434,6 +434,9 @@ def test_metrics_go_to_weights_and_biases(
     train_model(build_model(tiny_config), dataset_for(tiny_config, prose), tiny_config, tmp_path / "run", callbacks=[])
     records = list(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))
     assert len(records) == 1
+    patience = time.monotonic() + 60  # a process of the library's own writes it
+    while b"validation_loss" not in records[0].read_bytes() and time.monotonic() < patience:
+        time.sleep(0.2)
     assert b"validation_loss" in records[0].read_bytes()
 
 
