@@ -112,8 +112,7 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, kind in sorted(set(sums) | set(failed), key=lambda key: (key[1], key[0] != "llmbuilder")):
         found = sums[name, kind]
-        total = Fidelity(*(sum(getattr(one, field) for one in found) for field in Fidelity.__dataclass_fields__))
-        kept, whole, added = total.shares
+        kept, whole, added = Fidelity.of_all(found).shares
         below = sum(not one.is_good(kind) for one in found)
         shares = f"{kept:.4f} | {whole:.4f} | {added:.4f}"
         print(f"| {kind} | {name} | {len(found)} | {len(failed[name, kind])} | {shares} | {below} |")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import string
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,15 +65,20 @@ def mixed_ngrams_of(text: str, ngram: int) -> set[tuple[tuple[str, ...], ...]]:
     return found or ({short} if short else set())
 
 
-@given(st.lists(st.text(alphabet="ab中文字ขคง。 .", max_size=60), max_size=6), st.integers(1, 5))
-@settings(max_examples=1000, deadline=None)
-def test_scripts_without_blanks_count_by_characters(texts: list[str], ngram: int) -> None:
-    sets = [mixed_ngrams_of(text, ngram) for text in texts]
+def require_hashes_for(sets: list[Any], texts: list[str], ngram: int) -> None:
+    """Hashes stand for n-grams: as many of each text, as many that any two texts share."""
     hashes = [set(found.tolist()) for found in shingle_hashes(texts, ngram)]
     assert list(map(len, hashes)) == list(map(len, sets))
     for one, other in zip(sets, hashes, strict=True):
         for second, third in zip(sets, hashes, strict=True):
             assert len(one & second) == len(other & third)
+
+
+@given(st.lists(st.text(alphabet="ab中文字ขคง。 .", max_size=60), max_size=6), st.integers(1, 5))
+@settings(max_examples=1000, deadline=None)
+def test_scripts_without_blanks_count_by_characters(texts: list[str], ngram: int) -> None:
+    sets = [mixed_ngrams_of(text, ngram) for text in texts]
+    require_hashes_for(sets, texts, ngram)
 
 
 @given(
@@ -94,11 +100,7 @@ def test_a_large_text_gives_the_same_in_pieces(text: str, ngram: int, piece: int
 @given(st.lists(st.text(alphabet="abcé .,", max_size=60), max_size=8), st.integers(1, 6))
 def test_hashes_stand_for_the_sets_of_ngrams(texts: list[str], ngram: int) -> None:
     sets = [ngrams_of(text, ngram) for text in texts]
-    hashes = [set(found.tolist()) for found in shingle_hashes(texts, ngram)]
-    assert list(map(len, hashes)) == list(map(len, sets))
-    for one, other in zip(sets, hashes, strict=True):
-        for second, third in zip(sets, hashes, strict=True):
-            assert len(one & second) == len(other & third)
+    require_hashes_for(sets, texts, ngram)
 
 
 def test_blanks_case_and_punctuation_do_not_count() -> None:

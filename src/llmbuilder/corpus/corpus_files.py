@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from llmbuilder.corpus.load_report import LoadReport
-from llmbuilder.corpus.prepared import PreparedCorpus, is_prepared
+from llmbuilder.corpus.prepared import PreparedCorpus
 from llmbuilder.documents.batching import batched
 from llmbuilder.documents.document import Document, Outcome
 from llmbuilder.documents.file_types import TABLE_SUFFIXES
-from llmbuilder.documents.folders import LeaveOut
+from llmbuilder.documents.folders import MANIFEST, LeaveOut, is_prepared
 from llmbuilder.documents.json_files import read_json
 from llmbuilder.documents.tables import iter_parquet_rows, read_csv, read_json_lines, read_parquet, require_pyarrow
 from llmbuilder.documents.text import RECORD_SEPARATOR, SEPARATOR, iter_text_pieces
@@ -27,7 +27,6 @@ from llmbuilder.errors import DataError
 from llmbuilder.files import atomic_path, set_aside, write_json
 from llmbuilder.notices import warn_once
 
-_MANIFEST = ".manifest.json"
 CORPUS_SUFFIXES = (".txt", ".jsonl", ".parquet")
 
 
@@ -83,7 +82,7 @@ def is_earlier_output(output: Path) -> LeaveOut:
     def found(path: Path) -> bool:
         if being_written.fullmatch(path.name) is not None:
             return path.parent.resolve() == folder
-        corpus = path.with_name(path.name.removesuffix(_MANIFEST))
+        corpus = path.with_name(path.name.removesuffix(MANIFEST))
         if family.fullmatch(corpus.name) is None or path.parent.resolve() != folder:
             return False
         if not manifest_path(corpus).is_file():
@@ -96,7 +95,7 @@ def is_earlier_output(output: Path) -> LeaveOut:
 
 def manifest_path(corpus: Path) -> Path:
     """Return where the manifest of a corpus file stands."""
-    return corpus.with_name(f"{corpus.name}{_MANIFEST}")
+    return corpus.with_name(f"{corpus.name}{MANIFEST}")
 
 
 def _write_text(documents: Iterable[Document], path: Path) -> None:

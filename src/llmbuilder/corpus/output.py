@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from llmbuilder.documents.folders import LeaveOut
+from llmbuilder.documents.folders import CORPUS_INPUTS, LeaveOut
 from llmbuilder.documents.sources import is_remote
 from llmbuilder.errors import DataError
 from llmbuilder.files import set_aside, write_json
@@ -26,7 +26,6 @@ _OWN = {
         for name in ("extracted", "refined", "compared", "written", "tokenized")
     },
 }
-_INPUTS = Path("work") / "inputs.json"
 _RESULTS = ("corpus.json", "report.html", "tokenizer")
 
 
@@ -41,7 +40,7 @@ def require_output(folder: Path, inputs: Collection[str], *, overwrite: bool) ->
         return
     if not folder.is_dir():
         raise DataError(f"{folder} is a file: name a folder for the corpus")
-    record = folder / _INPUTS
+    record = folder / CORPUS_INPUTS
     try:
         earlier = json.loads(record.read_text("utf-8"))
     except FileNotFoundError:
@@ -61,7 +60,7 @@ def require_output(folder: Path, inputs: Collection[str], *, overwrite: bool) ->
 
 def record_inputs(folder: Path, inputs: Collection[str]) -> None:
     """Keep what a corpus is made of, for the next time that one is written to its folder."""
-    write_json(folder / _INPUTS, places_of(folder, inputs))
+    write_json(folder / CORPUS_INPUTS, places_of(folder, inputs))
 
 
 def places_of(folder: Path, inputs: Collection[str]) -> list[dict[str, str]]:

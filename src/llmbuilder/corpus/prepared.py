@@ -48,8 +48,3 @@ class PreparedCorpus:
         """Memory-map the tokens of "train" or "validation"; None if that part is empty."""
         description = (self.description["tokens"] or {}).get(part)
         return None if description is None else open_shards(self.folder / "tokens", description)
-
-
-def is_prepared(folder: Path) -> bool:
-    """Whether a folder holds a finished corpus."""
-    return (folder / CORPUS_RECORD).is_file() and (folder / "documents").is_dir()

@@ -8,8 +8,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from llmbuilder.corpus.prepared import PreparedCorpus, is_prepared
-from llmbuilder.documents.folders import LeaveOut, by_name
+from llmbuilder.corpus.prepared import PreparedCorpus
+from llmbuilder.documents.folders import LeaveOut, by_name, is_prepared
 from llmbuilder.documents.sources import SPLIT_BYTES, Found, Source, divide, is_remote, local_sources, sources_of
 from llmbuilder.errors import DataError
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from llmbuilder.config.schema import Config, DataConfig
 from llmbuilder.corpus.corpus_files import iter_pieces, write_corpus
-from llmbuilder.corpus.prepared import PreparedCorpus, is_prepared
+from llmbuilder.corpus.prepared import PreparedCorpus
 from llmbuilder.data.in_force import is_token_folder, require_in_force
 from llmbuilder.data.loader import DataLoader
 from llmbuilder.documents.document import Document
+from llmbuilder.documents.folders import is_prepared
 from llmbuilder.errors import DataError, TokenizerError
 from llmbuilder.files import link_file
 from llmbuilder.tokenizer import Tokenizer, train_tokenizer

@@ -12,8 +12,9 @@ from typing import Any
 
 from llmbuilder.config.in_force import differing, idle_settings, refuse
 from llmbuilder.config.schema import Config, DataConfig
-from llmbuilder.corpus.prepared import PreparedCorpus, is_prepared
+from llmbuilder.corpus.prepared import PreparedCorpus
 from llmbuilder.documents.file_types import TABLE_SUFFIXES
+from llmbuilder.documents.folders import is_prepared
 
 _TEXT_COLUMN = ("text_column",)
 _SWITCHES = ("clean_text", "remove_duplicates")  # asked to be off, which they are for a text that is taken as it is

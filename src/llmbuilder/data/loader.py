@@ -9,9 +9,9 @@ from pathlib import Path
 
 from llmbuilder.config.schema import DataConfig
 from llmbuilder.corpus.load_report import LoadReport
-from llmbuilder.corpus.prepared import PreparedCorpus, is_prepared
+from llmbuilder.corpus.prepared import PreparedCorpus
 from llmbuilder.documents.document import Document, Unreadable
-from llmbuilder.documents.folders import LeaveOut, Listing, list_folder
+from llmbuilder.documents.folders import LeaveOut, Listing, is_prepared, list_folder
 from llmbuilder.documents.reader_pool import ReadingLimits
 from llmbuilder.documents.reading import DocumentReader
 from llmbuilder.duplicates.exact import SeenTexts

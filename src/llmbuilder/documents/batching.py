@@ -18,17 +18,3 @@ def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
             batch = []
     if batch:
         yield batch
-
-
-def batched_texts(texts: Iterable[str], characters: int) -> Iterator[list[str]]:
-    """Yield lists of texts, each just long enough to have that many characters, the last one perhaps shorter."""
-    batch: list[str] = []
-    size = 0
-    for text in texts:
-        batch.append(text)
-        size += len(text)
-        if size >= characters:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch

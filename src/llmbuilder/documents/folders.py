@@ -14,7 +14,8 @@ from llmbuilder.documents.text import valid_text
 from llmbuilder.errors import DataError
 
 _COMMON = ".pdf, .docx, .txt, .md, .html, .epub, .csv, .jsonl"
-CORPUS_RECORD = "corpus.json"
+CORPUS_RECORD, CORPUS_INPUTS = "corpus.json", Path("work") / "inputs.json"  # of a folder that `data prepare` makes
+MANIFEST = ".manifest.json"  # ends the name of what `data load` says beside a corpus of one file
 LeaveOut = Callable[[Path], bool]  # whether a file or folder is what is being made, and no input
 _KINDS = {stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket", stat.S_ISBLK: "a device", stat.S_ISCHR: "a device"}
 _UNKNOWN_BYTE = re.compile("[\udc80-\udcff]")  # as Python names files whose names are no UTF-8
@@ -81,17 +82,21 @@ def _problem(entry: os.DirEntry[str], path: Path) -> str | None:
     if stat.S_ISDIR(mode):
         if entry.is_symlink():
             return f"it is a link to a folder, which is another input if you name it: {os.readlink(path)}"
-        if is_corpus(path):
+        if _is_corpus(path):
             return "it is a prepared corpus, not documents: name it as an input to read it"
         return None
     return next((f"it is {words}, not a file" for is_one, words in _KINDS.items() if is_one(mode)), None)
 
 
-def is_corpus(folder: Path) -> bool:
-    """Whether a folder is a corpus that `data prepare` made or is making."""
+def is_prepared(folder: Path) -> bool:
+    """Whether a folder holds a finished corpus, as `data prepare` makes it."""
     # These of `os.path` are false, too, for what must not be looked at.
-    is_finished = os.path.isfile(folder / CORPUS_RECORD) and os.path.isdir(folder / "documents")
-    return is_finished or os.path.isfile(folder / "work" / "inputs.json")
+    return os.path.isfile(folder / CORPUS_RECORD) and os.path.isdir(folder / "documents")
+
+
+def _is_corpus(folder: Path) -> bool:
+    """Whether a folder is a corpus that is finished or being made."""
+    return is_prepared(folder) or os.path.isfile(folder / CORPUS_INPUTS)
 
 
 def by_name(name: str) -> bytes:

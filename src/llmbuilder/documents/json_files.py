@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbuilder.documents.document import Outcome, Unreadable
+from llmbuilder.documents.folders import MANIFEST
 from llmbuilder.documents.rows import Values, choose_text
 from llmbuilder.documents.tables import json_value, read_json_lines, row_documents
 from llmbuilder.documents.text import read_text
@@ -23,13 +24,12 @@ NO_ROWS = (
 )
 _LARGEST_OBJECT = 1 << 27  # characters: what is no array is in memory as a whole, several times its size
 _MOSTLY = 0.5  # of an object: its list of rows
-_MANIFEST = ".manifest.json"  # what `data load` says about a corpus
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 def read_json(path: Path, name: str, text_column: str | None = None) -> Iterator[Outcome]:
     """Yield the documents of a JSON file. Raises DataError if it holds no texts, or is damaged."""
-    if path.name.endswith(_MANIFEST):
+    if path.name.endswith(MANIFEST):
         raise DataError(f"{name}: it describes a corpus")
     text = read_text(path).removeprefix("\ufeff").lstrip(" \t\r\n")
     if text.startswith("["):

@@ -1,4 +1,4 @@
-"""Scanned pages, notebooks and old office formats, through kreuzberg; the second reader of all others."""
+"""Scanned pages and Outlook's messages, through kreuzberg; the second reader of all others."""
 
 from __future__ import annotations
 

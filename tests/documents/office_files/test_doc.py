@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import olefile
 import pytest
 
 from llmbuilder.documents.document import Document
 from llmbuilder.documents.office_files.doc import read_doc
 from llmbuilder.errors import DataError, LockedError
+from tests.documents.office_files.compound import hold_streams
 
 IN_TABLE, ROW_END, LIST, OUTLINE = b"\x16\x24\x01", b"\x17\x24\x01", b"\x0b\x46\x01\x00", b"\x40\x26\x01"
 DELETED = b"\x00\x08\x01"
@@ -81,20 +80,7 @@ def streams(
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[dict[str, bytes]], Document]:
     def read_streams(content: dict[str, bytes]) -> Document:
-        class Container:
-            def __init__(self, path: Path) -> None:
-                pass
-
-            def __enter__(self) -> Container:
-                return self
-
-            def __exit__(self, *_: object) -> None:
-                pass
-
-            def openstream(self, name: str) -> io.BytesIO:
-                return io.BytesIO(content[name])
-
-        monkeypatch.setattr(olefile, "OleFileIO", Container)
+        hold_streams(monkeypatch, content)
         return read_doc(tmp_path / "a.doc")
 
     return read_streams

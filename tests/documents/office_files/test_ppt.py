@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import struct
 from pathlib import Path
 
-import olefile
 import pytest
 
 from llmbuilder.documents.office_files.ppt import read_ppt
 from llmbuilder.errors import DataError, LockedError
+from tests.documents.office_files.compound import hold_streams
 
 
 def record(kind: int, content: bytes, instance: int = 0, *, holds: bool = False) -> bytes:
@@ -67,20 +66,7 @@ def written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     def write(stream: bytes, edit: int, token: int = 0xE391C05F) -> Path:
         streams = {"PowerPoint Document": stream, "Current User": record(4086, struct.pack("<III", 20, token, edit))}
 
-        class Container:
-            def __init__(self, path: Path) -> None:
-                pass
-
-            def __enter__(self) -> Container:
-                return self
-
-            def __exit__(self, *_: object) -> None:
-                pass
-
-            def openstream(self, name: str) -> io.BytesIO:
-                return io.BytesIO(streams[name])
-
-        monkeypatch.setattr(olefile, "OleFileIO", Container)
+        hold_streams(monkeypatch, streams)
         return tmp_path / "a.ppt"
 
     return write
