@@ -16,6 +16,7 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -152,17 +153,8 @@ def _rtf(path: Path) -> str:
     return _by_libreoffice(path, "docx")
 
 
-def _doc(path: Path) -> str:
-    """What LibreOffice makes of it, as a DOCX."""
-    return _by_libreoffice(path, "docx")
-
-
-def _xls(path: Path) -> str:
-    """What LibreOffice makes of it, as a workbook of today, whose text is taken as any other's."""
-    return _by_libreoffice(path, "xlsx")
-
-
 def _by_libreoffice(path: Path, kind: str) -> str:
+    """What LibreOffice makes of it, as a file of today's kind, whose text is taken as any other's."""
     import subprocess
 
     with tempfile.TemporaryDirectory() as folder:
@@ -218,7 +210,7 @@ def _pdf(path: Path) -> str:
 
 KINDS: dict[str, Callable[[Path], str]] = {
     "docx": docx_text, "pptx": pptx_text, "xlsx": xlsx_text, "rtf": _rtf, "pdf": _pdf, "epub": _epub, "fb2": _fb2,
-    "doc": _doc, "xls": _xls,
+    "doc": partial(_by_libreoffice, kind="docx"), "xls": partial(_by_libreoffice, kind="xlsx"),
     **dict.fromkeys(("odt", "odp", "ods"), open_document_text), "html": _html, "htm": _html, "eml": _eml,
     "csv": _csv, "jsonl": _jsonl, **dict.fromkeys(("xml", "nxml", "tei"), _xml),
 }  # fmt: skip

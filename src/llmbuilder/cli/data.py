@@ -115,6 +115,7 @@ def prepare(
     from llmbuilder.config.in_force import require_taken
     from llmbuilder.corpus import prepare_corpus
     from llmbuilder.report.fates import wiped_out
+    from llmbuilder.tokens.overlap import describe_overlap
 
     options = {
         "data.filter": ("--filter", preset),
@@ -156,7 +157,7 @@ def prepare(
     overlap = (report.description["held_out"] or {}).get("overlap")
     tokens = f", {report.tokens:,} tokens" if report.tokens else ""
     if overlap is not None:
-        say(f"{overlap:.1%} of the held-out text is in the training text, too")
+        say(describe_overlap(overlap))
     characters = report.description["counts"]["characters"]
     typer.echo(f"{output}: {report.documents:,} documents, {characters:,} characters{tokens} ({output}/report.html)")
 

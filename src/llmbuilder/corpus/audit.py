@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from llmbuilder.auditing.fidelity import Fidelity, compare
 from llmbuilder.auditing.own_text import KINDS, own_text
+from llmbuilder.corpus.schemas import extracted_text
 from llmbuilder.corpus.store import Part, part_sizes, read_slice
 from llmbuilder.documents.sources import Source, is_remote
 from llmbuilder.files import write_json
@@ -58,10 +59,8 @@ def audit_sample(
 
 
 def _can_be_compared(source: Source) -> bool:
-    kind = _kind(source)
-    return source.end is None and source.problem is None and not is_remote(source.name) and (
-        kind in KINDS and kind not in _CHOSEN_PARTS
-    )  # fmt: skip
+    is_a_file = source.end is None and source.problem is None and not is_remote(source.name)
+    return is_a_file and _kind(source) in KINDS.keys() - _CHOSEN_PARTS
 
 
 def _kind(source: Source) -> str:
@@ -71,14 +70,10 @@ def _kind(source: Source) -> str:
 def _extracted(path: Path, number: int) -> tuple[list[str], list[str]]:
     """Return the texts that came of the source of that number in a unit, and the reasons for what gave none."""
     sizes = [rows for _, rows in part_sizes(path)]
-    rows = list(_rows(Part(str(path), sum(sizes[:number]), sizes[number])))
-    texts = [row["text"] if row["text"] is not None else "\n\n".join(row["pages"]) for row in rows if not row["error"]]
-    return texts, [row["error"] for row in rows if row["error"]]
-
-
-def _rows(part: Part) -> Iterator[dict[str, Any]]:
-    for table in read_slice(part):
-        yield from table.to_pylist()
+    part = Part(str(path), sum(sizes[:number]), sizes[number])
+    rows = [row for table in read_slice(part) for row in table.to_pylist()]
+    texts = [extracted_text(row) for row in rows if row["error"] is None]
+    return texts, [row["error"] for row in rows if row["error"] is not None]
 
 
 def _compare(source: Source, text: str, result: Audit) -> None:

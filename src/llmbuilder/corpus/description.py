@@ -12,9 +12,7 @@ from llmbuilder.config.schema import Config
 from llmbuilder.corpus.decisions import Decisions
 from llmbuilder.corpus.keys import CORPUS_FORMAT
 from llmbuilder.corpus.load_report import added_up
-from llmbuilder.corpus.tasks.tokenize import merged
 from llmbuilder.tokenizer import Tokenizer
-from llmbuilder.tokens.splitting import PARTS
 
 
 def describe_corpus(
@@ -25,21 +23,21 @@ def describe_corpus(
     versions: dict[str, str],
     receipts: list[dict[str, Any]],
     decisions: Decisions,
-    tokens: list[dict[str, Any]],
+    tokens: dict[str, dict[str, Any]],
     held_out: dict[str, Any] | None,
     tokenizer: Tokenizer | None,
     trained_as: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Return the description of a finished corpus.
 
-    `hidden` is how many hidden files were passed over, `held_out` what is known of the validation part, `trained_as`
-    the settings of a tokenizer of its own.
+    `hidden` is how many hidden files were passed over, `tokens` the shards of each part, `held_out` what is known of
+    the validation part, `trained_as` the settings of a tokenizer of its own.
+
     It depends on nothing but sources, settings and versions.
     """
     from llmbuilder import __version__
 
     names = [receipt["documents_file"] for receipt in receipts if receipt["documents_file"]]
-    parts = {part: merged(tokens, part) for part in PARTS}
     description: dict[str, Any] = {
         "format": CORPUS_FORMAT,
         "llmbuilder": __version__,
@@ -58,7 +56,7 @@ def describe_corpus(
         "dropped_files": [receipt["dropped_file"] for receipt in receipts if receipt["dropped_file"]],
         "tokenizer": None if tokenizer is None else _describe_tokenizer(tokenizer, trained_as),
         "held_out": held_out,
-        "tokens": {part: values for part, values in parts.items() if values is not None} or None,
+        "tokens": tokens or None,
     }
     # The names of files follow from their content, so this is a fingerprint of everything.
     return {**description, "fingerprint": hashlib.sha256(json.dumps(description).encode()).hexdigest()}

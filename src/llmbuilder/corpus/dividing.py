@@ -43,8 +43,8 @@ def divide_documents(files: Sequence[DocumentFile], train_share: float, seed: in
 
     def read_groups() -> np.ndarray:
         used.extend(_write_samples(files, bits_left_out(sum(lengths)), folder, run))
-        for path in used:
-            samples.extend(_read_samples(path))
+        for file, path in zip(files, used, strict=True):
+            samples.extend(_read_samples(path, len(file.lengths)))
         return find_groups(samples)
 
     split = choose_split(lengths, checksums, train_share, seed, read_groups)
@@ -58,7 +58,7 @@ def divide_documents(files: Sequence[DocumentFile], train_share: float, seed: in
 
 
 def _write_samples(files: Sequence[DocumentFile], bits: int, folder: Path, run: Run) -> list[Path]:
-    paths = [folder / f"{digest(file.path.name, json.dumps([NGRAM, bits]))}.grams" for file in files]
+    paths = [folder / f"{digest(file.path.name, json.dumps([NGRAM, bits]))}.sampled" for file in files]
     wanted = [
         {"unit": number, "input": str(file.path), "path": str(path), "bits": bits}
         for number, (file, path) in enumerate(zip(files, paths, strict=True))
@@ -68,12 +68,11 @@ def _write_samples(files: Sequence[DocumentFile], bits: int, folder: Path, run: 
     return paths
 
 
-def _read_samples(path: Path) -> list[np.ndarray]:
-    """Return what the task wrote: the number of documents, that of the hashes of each, the hashes."""
+def _read_samples(path: Path, count: int) -> list[np.ndarray]:
+    """Return what the task wrote of that many documents: the number of the hashes of each, then the hashes."""
     values = np.fromfile(path, np.uint64)
-    count = int(values[0])
-    ends = np.cumsum(values[1 : count + 1].astype(np.int64))
-    return np.split(values[count + 1 :], ends[:-1])
+    ends = np.cumsum(values[:count].astype(np.int64))
+    return np.split(values[count:], ends[:-1])
 
 
 def _largest_overlaps(

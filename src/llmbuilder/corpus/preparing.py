@@ -171,6 +171,7 @@ class _Work:
         if not any(receipt["documents_file"] for receipt in receipts):
             raise DataError(f"nothing is left of {len(sources):,} source(s): {_reasons(receipts)}")
         tokens, used, division = self._tokenize(receipts, tokenizer)
+        parts = {part: values for part in PARTS if (values := merged(tokens, part)) is not None}
         description = describe_corpus(
             inputs=names,
             hidden=found.hidden,
@@ -178,8 +179,8 @@ class _Work:
             versions=versions(),
             receipts=receipts,
             decisions=decisions,
-            tokens=tokens,
-            held_out=self._describe_held_out(tokens, division),
+            tokens=parts,
+            held_out=self._describe_held_out(parts, division),
             tokenizer=used,
             trained_as=self._own_tokenizer.training_options,
         )
@@ -317,12 +318,11 @@ class _Work:
         self._used |= set(paths)
         return [json.loads(path.read_text("utf-8")) for path in paths], tokenizer, division
 
-    def _describe_held_out(self, receipts: list[dict[str, Any]], division: Division | None) -> dict[str, Any] | None:
+    def _describe_held_out(self, parts: dict[str, dict[str, Any]], division: Division | None) -> dict[str, Any] | None:
         """Return how much of the validation part the training part holds, None without one."""
-        parts = [merged(receipts, part) for part in PARTS]
-        if division is None or parts[0] is None or parts[1] is None:
+        if division is None or len(parts) < len(PARTS):
             return None
-        train, validation = (open_shards(self._folder / "tokens", part) for part in parts if part is not None)
+        train, validation = (open_shards(self._folder / "tokens", parts[part]) for part in PARTS)
         overlap = overlap_of(train, validation)
         return {"documents": division.held_out, "overlap": overlap, "largest": division.overlaps}
 

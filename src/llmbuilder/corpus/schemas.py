@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow
 
 EXCERPT = 300  # characters of a text that is left out
@@ -23,3 +25,8 @@ REFINED = pyarrow.schema(
 DOCUMENTS = pyarrow.schema([("id", _TEXT), ("text", _TEXT), *_KEPT])
 DROPPED = pyarrow.schema([("source", _TEXT), ("collection", _TEXT), ("format", _TEXT), ("stage", _TEXT),
                           ("reason", _TEXT), ("of", _TEXT), ("characters", _NUMBER), ("excerpt", _TEXT)])  # fmt: skip
+
+
+def extracted_text(row: dict[str, Any]) -> str:
+    """Return the text of an extracted row, which a paged format has by its pages."""
+    return "\n\n".join(row["pages"]) if row["text"] is None else str(row["text"])

@@ -33,6 +33,11 @@ def overlap_of(train: OpenedTokens, validation: OpenedTokens) -> float | None:
     return None if share is None else round(share, 4)
 
 
+def describe_overlap(share: float) -> str:
+    """Return what to say beside a validation loss."""
+    return f"{share:.1%} of the held-out text is in the training text, too"
+
+
 def run_length(tokens: int, bytes_of_text: int) -> int:
     """Return the tokens of a run, a power of two, in a text of so many tokens and bytes."""
     size = bytes_of_text / tokens if tokens and bytes_of_text else _BYTES_A_TOKEN

@@ -6,6 +6,8 @@ import signal
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from llmbuilder.tokens.overlap import describe_overlap
+
 
 @dataclass
 class TrainingResults:
@@ -31,9 +33,7 @@ class TrainingResults:
 
     def describe_overlap(self) -> str:
         """Return what to say beside a validation loss, "" where nothing is known."""
-        if self.validation_overlap is None:
-            return ""
-        return f"{self.validation_overlap:.1%} of the held-out text is in the training text, too"
+        return "" if self.validation_overlap is None else describe_overlap(self.validation_overlap)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""

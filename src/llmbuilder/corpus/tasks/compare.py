@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,10 +30,15 @@ class Shingle:
         rows = iter_parquet_rows(unit["input"], ["text"])
         texts = (row["text"] for number, row in enumerate(rows) if number in chosen)
         hashes = list(iter_shingle_hashes(texts, self._near.ngram))
-        sizes = np.array([len(found) for found in hashes], np.uint64)
-        with atomic_file(unit["path"]) as handle:
-            np.concatenate([sizes, *hashes]).tofile(handle)
+        _write_hashes(unit["path"], hashes)
         return {"unit": unit["unit"]}
+
+
+def _write_hashes(path: str, hashes: Sequence[np.ndarray]) -> None:
+    """Write the number of the hashes of each document, then all hashes."""
+    sizes = np.array([len(found) for found in hashes], np.uint64)
+    with atomic_file(path) as handle:
+        np.concatenate([sizes, *hashes]).tofile(handle)
 
 
 class SampleGrams:
@@ -42,12 +48,9 @@ class SampleGrams:
         pass
 
     def run(self, unit: dict[str, Any]) -> dict[str, Any]:
-        """Write the number of the documents, that of the hashes of each, and the hashes, one after the other."""
+        """Write the hashes of all documents, one after the other, and the number of each before them."""
         texts = ((row["text"], True) for row in iter_parquet_rows(unit["input"], ["text"]))
-        samples = list(iter_gram_samples(texts, unit["bits"]))
-        sizes = np.array([len(samples), *map(len, samples)], np.uint64)
-        with atomic_file(unit["path"]) as handle:
-            np.concatenate([sizes, *samples]).tofile(handle)
+        _write_hashes(unit["path"], list(iter_gram_samples(texts, unit["bits"])))
         return {"unit": unit["unit"]}
 
 

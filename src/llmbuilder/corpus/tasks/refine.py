@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbuilder.config.schema import DataConfig
-from llmbuilder.corpus.schemas import EXCERPT, QUALITY, REFINED
+from llmbuilder.corpus.schemas import EXCERPT, QUALITY, REFINED, extracted_text
 from llmbuilder.corpus.store import Part, Row, Store, parts_of, read_slice
 from llmbuilder.documents.document import Document
 from llmbuilder.duplicates.exact import normalized_digest
@@ -42,7 +42,7 @@ class Refine:
         shared = {name: row[name] for name in ("source", "collection", "format", "title", "metadata")}
         if row["error"] is not None:
             return {**shared, "stage": "extract", "reason": row["error"], "characters": 0}
-        text = row["text"] if row["text"] is not None else "\n\n".join(row["pages"])
+        text = extracted_text(row)
         document = Document(text, row["source"], row["format"], row["title"], row["pages"])
         refined = self._refiner.refine(document)
         values = {
