@@ -254,7 +254,8 @@ class _Work:
         return decisions
 
     def _compare(self, task: str, wanted: list[dict[str, Any]]) -> None:
-        self._run(task, wanted, len(wanted))
+        if wanted:
+            self._run(task, wanted, len(wanted))
 
     def _repeated_lines(self, refined: list[Path], decisions: Decisions) -> Path | None:
         least = self._config.data.repeated_lines
