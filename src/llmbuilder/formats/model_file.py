@@ -12,7 +12,6 @@ import datetime
 import hashlib
 import json
 import logging
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ from llmbuilder.errors import CheckpointError, ConfigError, TokenizerError
 from llmbuilder.files import atomic_path, set_aside, write_json
 from llmbuilder.formats.huggingface import from_huggingface, to_huggingface
 from llmbuilder.formats.nanogpt.checkpoint import convert_checkpoint, is_legacy_checkpoint
+from llmbuilder.formats.torch_files import read_torch_file, write_torch_file
 from llmbuilder.machine import resolve_device
 from llmbuilder.model.base import LanguageModel
 from llmbuilder.model.building import FAMILIES
@@ -81,14 +81,6 @@ def save_model(
 
 def _write_pt(content: dict[str, Any], weights: dict[str, Tensor], path: Path) -> None:
     write_torch_file({**content, "weights": weights}, path)
-
-
-def write_torch_file(content: Any, path: Path) -> None:
-    """Write a PyTorch file; a full disk is an OSError, as for every other file."""
-    try:
-        torch.save(content, path)
-    except RuntimeError as error:  # PyTorch's zip writer reports a full disk this way
-        raise OSError(28, f"no space left, or the write failed ({str(error).splitlines()[0]})") from error
 
 
 def _write_safetensors(content: dict[str, Any], weights: dict[str, Tensor], path: Path) -> None:
@@ -231,38 +223,6 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             return content, {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path} is no complete safetensors file: {error}") from error
-
-
-def read_torch_file(path: Path) -> Any:
-    """Load a PyTorch file that holds tensors and plain values only. Raises CheckpointError for anything else."""
-    if not path.is_file():
-        raise CheckpointError(f"no such model file: {path}")
-    if _begins_with(path, b"GGUF"):
-        raise CheckpointError(
-            f"{path} is a GGUF file, which llama.cpp and Ollama run; this command needs the model it was exported "
-            "from (model.pt, or a Hugging Face folder)"
-        )
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path} is refused: opening it would have to load Python objects, which can run any code "
-            f"({_unpickling_reason(error)}). If you made it yourself, save it again from your own program with plain "
-            "values only: torch.save({'model': model.state_dict(), 'config': dict(...)}, 'model.pt')"
-        ) from None
-    except Exception as error:  # noqa: BLE001 - bytes that are no model can make the parser raise anything
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path} is cut short or no model file: {reason}") from None
-
-
-def _begins_with(path: Path, magic: bytes) -> bool:
-    with open(path, "rb") as handle:
-        return handle.read(len(magic)) == magic
-
-
-def _unpickling_reason(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if "GLOBAL" in line or "Unsupported" in line]
-    return (lines[0] if lines else str(error).splitlines()[0])[:160]
 
 
 def _load_pt(path: Path, config: ModelConfig | None) -> LanguageModel:

@@ -22,7 +22,8 @@ from torch import Tensor
 from llmbuilder import __version__
 from llmbuilder.errors import CheckpointError
 from llmbuilder.files import atomic_path
-from llmbuilder.formats.model_file import read_torch_file, weights_checksum, write_torch_file
+from llmbuilder.formats.model_file import weights_checksum
+from llmbuilder.formats.torch_files import read_torch_file, write_torch_file
 from llmbuilder.training.storage.sharded_checkpoints import (
     CHECKPOINT_FORMAT_VERSION,
     is_sharded,

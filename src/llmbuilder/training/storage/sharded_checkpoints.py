@@ -24,7 +24,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_
 from llmbuilder import __version__
 from llmbuilder.errors import CheckpointError
 from llmbuilder.files import file_checksum, remove_path, write_json
-from llmbuilder.formats.model_file import read_torch_file, write_torch_file
+from llmbuilder.formats.torch_files import read_torch_file, write_torch_file
 from llmbuilder.model import LanguageModel
 from llmbuilder.training.processes.distributed import Processes
 

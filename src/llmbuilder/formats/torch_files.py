@@ -1,0 +1,135 @@
+"""PyTorch's files of tensors and plain values, read without running anything in them.
+
+Objects of a program's own classes (a pickled `GPTConfig`, a whole module) are read as what they hold: PyTorch's reader
+for untrusted files is given an empty class in the place of each class that the file names. A file that asks to call
+anything is refused.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from llmbuilder.errors import CheckpointError
+
+_NUMPY = ("numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+
+
+def write_torch_file(content: Any, path: Path) -> None:
+    """Write a PyTorch file; a full disk is an OSError, as for every other file."""
+    try:
+        torch.save(content, path)
+    except RuntimeError as error:  # PyTorch's zip writer reports a full disk this way
+        raise OSError(28, f"no space left, or the write failed ({str(error).splitlines()[0]})") from error
+
+
+def read_torch_file(path: Path, *, in_place: bool = False) -> Any:
+    """Load a PyTorch file: tensors, plain values, and objects as dictionaries of what they hold.
+
+    With `in_place` tensors stay on the disk until they are used, where the file's form allows it.
+    Raises CheckpointError for a file that would have to call something to be read, and for anything else.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"no such model file: {path}")
+    if _begins_with(path, b"GGUF"):
+        raise CheckpointError(
+            f"{path} is a GGUF file, which llama.cpp and Ollama run; this command needs the model it was exported "
+            "from (model.pt, or a Hugging Face folder)"
+        )
+    try:
+        return _load(path, mapped=in_place and zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{path} is refused: opening it would have to run code ({_unpickling_reason(error)}). If you made it "
+            "yourself, save it again from your own program with plain values only: torch.save({'model': "
+            "model.state_dict(), 'config': dataclasses.asdict(config)}, 'model.pt'), or vars(config) where it is no "
+            "dataclass"
+        ) from None
+    except Exception as error:  # noqa: BLE001 - bytes that are no model can make the parser raise anything
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path} is cut short or no model file: {reason}") from None
+
+
+def _load(path: Path, *, mapped: bool) -> Any:
+    options: dict[str, Any] = {"map_location": "cpu", "weights_only": True, "mmap": mapped}
+    try:
+        return torch.load(path, **options)
+    except pickle.UnpicklingError:
+        named = torch.serialization.get_unsafe_globals_in_checkpoint(path) if zipfile.is_zipfile(path) else []
+        if not named:
+            raise
+    with torch.serialization.safe_globals(_stand_ins(named)):
+        return _plain(torch.load(path, **options))
+
+
+class _Called(type):
+    def __call__(cls, *_arguments: Any, **_options: Any) -> NoReturn:
+        raise pickle.UnpicklingError(f"it asks to call {cls.__name__}")
+
+
+class _Held:
+    """What an object of a class that is not loaded holds."""
+
+
+def _stand_ins(named: Sequence[str]) -> list[Any]:
+    """Return what takes the place of the classes that a file names: empty ones, which cannot be called.
+
+    NumPy's numbers and paths are plain values, and made by their own constructors.
+    """
+    if not any(name.startswith("numpy") for name in named):
+        return [_stand_in(name) for name in named]
+    import numpy as np
+
+    scalar = type(np.float64(0)).__reduce__(np.float64(0))[0]
+    numpys = [np.dtype, *(kind for kind in vars(np.dtypes).values() if isinstance(kind, type))]
+    others = [_stand_in(name) for name in named if name not in _NUMPY]
+    return [*others, *numpys, *((scalar, name) for name in _NUMPY[1:])]
+
+
+def _stand_in(name: str) -> tuple[Any, str]:
+    return (PurePath if name.startswith("pathlib.") else _Called(name, (_Held,), {})), name
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with objects as dictionaries of what they hold; a module as its weights."""
+    if isinstance(value, _Held):
+        return _weights_of(value) if "_parameters" in vars(value) else {k: _plain(v) for k, v in vars(value).items()}
+    if isinstance(value, OrderedDict):
+        return OrderedDict((key, _plain(item)) for key, item in value.items())
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, PurePath) else value
+
+
+def _weights_of(module: Any, prefix: str = "") -> dict[str, Tensor]:
+    """Return the state dict of a module from what it holds."""
+    held = vars(module)
+    found: dict[str, Tensor] = {}
+    for group in ("_parameters", "_buffers"):
+        for name, tensor in (held.get(group) or {}).items():
+            if isinstance(tensor, Tensor) and name not in (held.get("_non_persistent_buffers_set") or ()):
+                found[prefix + name] = tensor.detach()
+    for name, inner in (held.get("_modules") or {}).items():
+        if inner is not None and hasattr(inner, "__dict__"):
+            found.update(_weights_of(inner, f"{prefix}{name}."))
+    return found
+
+
+def _begins_with(path: Path, magic: bytes) -> bool:
+    with open(path, "rb") as handle:
+        return handle.read(len(magic)) == magic
+
+
+def _unpickling_reason(error: Exception) -> str:
+    told = ("GLOBAL", "Unsupported", "asks to call")
+    lines = [line.strip() for line in str(error).splitlines() if any(words in line for words in told)]
+    return (lines[0].removeprefix('WeightsUnpickler error: ') if lines else str(error).splitlines()[0])[:160]
