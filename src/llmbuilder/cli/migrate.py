@@ -23,16 +23,8 @@ def migrate(
     if as_json:
         print_json(report.to_dict())
         return
-    for row in report.files:
-        reason = f"  ({row['why']})" if row["why"] else ""
-        typer.echo(f"{row['file']} -> {row['result']}{reason}")
-    for row in report.keys:
-        typer.echo(f"{row['file']}: {row['key']} -> {row['new'] or 'kept under legacy'}")
-    for row in report.commands:
-        typer.echo(f"{row['file']}:{row['line']}: {row['old']}\n    -> {row['new']}")
-        if row["left"]:
-            typer.echo(f"    without counterpart: {' '.join(row['left'])}")
-    for note in report.notes:
-        say(note)
-    if not dry_run:
-        say(f"the full account is in {new / 'MIGRATION.md'}")
+    if dry_run:
+        typer.echo(report.to_markdown())
+        return
+    typer.echo(report.to_text())
+    say(f"the full account, with every file and key, is in {new / 'MIGRATION.md'}")

@@ -1,7 +1,8 @@
-"""The account a migration gives: every file, every key, every command."""
+"""The account a migration gives: every experiment, file, key, checkpoint and command."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,22 +11,29 @@ from typing import Any
 class MigrationReport:
     """What became of everything in a legacy project.
 
-    `files` maps each legacy file to what it became or why it was left; `keys` does so for each configuration
-    key, by file; `checkpoints` holds the proof of each conversion; `commands` each line that has a new form.
+    `experiments` says which configuration, data, checkpoints and commands belong together; `files` maps each legacy
+    file to what it became or why it was left; `keys` does so for each configuration key, by file; `checkpoints` holds
+    the proof of each conversion; `commands` each line that has a new form.
     """
 
     legacy: str
     new: str
     dry_run: bool
+    experiments: list[dict[str, Any]] = field(default_factory=list)
     files: list[dict[str, str]] = field(default_factory=list)  # file, result, why
-    keys: list[dict[str, Any]] = field(default_factory=list)  # file, key, value, new
+    keys: list[dict[str, Any]] = field(default_factory=list)  # file, key, value, new, new_value, default_of
     checkpoints: list[dict[str, Any]] = field(default_factory=list)
-    commands: list[dict[str, Any]] = field(default_factory=list)  # file, line, old, new, left
+    commands: list[dict[str, Any]] = field(default_factory=list)  # file, line, old, new, left, notes
     notes: list[str] = field(default_factory=list)
 
     def add_file(self, file: str, result: str, why: str = "") -> None:
         """Note what became of a file."""
         self.files.append({"file": file, "result": result, "why": why})
+
+    def add_note(self, note: str) -> None:
+        """Say something once."""
+        if note not in self.notes:
+            self.notes.append(note)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -35,35 +43,88 @@ class MigrationReport:
         """Return the report for people."""
         parts = [f"# Migration of {self.legacy}", f"New project: {self.new}" + (" (dry run)" if self.dry_run else "")]
         parts += [f"> {note}" for note in self.notes]
-        parts.append("## Files\n\n" + _table(("Legacy file", "Became", "Why"), self.files, ("file", "result", "why")))
-        if self.keys:
-            rows = [{**row, "new": row["new"] or "kept under `legacy`"} for row in self.keys]
-            parts.append("## Configuration keys\n\n" + _table(
-                ("File", "Legacy key", "Value", "New key"), rows, ("file", "key", "value", "new")))  # fmt: skip
-        if self.checkpoints:
-            rows = [{**row, "difference": f"{row['largest_logit_difference']:.1e}"} for row in self.checkpoints]
-            parts.append(
-                "## Checkpoints\n\nThe difference is the largest one between the logits of the old weights under the "
-                "legacy formula and those of the new model, on random tokens.\n\n"
-                + _table(
-                    ("Legacy file", "New file", "Step", "Largest difference"),
-                    rows,
-                    ("file", "new", "step", "difference"),
-                )
-            )
-        if self.commands:
-            parts.append("## Commands\n\n" + _table(
-                ("Where", "Old", "New", "Without counterpart"),
-                [{**row, "where": f"{row['file']}:{row['line']}", "left": " ".join(row["left"])}
-                 for row in self.commands],
-                ("where", "old", "new", "left")))  # fmt: skip
-        return "\n\n".join(parts) + "\n"
+        parts += [self._experiments(), self._checkpoints(), self._commands(), self._files(), self._keys()]
+        return "\n\n".join(part for part in parts if part) + "\n"
+
+    def to_text(self) -> str:
+        """Return what a person wants to know first, in lines: models, runs, commands, what was left out."""
+        lines = [f"{row['file']} -> {row['new']}  ({describe_proof(row['proof'])})" for row in self.checkpoints]
+        lines += [f"  go on with it: {row['resume']}" for row in self.checkpoints if row["resume"]]
+        models = {row["file"] for row in self.checkpoints}
+        lines += [f"{row['file']} -> {row['result']}" + (f"  ({row['why']})" if row["why"] else "")
+                  for row in self.files if row["file"] not in models]  # fmt: skip
+        for row in self.commands:
+            lines += [f"{row['file']}:{row['line']}: {row['old']}", f"    -> {row['new'] or 'nothing'}"]
+            if row["left"]:
+                lines.append(f"    without counterpart: {' '.join(row['left'])}")
+        return "\n".join([*lines, *self.notes])
+
+    def _experiments(self) -> str:
+        return _section("Experiments", "", [
+            ("Wrote to", "wrote"), ("Configuration", "configuration"), ("New configuration", "new_configuration"),
+            ("Data", "data"), ("Tokenizer", "tokenizer"), ("Models", "models"), ("Run", "run"),
+            ("Commands", "commands"),
+        ], self.experiments)  # fmt: skip
+
+    def _files(self) -> str:
+        return _section("Files", "", [("Legacy file", "file"), ("Became", "result"), ("Why", "why")], self.files)
+
+    def _keys(self) -> str:
+        rows = [
+            {**row, "new": row["new"] or "kept under `legacy`: no effect here",
+             "from": f"default of {row['default_of']}" if row["default_of"] else row["file"]}
+            for row in self.keys
+        ]  # fmt: skip
+        return _section("Configuration keys", "Keys without effect here stand first in their file, what changes the "
+                        "result most on top; values filled from a program's own defaults last.", [
+            ("New file", "new_file"), ("Legacy key", "key"), ("Legacy value", "value"), ("New key", "new"),
+            ("New value", "new_value"), ("From", "from"),
+        ], rows)  # fmt: skip
+
+    def _checkpoints(self) -> str:
+        rows = [{**row, "proof": describe_proof(row["proof"]), "assumed": "; ".join(row["assumed"])}
+                for row in self.checkpoints]  # fmt: skip
+        return _section("Checkpoints", "The difference is the largest one between logits on random tokens.", [
+            ("Legacy file", "file"), ("New model", "new"), ("Step", "step"), ("Goes on with", "resume"),
+            ("Proof", "proof"), ("Assumed", "assumed"),
+        ], rows)  # fmt: skip
+
+    def _commands(self) -> str:
+        rows = [{**row, "where": f"{row['file']}:{row['line']}", "old": f"`{row['old']}`",
+                 "new": f"`{row['new']}`" if row["new"] else "", "left": " ".join(row["left"]),
+                 "notes": "; ".join(row["notes"])} for row in self.commands]  # fmt: skip
+        return _section("Commands", "", [
+            ("Where", "where"), ("Old", "old"), ("New", "new"), ("Without counterpart", "left"), ("Notes", "notes"),
+        ], rows)  # fmt: skip
 
 
-def _table(titles: tuple[str, ...], rows: list[dict[str, Any]], keys: tuple[str, ...]) -> str:
-    def cell(value: Any) -> str:
-        return str(value).replace("|", "\\|").replace("\n", " ")
+def describe_proof(proof: dict[str, Any] | None) -> str:
+    """Return in words what a conversion was compared with, and the outcome."""
+    if proof is None:
+        return "none: see the notes"
+    number = f"{proof['largest_logit_difference']:.1e}"
+    if proof["against"] == "formula":
+        return f"{number} from nanoGPT's standard formula (the project's own code was not run)"
+    verdict = "certified" if proof["certified"] else "NOT certified"
+    losses = ""
+    if proof.get("legacy_loss") is not None:
+        losses = f", loss {proof['legacy_loss']:.4f} there and {proof['new_loss']:.4f} here"
+    return f"{verdict}: {number} from {proof['program']}{losses}"
 
-    lines = ["| " + " | ".join(titles) + " |", "|" + " --- |" * len(titles)]
-    lines += ["| " + " | ".join(cell(row[key]) for key in keys) + " |" for row in rows]
-    return "\n".join(lines)
+
+def _section(title: str, words: str, columns: Sequence[tuple[str, str]], rows: Iterable[dict[str, Any]]) -> str:
+    rows = list(rows)
+    if not rows:
+        return ""
+    shown = [(name, key) for name, key in columns if any(_cell(row[key]) for row in rows)]
+    lines = ["| " + " | ".join(name for name, _ in shown) + " |", "|" + " --- |" * len(shown)]
+    lines += ["| " + " | ".join(_cell(row[key]) for _, key in shown) + " |" for row in rows]
+    return "\n\n".join(part for part in (f"## {title}", words, "\n".join(lines)) if part)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        value = ", ".join(map(str, value))
+    return str(value).replace("|", "\\|").replace("\n", " ")

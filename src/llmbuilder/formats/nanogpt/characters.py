@@ -35,3 +35,7 @@ def _ordered(stoi: dict[Any, Any], path: Path) -> list[str]:
     if [stoi[character] for character in characters] != list(range(len(characters))):
         raise TokenizerError(f"{path} is no nanoGPT character table: its ids are not 0 to {len(characters) - 1}")
     return characters
+
+
+def characters_of(texts, vocab_size):
+    return None

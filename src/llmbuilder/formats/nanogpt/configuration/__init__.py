@@ -25,6 +25,7 @@ __all__ = [
     "is_legacy",
     "migrate_dictionary",
     "migrate_python_file",
+    "place_of",
     "weight_of",
 ]
 _FLAT_MARKS = frozenset({"n_layer", "n_head", "n_embd", "block_size", "max_iters", "learning_rate", "batch_size"})
@@ -33,6 +34,12 @@ _FLAT_MARKS = frozenset({"n_layer", "n_head", "n_embd", "block_size", "max_iters
 def is_legacy(values: Mapping[str, Any]) -> bool:
     """Tell a legacy mapping from one in the new format."""
     return bool(_FLAT_MARKS & values.keys()) or bool(NESTED_MARKS & flatten(values).keys())
+
+
+def place_of(key: str, value: Any) -> str | None:
+    """Return the new key of one of nanoGPT's, or None if it has no counterpart."""
+    target = CONVERTED_KEYS[key](value) if key in CONVERTED_KEYS else None
+    return target[0] if target is not None else FLAT_KEYS.get(key)
 
 
 def migrate_dictionary(values: Mapping[str, Any]) -> MigratedConfig:
@@ -70,9 +77,13 @@ def migrate_python_file(
 
 def _finish(result: MigratedConfig) -> MigratedConfig:
     model = result.values.setdefault("model", {})
+    is_llamas = {"n_kv_heads", "multiple_of"} & {key for key in result.legacy_values}  # llama2.c
+    if is_llamas:
+        _shape_llama(result, model)
     model.setdefault("model_type", "gpt")
-    # Legacy models compute the exact GELU; their weights must keep it.
-    model.setdefault("activation", "gelu")
+    if model["model_type"] == "gpt":
+        # Legacy models compute the exact GELU; their weights must keep it.
+        model.setdefault("activation", "gelu")
     training = result.values.get("training", {})
     if training.get("lr_schedule") == "constant" and training.get("warmup_steps"):
         # nanoGPT warms up only when it decays; the number is kept for the record.
@@ -83,3 +94,18 @@ def _finish(result: MigratedConfig) -> MigratedConfig:
     if result.unmapped:
         result.values["legacy"] = dict(result.unmapped)
     return result
+
+
+def _shape_llama(result: MigratedConfig, model: dict[str, Any]) -> None:
+    """Set what llama2.c's model follows from its settings: the family, and the width inside the MLP."""
+    model["model_type"] = "llama"
+    width, multiple = model.get("embedding_dim"), result.unmapped.get("multiple_of", 256)
+    hidden = result.unmapped.get("hidden_dim")
+    if not isinstance(hidden, int) and isinstance(width, int) and isinstance(multiple, int) and multiple > 0:
+        hidden = -(-(2 * (4 * width) // 3) // multiple) * multiple
+    if isinstance(hidden, int):
+        model["intermediate_size"] = hidden
+        for key in ("multiple_of", "hidden_dim"):
+            if key in result.unmapped:
+                del result.unmapped[key]
+                result.mapping[key] = "model.intermediate_size"

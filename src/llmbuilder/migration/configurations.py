@@ -1,0 +1,258 @@
+"""The configurations of a legacy project: files, and the settings that its training programs have on their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from llmbuilder.config.parsing import read_mapping
+from llmbuilder.errors import ConfigError
+from llmbuilder.formats.nanogpt.configuration import (
+    FLAT_KEYS,
+    MigratedConfig,
+    is_legacy,
+    migrate_dictionary,
+    migrate_python_file,
+)
+from llmbuilder.migration.datasets import NOT_DATA_FOLDERS, Dataset
+from llmbuilder.migration.names import Names
+from llmbuilder.migration.programs import Program
+
+_ROOT_FILES = ("config.json", "config.yaml", "config.yml")
+_FEWEST_SETTINGS = 3  # known ones: a program with fewer has no settings of a training
+
+# Other names of nanoGPT's settings in programs without configuration files.
+_SPELLINGS = {
+    "B": "batch_size", "T": "block_size", "max_lr": "learning_rate", "max_steps": "max_iters",
+    "warmup_steps": "warmup_iters", "log_dir": "out_dir", "work_dir": "out_dir", "grad_norm_clip": "grad_clip",
+    "context_length": "block_size", "lr": "learning_rate", "use_compile": "compile", "compile_model": "compile",
+}  # fmt: skip
+
+
+@dataclass
+class Configuration:
+    """One configuration: what it says, and where it is in the new project."""
+
+    source: PurePosixPath  # the file, the program or the checkpoint that says it
+    migrated: MigratedConfig
+    new: str
+    kind: str = "file"  # file, program or checkpoint
+    values: dict[str, Any] = field(default_factory=dict)  # legacy values in force: defaults, then its own
+    written: dict[str, str] = field(default_factory=dict)  # nanoGPT's name of a setting -> the program's own
+    dataset: Dataset | None = None
+
+    @property
+    def is_evaluation(self) -> bool:
+        """Whether it measures a model instead of training one."""
+        return bool(self.values.get("eval_only")) or self.source.stem.lower().startswith("eval")
+
+    @property
+    def out_dir(self) -> str | None:
+        return _text(self.values.get("out_dir"))
+
+    @property
+    def dataset_name(self) -> str | None:
+        return _text(self.values.get("dataset")) or _text(self.values.get("data_dir"))
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def program_settings(
+    program: Program, programs: Mapping[PurePosixPath, Program]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return a training program's own settings in nanoGPT's terms, and how those it calls otherwise are written.
+
+    They are its constants or the defaults of its options, over what it gives to the model's configuration class, over
+    the defaults of that class, in this program or in one that it imports.
+    """
+    settings: dict[str, Any] = {}
+    written: dict[str, str] = {}
+    others = imported(program, programs)
+    for other in reversed(others):
+        for values in other.dataclasses.values():
+            settings.update({key: value for key, value in values.items() if key in FLAT_KEYS})
+    for values in program.dataclasses.values():
+        settings.update({key: value for key, value in values.items() if key in FLAT_KEYS})
+    for one in (*reversed(others), program):
+        settings.update(_settings_in_tables(one))
+    own: dict[str, Any] = {}
+    for other in reversed(others):
+        own.update(other.configured)
+    own.update({**program.given, **program.configured, **program.defaults})
+    for key, value in own.items():
+        known = _SPELLINGS.get(key, key)
+        if not _is_setting(value) or (known != key and known in own):
+            continue
+        settings[known] = value
+        if known != key:
+            written[known] = key
+    for one in (program, *others):
+        settings.update(one.presets.get(str(settings.get("model_type")), {}))
+    _split_together(own, settings, written)
+    total, batch, length = (settings.get(key) for key in ("total_batch_size", "batch_size", "block_size"))
+    if isinstance(total, int) and isinstance(batch, int) and isinstance(length, int) and batch * length > 0:
+        settings.setdefault("gradient_accumulation_steps", max(1, total // (batch * length)))
+        written["gradient_accumulation_steps"] = "total_batch_size"
+        del settings["total_batch_size"]
+    return settings, written
+
+
+def _settings_in_tables(program: Program) -> dict[str, Any]:
+    """Return the settings that a program keeps in a dictionary: `DEFAULT_CONFIG = {"training": {"n_layer": 6, ...}}`."""
+    found: dict[str, Any] = {}
+    for table in program.constants.values():
+        if not isinstance(table, dict):
+            continue
+        parts = [table, *(table[name] for name in ("data", "model", "train", "training") if name in table)]
+        for part in parts:
+            if isinstance(part, dict) and len(FLAT_KEYS.keys() & part.keys()) >= _FEWEST_SETTINGS:
+                found.update({key: value for key, value in part.items() if isinstance(key, str) and _is_setting(value)})
+    return found
+
+
+def _split_together(own: Mapping[str, Any], settings: dict[str, Any], written: dict[str, str]) -> None:
+    """Take what a program sets together, or in parts, where nanoGPT has the other: betas, kinds of dropout."""
+    betas = own.get("betas")
+    if isinstance(betas, list | tuple) and len(betas) == 2:
+        settings.update(beta1=betas[0], beta2=betas[1])
+        written.update(beta1="betas", beta2="betas")
+    parts = ("embd_pdrop", "resid_pdrop", "attn_pdrop")
+    if len({own.get(part) for part in parts}) == 1 and own.get(parts[0]) is not None:
+        settings["dropout"] = own[parts[0]]
+        written["dropout"] = ", ".join(parts)
+        for part in parts:
+            settings.pop(part, None)
+
+
+def _is_setting(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def imported(program: Program, programs: Mapping[PurePosixPath, Program]) -> list[Program]:
+    """Return the project's own programs that a program imports, and those that they import."""
+    found: list[Program] = []
+    waiting = [program]
+    while waiting:
+        one = waiting.pop()
+        for module in one.imports:
+            for candidate in _module_files(module, one.path):
+                other = programs.get(candidate)
+                if other is not None and other is not program and other not in found:
+                    found.append(other)
+                    waiting.append(other)
+                    break
+    return found
+
+
+def _module_files(module: str, importer: PurePosixPath) -> list[PurePosixPath]:
+    level = len(module) - len(module.lstrip("."))
+    parts = module.lstrip(".").split(".") if module.lstrip(".") else ["__init__"]
+    bases = [PurePosixPath(*importer.parts[: max(0, len(importer.parts) - level)])] if level else [
+        *importer.parents, PurePosixPath("src")]  # fmt: skip
+    return [base.joinpath(*parts).with_suffix(".py") for base in bases] + [
+        base.joinpath(*parts, "__init__.py") for base in bases
+    ]
+
+
+def find_configurations(
+    root: Path, files: list[PurePosixPath], programs: Mapping[PurePosixPath, Program]
+) -> tuple[list[Configuration], dict[PurePosixPath, str]]:
+    """Return the configuration files and the training programs' own settings; and files that look like one and fail."""
+    names = Names(["configs/train.json"] if PurePosixPath("train.py") in programs else [])
+    found: list[Configuration] = []
+    refused: dict[PurePosixPath, str] = {}
+    for file in files:
+        try:
+            migrated = _read(root, file, programs)
+        except ConfigError as error:
+            refused[file] = str(error)
+            continue
+        if migrated is not None:
+            is_main = len(file.parts) == 1 and file.name in _ROOT_FILES
+            below = PurePosixPath(*(file.parts[1:] if file.parts[0] in ("config", "configs") and len(file.parts) > 1
+                                    else file.parts)).with_suffix(".json")  # fmt: skip
+            new = "config.json" if is_main and not any(c.new == "config.json" for c in found) else names.whole(
+                PurePosixPath("configs", below), owner=file)  # fmt: skip
+            found.append(Configuration(file, migrated, new, values=values_in_force(migrated)))
+    training = {path: program for path, program in programs.items()
+                if program.role == "train" and not NOT_DATA_FOLDERS & set(path.parts[:-1])}  # fmt: skip
+    own = [_of_program(program, programs, names) for program in training.values() if not program.is_library]
+    if not any(own):  # a training that something else starts, such as a page
+        own = [_of_program(program, programs, names) for program in training.values()]
+    found += [configuration for configuration in own if configuration is not None]
+    return found, refused
+
+
+def _of_program(
+    program: Program, programs: Mapping[PurePosixPath, Program], names: Names
+) -> Configuration | None:
+    """Return the configuration that a training program has on its own; None if it has next to none."""
+    path = program.path
+    settings, written = program_settings(program, programs)
+    if len(settings.keys() & FLAT_KEYS.keys()) < _FEWEST_SETTINGS or not is_legacy(settings):
+        return None
+    reserved = path == PurePosixPath("train.py")
+    new = "configs/train.json" if reserved else names.whole(
+        PurePosixPath("configs", path.with_suffix(".json")), owner=path)  # fmt: skip
+    migrated = migrate_dictionary(settings)
+    for key, name in written.items():
+        migrated.legacy_values[key] = program.defaults.get(name, migrated.legacy_values[key])
+    return Configuration(path, migrated, new, "program", values_in_force(migrated), written)
+
+
+def values_in_force(migrated: MigratedConfig) -> dict[str, Any]:
+    """Return the legacy values that act: a program's defaults, with what the configuration says over them."""
+    values = {key: default.value for key, default in migrated.defaults.items()}
+    for key, new in migrated.mapping.items():
+        section, _, name = new.partition(".")
+        values[key] = migrated.values[section].get(name) if key in FLAT_KEYS else migrated.legacy_values[key]
+    return {**values, **migrated.unmapped}
+
+
+def _read(root: Path, file: PurePosixPath, programs: Mapping[PurePosixPath, Program]) -> MigratedConfig | None:
+    if file.suffix in (".json", ".yaml", ".yml"):
+        try:
+            values = read_mapping(root / file)
+        except ConfigError as error:
+            if len(file.parts) <= 2 and "config" in file.name.lower():
+                raise ConfigError(f"it looks like a configuration, but {error}") from error
+            return None
+        return migrate_dictionary(_with_preset(values, programs)) if is_legacy(values) else None
+    program = programs.get(file)
+    if program is None or not program.is_plain:
+        return None
+    trained_by = training_program(file, programs)
+    if trained_by is None:
+        found = migrate_python_file(root / file)
+    else:
+        own, _ = program_settings(trained_by, programs)
+        found = migrate_python_file(root / file, own, str(trained_by.path))
+    # A configuration is made of settings; a program merely has some assignments.
+    if found.is_program:
+        return None
+    return found if len(found.mapping) >= 2 and len(found.mapping) >= len(found.skipped) else None
+
+
+def _with_preset(values: Mapping[str, Any], programs: Mapping[PurePosixPath, Program]) -> dict[str, Any]:
+    """Fill in the shape that a configuration leaves to a name in the project's own table: `model_type: gpt-mini`."""
+    model = values.get("model", values)
+    name = model.get("model_type") if isinstance(model, Mapping) else None
+    shape = next((p.presets[name] for p in programs.values() if isinstance(name, str) and name in p.presets), {})
+    if not shape:
+        return dict(values)
+    filled = {**model, **{key: value for key, value in shape.items() if model.get(key) is None}}
+    return {**values, "model": filled} if "model" in values else filled
+
+
+def training_program(file: PurePosixPath, programs: Mapping[PurePosixPath, Program]) -> Program | None:
+    """Return the program that a configuration file is for: the nearest `train.py` above it that takes such files."""
+    training = [p for p in programs.values() if p.role == "train" and p.style == "configurator"]
+    for folder in file.parents:
+        here = sorted((p for p in training if p.path.parent == folder), key=lambda p: (p.path.stem != "train", p.path))
+        if here:
+            return here[0]
+    return None

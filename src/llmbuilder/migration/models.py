@@ -1,0 +1,180 @@
+"""Checkpoints of a legacy project: converted, compared with the old computation, and made into runs to go on with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmbuilder.config.loading import merge
+from llmbuilder.config.schema import Config
+from llmbuilder.errors import CheckpointError, LLMBuilderError
+from llmbuilder.files import link_file
+from llmbuilder.formats.model_file import save_model
+from llmbuilder.formats.nanogpt.checkpoint import (
+    LegacyCheckpoint,
+    convert_checkpoint,
+    is_legacy_checkpoint,
+    training_settings,
+)
+from llmbuilder.formats.nanogpt.formula import compare_with_legacy
+from llmbuilder.formats.torch_files import read_torch_file
+from llmbuilder.migration.account import MigrationReport, describe_proof
+from llmbuilder.migration.experiments import FoundCheckpoint
+from llmbuilder.migration.understanding import LegacyProject
+from llmbuilder.migration.writing import new_configuration, place_tokenizer
+from llmbuilder.model import LanguageModel, build_model
+from llmbuilder.training.loop.optimizers import Optimizers
+from llmbuilder.training.storage.checkpoints import TrainingState, write_checkpoint
+from llmbuilder.training.storage.paths import RunPaths
+
+LARGEST_ACCEPTED_DIFFERENCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Proving:
+    """How a conversion is proven: by nanoGPT's formula, or by the project's own code where its owner allows that."""
+
+    activation: str | None = None  # for checkpoints that do not tell which GELU they were trained with
+    run_legacy_code: bool = False
+
+
+def migrate_checkpoint(
+    project: LegacyProject, checkpoint: FoundCheckpoint, new: Path | None, proving: Proving, report: MigrationReport
+) -> None:
+    """Convert one checkpoint and say in the report what became of it; write it unless `new` is None."""
+    file = checkpoint.file.as_posix()
+    try:
+        if checkpoint.problem:
+            raise CheckpointError(checkpoint.problem)
+        content = _content(project, checkpoint)
+        legacy = convert_checkpoint(content)
+        model = _model_of(legacy)
+        proof = _prove(project, checkpoint, content, model, proving)
+    except LLMBuilderError as error:
+        checkpoint.problem = str(error)
+        report.add_file(file, "left", str(error))
+        return
+    _give_tokenizer(checkpoint, model, report)
+    resume, notes = _write(project, checkpoint, legacy, model, new)
+    for note in notes:
+        report.add_note(note)
+    report.checkpoints.append(
+        {"file": file, "new": checkpoint.new_model, "origin": legacy.origin, "step": legacy.step,
+         "best_validation_loss": legacy.best_validation_loss, "resume": resume, "proof": proof, "assumed": []}
+    )  # fmt: skip
+    report.add_file(file, checkpoint.new_model, describe_proof(proof))
+
+
+def _content(project: LegacyProject, checkpoint: FoundCheckpoint) -> dict[str, Any]:
+    content = read_torch_file(project.root / checkpoint.file)
+    if not is_legacy_checkpoint(content):
+        raise CheckpointError("it holds no GPT weights of a known form")
+    if not any(isinstance(content.get(key), Mapping) for key in ("model", "model_state_dict", "state_dict")):
+        content = {"model": content}
+    # A checkpoint that does not say its shape has that of the configuration that it belongs to.
+    if not any(isinstance(content.get(key), Mapping) for key in ("model_args", "config")) and checkpoint.configuration:
+        content = {**content, "config": dict(checkpoint.configuration.values)}
+    return dict(content)
+
+
+def _model_of(legacy: LegacyCheckpoint) -> LanguageModel:
+    model = build_model(legacy.config, device="meta")
+    model.load_weights(legacy.weights)
+    return model.eval()
+
+
+def _prove(
+    project: LegacyProject,
+    checkpoint: FoundCheckpoint,
+    content: Mapping[str, Any],
+    model: LanguageModel,
+    proving: Proving,
+) -> dict[str, Any] | None:
+    difference = compare_with_legacy(content, model)
+    if difference > LARGEST_ACCEPTED_DIFFERENCE:
+        raise CheckpointError(f"its logits would change by {difference:.1e}, which must not be: please report this")
+    return {"against": "formula", "largest_logit_difference": difference}
+
+
+def _give_tokenizer(checkpoint: FoundCheckpoint, model: LanguageModel, report: MigrationReport) -> None:
+    tokenizer = checkpoint.dataset.tokenizer if checkpoint.dataset is not None else None
+    if tokenizer is not None and len(tokenizer) <= model.config.vocab_size:
+        model.tokenizer = tokenizer
+    elif tokenizer is not None:
+        report.add_note(
+            f"{checkpoint.file} has {model.config.vocab_size} tokens, fewer than the {len(tokenizer)} characters of "
+            f"{checkpoint.dataset.place if checkpoint.dataset else ''}: it was trained on other data, and gets no tokenizer."
+        )
+    else:
+        report.add_note(
+            f"{checkpoint.file} says nothing of its tokenizer and no meta.pkl was found for it. If it was trained on "
+            "GPT-2's encoding, give --tokenizer gpt2 (or a folder with GPT-2's files) when generating or exporting."
+        )
+
+
+def _write(
+    project: LegacyProject, checkpoint: FoundCheckpoint, legacy: LegacyCheckpoint, model: LanguageModel, new: Path | None
+) -> tuple[str, list[str]]:
+    """Write the model and a run of it; return the command that goes on with the run, if one does, and notes."""
+    resumable, notes = _resumable(checkpoint, legacy)
+    config = _run_configuration(checkpoint, legacy)
+    if resumable:
+        try:
+            Optimizers(model, config.training).load_state_dict([dict(legacy.optimizer or {})])
+        except (ValueError, KeyError, RuntimeError) as error:
+            resumable = False
+            notes.append(f"The optimizer state of {checkpoint.file} does not fit and is left: {error}")
+    command = f"llmbuilder train resume {checkpoint.new_run}" if resumable else ""
+    if new is None:
+        return command, notes
+    save_model(model, new / checkpoint.new_model, {"migrated_from": checkpoint.file.as_posix()}, overwrite=True)
+    paths = RunPaths.choose(new / checkpoint.new_run)
+    paths.folder.mkdir(parents=True, exist_ok=True)
+    link_file(new / checkpoint.new_model, paths.model)
+    config.save(paths.config)
+    if model.tokenizer is not None:
+        place_tokenizer(model.tokenizer, paths.tokenizer)
+    if resumable:
+        _write_state(checkpoint, legacy, model, config, paths)
+    return command, notes
+
+
+def _resumable(checkpoint: FoundCheckpoint, legacy: LegacyCheckpoint) -> tuple[bool, list[str]]:
+    if legacy.optimizer is None:
+        return False, []
+    if checkpoint.dataset is None or not checkpoint.dataset.has_tokens:
+        return False, [
+            f"The optimizer state of {checkpoint.file} can only be continued on token files (train.bin), which "
+            f"{'its dataset lacks' if checkpoint.dataset else 'could not be told for it'}: train on with --set "
+            f"training.init_from={checkpoint.new_model}, which starts a fresh optimizer."
+        ]
+    return True, []
+
+
+def _run_configuration(checkpoint: FoundCheckpoint, legacy: LegacyCheckpoint) -> Config:
+    """Return what the run goes on with: the checkpoint's own word over that of its configuration."""
+    own = training_settings(legacy)
+    if checkpoint.configuration is not None:
+        own = merge(checkpoint.configuration.migrated.values, own)
+    config = new_configuration(own, checkpoint.dataset, checkpoint.file.as_posix())
+    config.model = legacy.config
+    config.training.output_dir = None
+    config.training.init_from = "scratch"
+    return config
+
+
+def _write_state(
+    checkpoint: FoundCheckpoint, legacy: LegacyCheckpoint, model: LanguageModel, config: Config, paths: RunPaths
+) -> None:
+    assert checkpoint.dataset is not None
+    state = TrainingState(
+        legacy.step, model.weights(), [dict(legacy.optimizer or {})], best_validation_loss=legacy.best_validation_loss
+    )
+    write_checkpoint(paths.checkpoints, state, keep=1)
+    depth = len(Path(checkpoint.new_run).parts)
+    dataset = {"source": checkpoint.dataset.path, "tokens": "../" * depth + checkpoint.dataset.path,
+               "block_size": legacy.config.max_seq_length, "stride": None, "train_split": None,
+               "seed": config.system.seed}  # fmt: skip
+    paths.write_record({"dataset": dataset, "migrated_from": checkpoint.file.as_posix()})
