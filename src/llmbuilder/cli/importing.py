@@ -3,34 +3,73 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from llmbuilder.cli.output import Json, Overwrite, print_json
 
+if TYPE_CHECKING:
+    from llmbuilder.formats.nanogpt.source import ArchitectureFacts
+
 app = typer.Typer(help="Import models from nanoGPT and Hugging Face.", no_args_is_help=True)
 
 
-def convert(
-    source: Path = typer.Argument(..., metavar="SOURCE", help="The checkpoint file or folder."),
-    output: Path = typer.Argument(..., metavar="OUTPUT", help="Model file to write, such as model.pt."),
-    tokenizer: str = typer.Option(None, "--tokenizer", help="Tokenizer to store with the model."),
+_SOURCE = typer.Argument(..., metavar="SOURCE", help="The checkpoint file or folder.")
+_OUTPUT = typer.Argument(..., metavar="OUTPUT", help="Model file to write, such as model.pt.")
+_TOKENIZER = typer.Option(None, "--tokenizer", help="Tokenizer to store with the model.")
+
+
+@app.command("nanogpt")
+def import_nanogpt(
+    source: Path = _SOURCE,
+    output: Path = _OUTPUT,
+    tokenizer: str = _TOKENIZER,
+    activation: str = typer.Option(
+        None, "--activation", help="What its MLP computes, where the file does not tell: gelu, or gelu_tanh."
+    ),
+    model_source: list[Path] = typer.Option(
+        None, "--source", help="The project's model.py, read (never run) for what weights do not show; repeatable."
+    ),
     overwrite: bool = Overwrite,
     as_json: bool = Json,
 ) -> None:
-    """Open a model and save it as a model file of this package."""
+    """Convert a checkpoint of nanoGPT, its relatives and forks, or of the older scripts."""
+    from llmbuilder.formats.nanogpt.source import read_architecture
+
+    facts = read_architecture(model_source) if model_source else None
+    _convert(source, output, tokenizer, overwrite, as_json, activation=activation, source_facts=facts)
+
+
+@app.command("hf")
+def import_huggingface(
+    source: Path = _SOURCE,
+    output: Path = _OUTPUT,
+    tokenizer: str = _TOKENIZER,
+    overwrite: bool = Overwrite,
+    as_json: bool = Json,
+) -> None:
+    """Convert a Hugging Face folder: GPT-2, Llama or Qwen3."""
+    _convert(source, output, tokenizer, overwrite, as_json)
+
+
+def _convert(
+    source: Path,
+    output: Path,
+    tokenizer: str | None,
+    overwrite: bool,
+    as_json: bool,
+    activation: str | None = None,
+    source_facts: ArchitectureFacts | None = None,
+) -> None:
     from llmbuilder.errors import CheckpointError
     from llmbuilder.files import require_absent
     from llmbuilder.formats.model_file import load_model, save_model
     from llmbuilder.tokenizer import Tokenizer
 
     require_absent(output, overwrite=overwrite, error=CheckpointError)
-    model = load_model(source, "cpu")
+    model = load_model(source, "cpu", source=source_facts, activation=activation)
     loaded = Tokenizer.from_pretrained(tokenizer) if tokenizer else None
     save_model(model, output, {"imported_from": str(source)}, tokenizer=loaded, overwrite=True)
     facts = {"path": str(output), "parameters": model.num_parameters(), "family": model.config.model_type}
     print_json(facts) if as_json else typer.echo(f"{output}: {model.num_parameters():,} parameters")
-
-
-app.command("nanogpt", help="Convert nanoGPT's ckpt.pt, or a checkpoint of the older scripts.")(convert)
-app.command("hf", help="Convert a Hugging Face folder: GPT-2, Llama or Qwen3.")(convert)

@@ -27,6 +27,7 @@ from llmbuilder.errors import CheckpointError, ConfigError, TokenizerError
 from llmbuilder.files import atomic_path, set_aside, write_json
 from llmbuilder.formats.huggingface import from_huggingface, to_huggingface
 from llmbuilder.formats.nanogpt.checkpoint import convert_checkpoint, is_legacy_checkpoint
+from llmbuilder.formats.nanogpt.source import ArchitectureFacts
 from llmbuilder.formats.torch_files import read_torch_file, write_torch_file
 from llmbuilder.machine import resolve_device
 from llmbuilder.model.base import LanguageModel
@@ -136,12 +137,17 @@ def plain_values(value: Any) -> Any:
 
 
 def load_model(
-    path: str | Path, device: str | torch.device | None = None, *, config: ModelConfig | None = None
+    path: str | Path,
+    device: str | torch.device | None = None,
+    *,
+    config: ModelConfig | None = None,
+    source: ArchitectureFacts | None = None,
+    activation: str | None = None,
 ) -> LanguageModel:
     """Open a model file, Hugging Face folder, run directory or legacy checkpoint, ready for inference.
 
-    `device` defaults to the best present one; `config` is only needed for a legacy checkpoint that does not
-    say its shape. The checksum is verified.
+    `device` defaults to the best present one. The others are for a legacy checkpoint only: `config` where it does not
+    say its shape, `source` and `activation` as for `convert_checkpoint`. The checksum is verified.
     Raises CheckpointError, naming the file and the reason, for files that are missing, cut short, foreign,
     newer than this version, or that would have to run code to be opened.
     """
@@ -151,7 +157,7 @@ def load_model(
     elif path.suffix == ".safetensors":
         model = _from_content(*_read_safetensors(path), path)
     else:
-        model = _load_pt(path, config)
+        model = _load_pt(path, config, source, activation)
     if model.tokenizer is None:
         model.tokenizer = _neighbouring_tokenizer(path, model.config.vocab_size)
     target = resolve_device(str(device) if device is not None else "auto")
@@ -181,7 +187,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
 
 def _load_folder(folder: Path) -> LanguageModel:
     if (folder / "model.pt").is_file():
-        return _load_pt(folder / "model.pt", None)
+        return _load_pt(folder / "model.pt")
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} holds no model: there is neither model.pt nor config.json in it")
     values = json.loads((folder / "config.json").read_text("utf-8"))
@@ -225,15 +231,22 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise CheckpointError(f"{path} is no complete safetensors file: {error}") from error
 
 
-def _load_pt(path: Path, config: ModelConfig | None) -> LanguageModel:
+def _load_pt(
+    path: Path,
+    config: ModelConfig | None = None,
+    source: ArchitectureFacts | None = None,
+    activation: str | None = None,
+) -> LanguageModel:
     content = read_torch_file(path)
     if isinstance(content, Mapping) and content.get("format") == MODEL_FORMAT:
         return _from_content(dict(content), dict(content.get("weights") or {}), path)
     if is_legacy_checkpoint(content):
         try:
-            legacy = convert_checkpoint(content, config)
+            legacy = convert_checkpoint(content, config, source=source, activation=activation)
         except (CheckpointError, ValidationError) as error:
             raise CheckpointError(f"{path}: {error}") from error
+        for sentence in [*legacy.assumed, *legacy.left]:
+            logger.warning(f"{path}: {sentence}")
         origin = {"origin": legacy.origin, "step": legacy.step, "best_validation_loss": legacy.best_validation_loss}
         return _assemble(legacy.config, legacy.weights, None, {"legacy": origin}, path)
     keys = ", ".join(map(str, list(content)[:8])) if isinstance(content, Mapping) else type(content).__name__

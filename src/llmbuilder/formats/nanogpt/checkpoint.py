@@ -1,13 +1,13 @@
-"""Checkpoints of nanoGPT and of older LLMBuilder scripts, opened without running anything in them.
+"""Checkpoints of nanoGPT, its relatives and forks, and of older LLMBuilder scripts, opened without running anything.
 
 Known forms: nanoGPT's {'model', 'model_args', 'config', 'optimizer', 'iter_num', 'best_val_loss'}, the bare
-{'model', 'config', 'iter_num'}, {'model_state_dict', 'config'} of the older scripts, and a plain state dict
-when the caller supplies the configuration. Weight names may carry torch.compile's `_orig_mod.` prefix.
+{'model', 'config', 'iter_num'}, build-nanogpt's {'model', 'config', 'step', 'val_loss'}, {'model_state_dict', 'config'}
+of the older scripts, and a plain state dict when the caller supplies the configuration.
 """
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,22 +17,19 @@ from torch import Tensor
 
 from llmbuilder.config.schema import ModelConfig
 from llmbuilder.errors import CheckpointError, ConfigError
+from llmbuilder.formats.nanogpt.architecture import decide_architecture
+from llmbuilder.formats.nanogpt.arranging import Layout, arrange
 from llmbuilder.formats.nanogpt.configuration import is_legacy, migrate_dictionary
+from llmbuilder.formats.nanogpt.declared import Declared, read_declared
+from llmbuilder.formats.nanogpt.evidence import Evidence
+from llmbuilder.formats.nanogpt.names import NamedWeights, has_token_embedding, name_weights, strip_wrappers
+from llmbuilder.formats.nanogpt.optimizer import carry_optimizer
+from llmbuilder.formats.nanogpt.source import ArchitectureFacts
+from llmbuilder.model.base import LanguageModel
+from llmbuilder.model.building import FAMILIES
 
-_WRAPPERS = ("_orig_mod.", "module.", "model.")
-_OLD_SCRIPT_NAMES = [
-    (re.compile(r"^token_embedding\."), "transformer.wte."),
-    (re.compile(r"^position_embedding\."), "transformer.wpe."),
-    (re.compile(r"^ln_f\."), "transformer.ln_f."),
-    (re.compile(r"^blocks\.(\d+)\."), r"transformer.h.\1."),
-    (re.compile(r"\.ln1\."), ".ln_1."),
-    (re.compile(r"\.ln2\."), ".ln_2."),
-    (re.compile(r"\.attn\.qkv_proj\."), ".attn.c_attn."),
-    (re.compile(r"\.attn\.out_proj\."), ".attn.c_proj."),
-    (re.compile(r"\.mlp\.fc1\."), ".mlp.c_fc."),
-    (re.compile(r"\.mlp\.fc2\."), ".mlp.c_proj."),
-]
-_MASKS = re.compile(r"\.attn\.(bias|masked_bias|causal_mask)$")
+_WEIGHT_KEYS = ("model", "model_state_dict", "state_dict")
+_NANOGPT_ARGUMENTS = {"n_layer", "n_head", "n_embd", "block_size", "bias", "vocab_size", "dropout"}
 
 
 @dataclass
@@ -41,121 +38,169 @@ class LegacyCheckpoint:
 
     config: ModelConfig
     weights: dict[str, Tensor]
-    origin: str  # "nanoGPT" or "older LLMBuilder scripts"
+    origin: str  # whose form it has, such as "nanoGPT" or "older LLMBuilder scripts"
     step: int = 0
     best_validation_loss: float | None = None
     optimizer: dict[str, Any] | None = None
     legacy_config: dict[str, Any] = field(default_factory=dict)
+    assumed: list[str] = field(default_factory=list)  # what nothing says of the model, in sentences
+    left: list[str] = field(default_factory=list)  # what the checkpoint holds and this does not, in sentences
+    is_standard: bool = False  # exactly nanoGPT's model, or the older scripts': nothing is assumed or declared besides
+
+    def build(self) -> LanguageModel:
+        """Return the model, on the CPU and ready for inference. Raises CheckpointError if the weights do not fit."""
+        try:
+            with torch.device("meta"):
+                model = FAMILIES[self.config.model_type](self.config)
+            model.load_weights(self.weights)
+        except ConfigError as error:
+            raise CheckpointError(str(error)) from error
+        return model.eval()
 
 
 def is_legacy_checkpoint(content: Any) -> bool:
     """Tell a legacy checkpoint or plain GPT state dict from anything else."""
-    return isinstance(content, Mapping) and _find_weights(content) is not None
+    return isinstance(content, Mapping) and find_weights(content) is not None
 
 
-def convert_checkpoint(content: Mapping[str, Any], config: ModelConfig | None = None) -> LegacyCheckpoint:
-    """Translate a loaded legacy checkpoint.
-
-    Raises CheckpointError if its shape cannot be told: weights alone do not say how many heads there are.
-    """
-    found = _find_weights(content)
-    if found is None:
-        raise CheckpointError(f"no GPT weights in it; its keys are {', '.join(map(str, list(content)[:8]))}")
-    raw = _strip_wrappers(found)
-    old_scripts = "token_embedding.weight" in raw
-    weights = {_rename(name): tensor for name, tensor in raw.items() if not _MASKS.search(name)}
-    legacy_config = _settings_of(content)
-    config = config or _infer_config(weights, legacy_config)
-    weights = _fill_missing_biases(weights, config)
-    if config.tie_embeddings:
-        weights.pop("lm_head.weight", None)
-    best = content.get("best_val_loss")
-    return LegacyCheckpoint(
-        config=config,
-        weights=weights,
-        origin="older LLMBuilder scripts" if old_scripts else "nanoGPT",
-        step=int(content.get("iter_num") or content.get("step") or content.get("global_step") or 0),
-        best_validation_loss=float(best) if best is not None else None,
-        optimizer=content.get("optimizer") if isinstance(content.get("optimizer"), Mapping) else None,  # type: ignore[arg-type]
-        legacy_config=legacy_config,
-    )
-
-
-def _find_weights(content: Mapping[str, Any]) -> Mapping[str, Tensor] | None:
-    for candidate in (content.get("model"), content.get("model_state_dict"), content.get("state_dict"), content):
-        if isinstance(candidate, Mapping) and candidate and all(isinstance(v, Tensor) for v in candidate.values()):
-            names = _strip_wrappers(candidate)
-            if "transformer.wte.weight" in names or "token_embedding.weight" in names:
-                return candidate
+def find_weights(content: Mapping[Any, Any]) -> Mapping[str, Tensor] | None:
+    """Return the state dict of a GPT that a checkpoint holds or is, None if there is none."""
+    for candidate in (*(content.get(key) for key in _WEIGHT_KEYS), content):
+        if not isinstance(candidate, Mapping) or not all(isinstance(value, Tensor) for value in candidate.values()):
+            continue
+        if has_token_embedding(candidate):
+            return candidate
     return None
 
 
-def _strip_wrappers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    names = dict(weights)
-    for prefix in _WRAPPERS:
-        if all(name.startswith(prefix) for name in names):
-            names = {name.removeprefix(prefix): tensor for name, tensor in names.items()}
-    return names
+def convert_checkpoint(
+    content: Mapping[str, Any],
+    config: ModelConfig | None = None,
+    *,
+    source: ArchitectureFacts | None = None,
+    activation: str | None = None,
+) -> LegacyCheckpoint:
+    """Translate a loaded legacy checkpoint.
+
+    `source` is what `read_architecture` found in the project's own code, `activation` ("gelu" or "gelu_tanh") what
+    the caller knows of it. What neither these nor the checkpoint tell is taken as usual and listed in `assumed`.
+    Raises CheckpointError, naming what is missing, for a model that this package's families cannot express or whose
+    computation cannot be told.
+    """
+    try:
+        return _convert(content, config, source, activation)
+    except CheckpointError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"it is malformed: {type(error).__name__}: {str(error)[:200]}") from error
 
 
-def _rename(name: str) -> str:
-    for pattern, replacement in _OLD_SCRIPT_NAMES:
-        name = pattern.sub(replacement, name)
-    return name
+def _convert(
+    content: Mapping[str, Any], config: ModelConfig | None, source: ArchitectureFacts | None, activation: str | None
+) -> LegacyCheckpoint:
+    found = find_weights(content)
+    if found is None:
+        raise CheckpointError(f"no GPT weights in it; its keys are {', '.join(map(str, list(content)[:8]))}")
+    declared, named = read_declared(content), name_weights(found)
+    origin = _origin(content, found, declared, named)
+    evidence = Evidence(named, declared, origin, source, activation, config)
+    layout = decide_architecture(evidence)
+    legacy = LegacyCheckpoint(
+        config=layout.config,
+        weights=_complete(arrange(named.tensors, layout), layout),
+        origin=origin,
+        step=_step(content),
+        best_validation_loss=_best_loss(content),
+        legacy_config=declared.raw,
+        assumed=evidence.assumed,
+        is_standard=_is_standard(origin, named, layout, source),
+    )
+    _add_optimizer(legacy, content, named, layout)
+    return legacy
 
 
-def _settings_of(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge what the checkpoint says of its configuration; `model_args` is nanoGPT's word on the shape."""
-    settings: dict[str, Any] = {}
-    for key in ("config", "model_args"):
-        value = content.get(key)
-        if isinstance(value, Mapping):
-            nested = value.get("model")
-            settings.update(nested if isinstance(nested, Mapping) else value)
-    return settings
+def _origin(
+    content: Mapping[str, Any], found: Mapping[str, Tensor], declared: Declared, named: NamedWeights
+) -> str:  # fmt: skip
+    """Name the program whose form a checkpoint has; it decides only what is usual where nothing is said."""
+    names = strip_wrappers(found)
+    if "tok_embeddings.weight" in names and any(".feed_forward.w3." in name for name in names):
+        return "llama2.c"
+    if "token_embedding.weight" in names:
+        # The older scripts' own MLP; a fork of theirs with other names is none of theirs.
+        return "older LLMBuilder scripts" if any(".mlp.fc1." in name for name in names) else "a GPT of another project"
+    is_plain = "transformer.wte.weight" in names and "transformer.wpe.weight" in names
+    if not is_plain:
+        return "a GPT of another project"
+    if declared.arguments - {"dropout"} and not declared.arguments <= _NANOGPT_ARGUMENTS:
+        return "a fork of nanoGPT"
+    if "val_loss" in content and "step" in content and "model_args" not in content:
+        return "build-nanogpt"
+    is_bare = not any(key in content for key in _WEIGHT_KEYS)
+    head = named.tensors.get("head.weight")
+    if is_bare and named.has_masks and head is not None and not torch.equal(head, named.tensors["tokens.weight"]):
+        return "minGPT"
+    return "nanoGPT"
 
 
-def _infer_config(weights: Mapping[str, Tensor], settings: Mapping[str, Any]) -> ModelConfig:
-    vocab_size, width = weights["transformer.wte.weight"].shape
-    heads = settings.get("n_head", settings.get("num_heads"))
-    if heads is None:
-        raise CheckpointError(
-            "the checkpoint does not say how many attention heads the model has (no 'model_args' or 'config'): "
-            "pass config=ModelConfig(...), or put a legacy config.json beside it and use `llmbuilder migrate`"
-        )
-    layers = 1 + max(int(m.group(1)) for name in weights if (m := re.match(r"transformer\.h\.(\d+)\.", name)))
-    head = weights.get("lm_head.weight")
-    shared = head is None or torch.equal(head, weights["transformer.wte.weight"])
-    dropout = settings.get("dropout", 0.0)
-    return ModelConfig(
-        model_type="gpt",
-        vocab_size=vocab_size,
-        num_layers=layers,
-        num_heads=heads,
-        embedding_dim=width,
-        max_seq_length=weights["transformer.wpe.weight"].shape[0],
-        intermediate_size=_inner_size(weights, width),
-        dropout=dropout,
-        bias="transformer.ln_f.bias" in weights,
-        activation="gelu",
-        tie_embeddings=shared,
+def _is_standard(origin: str, named: NamedWeights, layout: Layout, source: ArchitectureFacts | None) -> bool:
+    """Whether nanoGPT's formula, or that of the older scripts, is all there is to the model."""
+    config = layout.config
+    return (
+        origin in ("nanoGPT", "older LLMBuilder scripts")
+        and config.model_type == "gpt"
+        and config.activation == "gelu"
+        and config.norm_eps == 1e-5
+        and "layers.0.qkv.weight" in named.tensors
+        and (source is None or not source.sometimes)
     )
 
 
-def _inner_size(weights: Mapping[str, Tensor], width: int) -> int | None:
-    inner = weights["transformer.h.0.mlp.c_fc.weight"].shape[0]
-    return inner if inner != 4 * width else None
+def _complete(weights: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:
+    """Add zeros for the biases that a checkpoint has in some places only: a zero bias is no bias."""
+    if layout.config.model_type != "gpt" or not layout.config.bias:
+        return {name: tensor for name, tensor in weights.items() if name != "lm_head.bias" and not (
+            layout.config.model_type == "llama" and name.endswith(".bias"))}  # fmt: skip
+    complete = {}
+    for name, tensor in weights.items():
+        if name == "lm_head.bias":
+            continue
+        complete[name] = tensor
+        bias = name.removesuffix("weight") + "bias"
+        if name.endswith(("ln_1.weight", "ln_2.weight", "ln_f.weight")) or (".h." in name and name.endswith("weight")):
+            complete[bias] = weights.get(bias, tensor.new_zeros(tensor.shape[0]))
+    return complete
 
 
-def _fill_missing_biases(weights: dict[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
-    """A zero bias is no bias: the older scripts have biases everywhere but on the attention input."""
-    if config.bias:
-        for layer in range(config.num_layers):
-            for part in ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"):
-                weight = weights.get(f"transformer.h.{layer}.{part}.weight")
-                if weight is not None:
-                    weights.setdefault(f"transformer.h.{layer}.{part}.bias", torch.zeros(weight.shape[0]))
-    return weights
+def _step(content: Mapping[str, Any]) -> int:
+    inner = content.get("training_state")
+    values = [content.get(key) for key in ("iter_num", "step", "global_step")]
+    values += [inner.get(key) for key in ("global_step", "step")] if isinstance(inner, Mapping) else []
+    return next((int(number) for value in values if (number := _finite(value)) is not None and number > 0), 0)
+
+
+def _best_loss(content: Mapping[str, Any]) -> float | None:
+    return next(
+        (loss for key in ("best_val_loss", "val_loss") if (loss := _finite(content.get(key))) is not None), None
+    )
+
+
+def _finite(value: Any) -> float | None:
+    if isinstance(value, Tensor):
+        value = value.item() if value.numel() == 1 and not value.is_complex() else None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) < 1e15 and math.isfinite(value) else None
+
+
+def _add_optimizer(legacy: LegacyCheckpoint, content: Mapping[str, Any], named: NamedWeights, layout: Layout) -> None:
+    state = content.get("optimizer") or content.get("optimizer_state_dict")
+    if state is None or (isinstance(state, Mapping) and not state):
+        return
+    legacy.optimizer = carry_optimizer(state, named, layout)
+    if legacy.optimizer is None:
+        legacy.left.append(
+            "The optimizer state is left: it is no AdamW's, or does not say which of its parts belongs to which weight."
+        )
 
 
 def training_settings(checkpoint: LegacyCheckpoint) -> dict[str, Any]:

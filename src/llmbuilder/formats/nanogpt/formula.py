@@ -1,7 +1,8 @@
-"""The legacy forward pass, written out from a raw state dict, to prove a converted checkpoint against.
+"""nanoGPT's forward pass, written out from a raw state dict, to hold a converted checkpoint against.
 
 It shares no code with `GPTModel`: explicit attention, exact GELU, as nanoGPT's model.py and the older scripts'
-gpt_model.py compute it.
+gpt_model.py compute it. Agreement with it says that the weights were carried over rightly; that the project's own
+model.py computes this formula is another matter, which only running it can show.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from llmbuilder.errors import MigrationError
+from llmbuilder.formats.nanogpt.checkpoint import LegacyCheckpoint, convert_checkpoint, find_weights
+from llmbuilder.formats.nanogpt.names import strip_wrappers
 from llmbuilder.model import LanguageModel
 
 _NANOGPT = {
@@ -34,7 +37,7 @@ def legacy_logits(weights: Mapping[str, Tensor], tokens_BT: Tensor, num_heads: i
 
     Raises MigrationError if the weights are of neither known form.
     """
-    weights = {name.removeprefix("_orig_mod."): tensor.float() for name, tensor in weights.items()}
+    weights = {name: tensor.float() for name, tensor in strip_wrappers(weights).items()}
     names = next((n for n in (_NANOGPT, _OLD_SCRIPTS) if f"{n['tokens']}.weight" in weights), None)
     if names is None:
         raise MigrationError("these are neither nanoGPT's weights nor the older scripts'")
@@ -63,11 +66,30 @@ def legacy_logits(weights: Mapping[str, Tensor], tokens_BT: Tensor, num_heads: i
 
 
 @torch.no_grad()
-def compare_with_legacy(content: Mapping[str, Any], model: LanguageModel, *, seed: int = 0) -> float:
-    """Return the largest difference between the logits of a legacy checkpoint and of the converted model."""
-    raw = next(content[k] for k in ("model", "model_state_dict", "state_dict") if isinstance(content.get(k), Mapping))
+def prove_with_formula(
+    content: Mapping[str, Any], legacy: LegacyCheckpoint, model: LanguageModel, *, seed: int = 0
+) -> float | None:
+    """Return the largest difference between the logits of nanoGPT's formula and of the converted model.
+
+    None for a checkpoint that declares, or is known to compute, anything else than that formula: no number says
+    anything about such a model but its own code's.
+    """
+    raw = find_weights(content)
+    if raw is None or not legacy.is_standard or model.config.activation != "gelu":
+        return None
     length = min(64, model.config.max_seq_length)
     generator = torch.Generator().manual_seed(seed)
     tokens_BT = torch.randint(model.config.vocab_size, (2, length), generator=generator)
-    legacy = legacy_logits(raw, tokens_BT, model.config.num_heads)
-    return float((legacy - model.cpu().eval()(tokens_BT)[0]).abs().max())
+    expected = legacy_logits(raw, tokens_BT, model.config.num_heads)
+    return float((expected - model.cpu().eval()(tokens_BT)[0]).abs().max())
+
+
+def compare_with_legacy(content: Mapping[str, Any], model: LanguageModel, *, seed: int = 0) -> float:
+    """Return the largest difference between the logits of a legacy checkpoint and of the converted model.
+
+    Raises MigrationError for a checkpoint that is not of nanoGPT's own form.
+    """
+    difference = prove_with_formula(content, convert_checkpoint(content, model.config), model, seed=seed)
+    if difference is None:
+        raise MigrationError("nothing to compare with: the checkpoint is not of nanoGPT's standard form")
+    return difference

@@ -1,0 +1,152 @@
+"""What no tensor shows: activations, epsilons, rotary bases and pairs; from what is given, declared, read or usual.
+
+What is taken because a project of that form usually has it is written down in `assumed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+
+from llmbuilder.config.schema import ModelConfig
+from llmbuilder.errors import CheckpointError
+from llmbuilder.formats.nanogpt.declared import Declared
+from llmbuilder.formats.nanogpt.names import NamedWeights
+from llmbuilder.formats.nanogpt.source import ArchitectureFacts
+
+Activation = Literal["gelu", "gelu_tanh"]
+_ACTIVATIONS: dict[str, Activation] = {
+    "gelu": "gelu", "gelu_exact": "gelu", "gelu_erf": "gelu", "gelu_tanh": "gelu_tanh", "gelu_new": "gelu_tanh",
+    "gelu_pytorch_tanh": "gelu_tanh", "gelu_approx": "gelu_tanh", "newgelu": "gelu_tanh",
+}  # fmt: skip
+_GATES = ("silu", "swish", "swiglu")
+_SMALLEST_EPSILON = 1e-12  # for norms that add nothing
+_FORMS = {
+    "nanoGPT": ("gelu", 1e-5),
+    "older LLMBuilder scripts": ("gelu", 1e-5),
+    "build-nanogpt": ("gelu_tanh", 1e-5),
+    "minGPT": ("gelu_tanh", 1e-5),
+    "llama2.c": (None, 1e-5),
+}
+
+
+@dataclass
+class Evidence:
+    """Everything that tells what a checkpoint's model computes."""
+
+    named: NamedWeights
+    declared: Declared
+    origin: str
+    source: ArchitectureFacts | None = None
+    activation: str | None = None
+    given: ModelConfig | None = None
+    assumed: list[str] = field(default_factory=list)
+
+    @property
+    def is_given_llama(self) -> bool:
+        return self.given is not None and self.given.model_type == "llama"
+
+
+def dropout_of(evidence: Evidence) -> float:
+    value = evidence.given.dropout if evidence.given else evidence.declared.fraction("dropout")
+    return value if value is not None else 0.0
+
+
+def default_of(evidence: Evidence, *names: str) -> int | None:
+    """Return what the source's configuration class has where the checkpoint says nothing."""
+    defaults: Mapping[str, object] = evidence.source.defaults if evidence.source is not None else {}
+    for name in names:
+        value = defaults.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            evidence.assumed.append(f"{name} is {value}, the default of the project's own configuration")
+            return value
+    return None
+
+
+def epsilon_of(evidence: Evidence, kind: str) -> float:
+    declared = evidence.given.norm_eps if evidence.given else evidence.declared.fraction("norm_eps")
+    if evidence.origin == "older LLMBuilder scripts":
+        declared = None  # its configuration has the key, and its model does not read it
+    if declared is not None:
+        return declared
+    found = evidence.source.norm_epsilons.get(kind, set()) if evidence.source is not None else set()
+    if len(found) == 1:
+        return max(next(iter(found)), _SMALLEST_EPSILON)
+    if evidence.origin not in _FORMS or evidence.source is not None:
+        evidence.assumed.append("its norms add an epsilon of 1e-05; neither the checkpoint nor the source says so")
+    return 1e-5
+
+
+def theta_of(evidence: Evidence, head_width: int) -> float:
+    frequencies = evidence.named.frequencies
+    stored = None
+    if frequencies is not None and frequencies.dim() == 1 and len(frequencies) == head_width // 2 > 1:
+        stored = float(frequencies[1]) ** (-head_width / 2)
+        usual = stored ** -(torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
+        if not torch.allclose(usual, frequencies.double(), rtol=1e-3):
+            raise CheckpointError("its rotary frequencies are scaled, which this package's are not")
+        stored = float(f"{stored:.4g}")
+    declared = evidence.given.rope_theta if evidence.given else evidence.declared.fraction("rope_theta")
+    if declared is not None and stored is not None and abs(declared / stored - 1) > 1e-2:
+        raise CheckpointError(f"it declares a rotary base of {declared}, and its frequencies have one of {stored}")
+    if declared is not None or stored is not None:
+        return declared if declared is not None else float(stored or 0)
+    thetas = evidence.source.rope_thetas if evidence.source is not None else set()
+    if len(thetas) == 1:
+        return next(iter(thetas))
+    if evidence.origin != "llama2.c" or evidence.source is not None:
+        evidence.assumed.append("the base of its rotary positions is 10000; neither checkpoint nor source says so")
+    return 10000.0
+
+
+def is_interleaved(evidence: Evidence) -> bool:
+    kinds = evidence.source.rotary if evidence.source is not None else set()
+    if len(kinds) == 1:
+        return kinds == {"interleaved"}
+    if evidence.origin == "llama2.c":
+        return True
+    raise CheckpointError(
+        "nothing says whether its rotary positions pair neighbouring elements or those half a head apart, which cannot "
+        "be seen in weights: give the project's model source as well, as `llmbuilder migrate` does"
+    )
+
+
+def require_silu(evidence: Evidence) -> None:
+    declared, source = evidence.declared.text("activation"), evidence.source
+    if declared is not None and declared not in _GATES and not evidence.is_given_llama:
+        raise CheckpointError(f"a gated MLP with the activation {declared}: this package's is gated by SiLU")
+    if source is not None and source.activations and "silu" not in source.activations and declared is None:
+        raise CheckpointError(f"a gated MLP with {', '.join(sorted(source.activations))}: this package's has SiLU")
+
+
+def activation_of(evidence: Evidence) -> Activation:
+    if evidence.activation is not None:
+        if evidence.activation not in _ACTIVATIONS:
+            raise CheckpointError(f"the activation {evidence.activation!r} is not known: give gelu or gelu_tanh")
+        return _ACTIVATIONS[evidence.activation]
+    given = evidence.given
+    if given is not None and "activation" in given.model_fields_set:
+        return given.activation
+    declared = evidence.declared.values.get("activation")
+    read = evidence.source.activation if evidence.source is not None else None
+    if declared is not None:
+        known = _ACTIVATIONS.get(str(declared).lower())
+        if known is None:
+            raise CheckpointError(f"an MLP with the activation {declared}: this package's have GELU")
+        return _ACTIVATIONS.get(read or "", known)  # the source says which form the project's word "gelu" means
+    if read is not None:
+        if read not in _ACTIVATIONS:
+            raise CheckpointError(f"an MLP with the activation {read}: this package's have GELU")
+        return _ACTIVATIONS[read]
+    usual = _FORMS.get(evidence.origin, (None, 0))[0]
+    if usual is None or (evidence.source is not None and evidence.source.activations):
+        raise CheckpointError(
+            "nothing says whether its GELU is the exact form or the tanh form, which weights do not show: give "
+            "--activation gelu or --activation gelu_tanh (activation=...), or the project's model source"
+        )
+    form = "the exact form of GELU" if usual == "gelu" else "the tanh form of GELU"
+    evidence.assumed.append(f"its MLP computes {form}, as {evidence.origin} does; the checkpoint does not say so")
+    return _ACTIVATIONS[usual]

@@ -1,0 +1,268 @@
+"""What a project's model source says of the architecture, read by parsing; nothing in it is executed.
+
+Tensors do not show an activation, an epsilon or how rotary positions pair elements. Where a source offers several of a
+kind, the choice is the configuration's, and this says only what there is to choose from.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_TORCH_EPSILON = 1.1920928955078125e-07  # what torch's rms_norm adds when it is given nothing, in float32
+_ACTIVATIONS = {"silu": "silu", "SiLU": "silu", "relu": "relu", "ReLU": "relu", "leaky_relu": "leaky_relu",
+                "LeakyReLU": "leaky_relu", "mish": "mish", "Mish": "mish", "NewGELU": "gelu_tanh"}  # fmt: skip
+
+
+@dataclass
+class ArchitectureFacts:
+    """What was found in a project's source; sets hold every possibility that it offers."""
+
+    files: list[str] = field(default_factory=list)
+    activations: set[str] = field(default_factory=set)  # gelu, gelu_tanh, silu, relu, relu_squared, ...
+    norms: set[str] = field(default_factory=set)  # layernorm, rmsnorm
+    norm_epsilons: dict[str, set[float]] = field(default_factory=dict)  # kind of norm -> what it adds
+    rotary: set[str] = field(default_factory=set)  # interleaved, halves
+    rope_thetas: set[float] = field(default_factory=set)
+    always: list[str] = field(default_factory=list)  # computed for every input, and in no model of this package
+    sometimes: list[str] = field(default_factory=list)  # the same under a condition
+    defaults: dict[str, Any] = field(default_factory=dict)  # of the classes that hold a model's configuration
+
+    @property
+    def activation(self) -> str | None:
+        """The only activation there is, None if there are several or none."""
+        return next(iter(self.activations)) if len(self.activations) == 1 else None
+
+
+def read_architecture(paths: Iterable[Path]) -> ArchitectureFacts:
+    """Parse a project's model source, such as its model.py, and return what is found.
+
+    Files that are no Python are passed over; `files` names those that were read.
+    """
+    facts = ArchitectureFacts()
+    for path in paths:
+        try:
+            tree = ast.parse(path.read_text("utf-8-sig"), str(path))
+        except (OSError, SyntaxError, ValueError):
+            continue
+        facts.files.append(path.name)
+        _read(tree, facts, path.name)
+    if "relu_squared" in facts.activations:
+        facts.activations.discard("relu")
+    if "RMSNorm" in facts.norm_epsilons:  # of several kinds, the one that has the usual name
+        facts.norm_epsilons["rmsnorm"] = facts.norm_epsilons.pop("RMSNorm")
+    return facts
+
+
+def _read(tree: ast.Module, facts: ArchitectureFacts, name: str) -> None:
+    for node, conditional in _walk(tree, False):
+        if isinstance(node, ast.Call):
+            _read_call(node, facts)
+        if isinstance(node, ast.ClassDef):
+            _read_class(node, facts)
+        if isinstance(node, ast.FunctionDef):
+            _read_function(node, facts)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow):
+            _read_power(node, facts)
+        if isinstance(node, ast.Constant) and node.value == 0.044715:
+            facts.activations.add("gelu_tanh")
+        if isinstance(node, ast.Subscript):
+            _read_slice(node, facts)
+        foreign = _foreign(node, tree)
+        if foreign is not None:
+            sentence = f"{foreign} ({name}, line {getattr(node, 'lineno', 0)})"
+            is_open = conditional or re.search(r" by (self\.)?[a-z_]+ \(", sentence) is not None
+            (facts.sometimes if is_open else facts.always).append(sentence)
+
+
+def _walk(node: ast.AST, conditional: bool) -> Iterator[tuple[ast.AST, bool]]:
+    """Yield every node, and whether it is computed under a condition only."""
+    yield node, conditional
+    for name, value in ast.iter_fields(node):
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.AST):
+                is_branch = isinstance(node, ast.If | ast.IfExp) and name != "test"
+                yield from _walk(child, conditional or is_branch)
+
+
+def _name_of(node: ast.AST) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
+def _number(node: ast.AST | None) -> float | None:
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        inner = _number(node.operand)
+        return None if inner is None else -inner
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
+        return float(node.value)
+    return None
+
+
+def _read_call(node: ast.Call, facts: ArchitectureFacts) -> None:
+    name = _name_of(node.func)
+    keywords = {keyword.arg: keyword.value for keyword in node.keywords}
+    if name in ("gelu", "GELU") and isinstance(node.func, ast.Attribute) and _name_of(node.func.value) != "self":
+        form = keywords.get("approximate", next(iter(node.args), None) if name == "GELU" else None)
+        is_tanh = isinstance(form, ast.Constant) and form.value == "tanh"
+        facts.activations.add("gelu_tanh" if is_tanh else "gelu")
+    elif name in _ACTIVATIONS and (isinstance(node.func, ast.Name) or _name_of(node.func.value) != "self"):  # type: ignore[attr-defined]
+        facts.activations.add(_ACTIVATIONS[name])
+    elif name in ("layer_norm", "LayerNorm") and _is_torch(node.func):
+        facts.norms.add("layernorm")
+        default = node.args[4] if name == "layer_norm" and len(node.args) > 4 else None
+        _add_epsilon("layernorm", keywords.get("eps", default), 1e-5, facts)
+    elif name in ("rms_norm", "RMSNorm") and _is_torch(node.func):
+        facts.norms.add("rmsnorm")
+        default = node.args[3] if name == "rms_norm" and len(node.args) > 3 else None
+        _add_epsilon("rmsnorm", keywords.get("eps", default), _TORCH_EPSILON, facts)
+    elif name in ("square", "pow") and isinstance(node.func, ast.Attribute) and _is_relu(node.func.value):
+        facts.activations.add("relu_squared")
+    elif name in ("view_as_complex", "polar") or (name in ("reshape", "view") and "-1, 2)" in ast.unparse(node)[-8:]):
+        facts.rotary.add("interleaved")
+
+
+def _is_torch(function: ast.AST) -> bool:
+    return isinstance(function, ast.Attribute) and _name_of(function.value) in ("nn", "F", "functional")
+
+
+def _is_relu(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and _name_of(node.func) in ("relu", "ReLU")
+
+
+def _add_epsilon(kind: str, node: ast.AST | None, default: float, facts: ArchitectureFacts) -> None:
+    value = default if node is None else _number(node)
+    if value is not None:
+        facts.norm_epsilons.setdefault(kind, set()).add(value)
+
+
+def _read_class(node: ast.ClassDef, facts: ArchitectureFacts) -> None:
+    source = ast.unparse(node)
+    if node.name.lower().endswith(("config", "args", "hparams")):
+        for line in node.body:
+            if isinstance(line, ast.AnnAssign | ast.Assign) and isinstance(line.value, ast.Constant):
+                target = line.target if isinstance(line, ast.AnnAssign) else line.targets[0]
+                facts.defaults.setdefault(_name_of(target), line.value.value)
+        for name, value in _argument_defaults(node):
+            if isinstance(value, ast.Constant):
+                facts.defaults.setdefault(name, value.value)
+    if "norm" in node.name.lower() and re.search(r"rsqrt|\.pow\(2\)|\*\* 2|\.norm\(", source) and "layer" not in source:
+        facts.norms.add("rmsnorm")
+        kind = "RMSNorm" if node.name == "RMSNorm" else "rmsnorm"
+        given = [value for name, value in _argument_defaults(node) if name == "eps"]
+        for value in given:
+            _add_epsilon(kind, value, 1e-5, facts)
+        if not given and "eps" not in source:
+            found = list(_small_numbers(node)) or [0.0]
+            facts.norm_epsilons.setdefault(kind, set()).update(found)
+
+
+def _argument_defaults(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
+    for line in node.body:
+        if isinstance(line, ast.FunctionDef) and line.name == "__init__":
+            yield from _defaults(line)
+
+
+def _defaults(function: ast.FunctionDef) -> Iterator[tuple[str, ast.expr]]:
+    arguments = function.args
+    named = arguments.args[len(arguments.args) - len(arguments.defaults) :]
+    yield from ((argument.arg, value) for argument, value in zip(named, arguments.defaults, strict=True))
+    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        if default is not None:
+            yield argument.arg, default
+
+
+def _small_numbers(node: ast.AST) -> Iterator[float]:
+    for part in ast.walk(node):
+        value = _number(part)
+        if value is not None and 0 < value < 1e-2:
+            yield value
+
+
+def _read_function(node: ast.FunctionDef, facts: ArchitectureFacts) -> None:
+    if node.name in ("rotate_half", "_rotate_half"):
+        facts.rotary.add("halves")
+    for name, value in _defaults(node):
+        number = _number(value)
+        if name in ("theta", "base", "rope_theta", "rope_base") and number is not None and number > 1:
+            facts.rope_thetas.add(number)
+
+
+def _read_power(node: ast.BinOp, facts: ArchitectureFacts) -> None:
+    base = _number(node.left)
+    if base is not None and base >= 100:
+        facts.rope_thetas.add(base)
+    if _is_relu(node.left) and _number(node.right) == 2:
+        facts.activations.add("relu_squared")
+
+
+def _read_slice(node: ast.Subscript, facts: ArchitectureFacts) -> None:
+    text = ast.unparse(node.slice).strip("()")
+    if re.fullmatch(r"\.\.\., (0|1)?:[^:]*:2", text):
+        facts.rotary.add("interleaved")
+    elif re.fullmatch(r"\.\.\., (:[^:]*(half|// ?2|d2?)|[^:]*(half|// ?2|d2?):)", text):
+        facts.rotary.add("halves")
+
+
+def _foreign(node: ast.AST, tree: ast.Module) -> str | None:
+    """Return what a node computes that no model of this package does, None for everything else."""
+    if isinstance(node, ast.BinOp):
+        text = ast.unparse(node)
+        if isinstance(node.op, ast.Mult) and re.search(r"\btanh\([^()]* / ", text) and "logit" in text:
+            return "caps its logits with a tanh"
+        if isinstance(node.op, ast.Mult) and re.search(r"(wte|tok_emb|embed\w*)\([^()]*\) \* .*(sqrt|n_embd|\d)", text):
+            return "scales its embeddings"
+        if isinstance(node.op, ast.Mult | ast.Div) and _is_scores(node.left):
+            return _scale(node, tree)
+    if isinstance(node, ast.Call) and _name_of(node.func) == "scaled_dot_product_attention":
+        scale = next((keyword.value for keyword in node.keywords if keyword.arg == "scale"), None)
+        if scale is not None and not _is_usual_scale(ast.Div(), _resolve(scale, tree)):
+            return f"scales attention by {ast.unparse(_resolve(scale, tree))}"
+    if (
+        isinstance(node, ast.Call)
+        and re.search(r"(^|_)(ln|norm)", _name_of(node.func))
+        and node.args
+        and isinstance(node.args[0], ast.BinOp)
+        and isinstance(node.args[0].op, ast.Add)
+        and re.search(r"(attn|attention|mlp|feed_forward|ffn)\w*\(", ast.unparse(node.args[0]))
+    ):
+        return "normalises after the residual sum, not before each part"
+    return None
+
+
+def _is_scores(node: ast.AST) -> bool:
+    """Whether a node is queries times transposed keys."""
+    text = ast.unparse(node)
+    is_product = isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult)
+    return (is_product or text.startswith(("torch.matmul(", "torch.bmm("))) and bool(
+        re.search(r"transpose|\.mT\b", text)
+    )
+
+
+def _scale(node: ast.BinOp, tree: ast.Module) -> str | None:
+    scale = _resolve(node.right, tree)
+    if _is_usual_scale(node.op, scale):
+        return None
+    return f"scales attention by {'1 / ' * isinstance(node.op, ast.Div)}{ast.unparse(scale)}"
+
+
+def _is_usual_scale(operation: ast.operator, scale: ast.AST) -> bool:
+    text = ast.unparse(scale)
+    by_root = "sqrt(" in text or "** -0.5" in text or "** 0.5" in text
+    return by_root and not re.search(r"\b(2|3|4|0\.25|8|n_embd)\b(?!\s*\))", text.replace("1.0 /", ""))
+
+
+def _resolve(node: ast.AST, tree: ast.Module) -> ast.AST:
+    """Return what an attribute or a variable was given, if it is given once; otherwise the node itself."""
+    if not isinstance(node, ast.Attribute | ast.Name):
+        return node
+    text = ast.unparse(node)
+    given = [
+        line.value
+        for line in ast.walk(tree)
+        if isinstance(line, ast.Assign) and any(ast.unparse(target) == text for target in line.targets)
+    ]
+    return given[0] if len({ast.unparse(value) for value in given}) == 1 else node
