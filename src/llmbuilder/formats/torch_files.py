@@ -12,14 +12,15 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from llmbuilder.errors import CheckpointError
 
-_NUMPY = ("numpy.dtype", "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+_NUMPY = ("numpy.dtype", "numpy.ndarray", *(f"numpy.{core}.multiarray.{name}"
+          for core in ("core", "_core") for name in ("scalar", "_reconstruct")))  # fmt: skip
 
 
 def write_torch_file(content: Any, path: Path) -> None:
@@ -69,32 +70,39 @@ def _load(path: Path, *, mapped: bool) -> Any:
         return _plain(torch.load(path, **options))
 
 
-class _Called(type):
-    def __call__(cls, *_arguments: Any, **_options: Any) -> NoReturn:
-        raise pickle.UnpicklingError(f"it asks to call {cls.__name__}")
-
-
 class _Held:
     """What an object of a class that is not loaded holds."""
 
 
-def _stand_ins(named: Sequence[str]) -> list[Any]:
-    """Return what takes the place of the classes that a file names: empty ones, which cannot be called.
+class _NeverCalled(type):
+    def __call__(cls, *_arguments: Any, **_options: Any) -> Any:
+        if cls.__name__.startswith(_HARMLESS):  # such as the state of a generator: its value is not needed
+            return object.__new__(cls)
+        raise pickle.UnpicklingError(f"it asks to call {cls.__name__}")
 
-    NumPy's numbers and paths are plain values, and made by their own constructors.
+
+_HARMLESS = ("torch.", "numpy.", "random.", "collections.", "datetime.", "copyreg.")
+
+
+def _stand_ins(named: Sequence[str]) -> list[Any]:
+    """Return what takes the place of the classes and functions that a file names: nothing that could run.
+
+    NumPy's numbers and arrays, and paths, are plain values, and made by their own constructors.
     """
+    others = [_stand_in(name) for name in named if name not in _NUMPY]
     if not any(name.startswith("numpy") for name in named):
-        return [_stand_in(name) for name in named]
+        return others
     import numpy as np
 
-    scalar = type(np.float64(0)).__reduce__(np.float64(0))[0]
-    numpys = [np.dtype, *(kind for kind in vars(np.dtypes).values() if isinstance(kind, type))]
-    others = [_stand_in(name) for name in named if name not in _NUMPY]
-    return [*others, *numpys, *((scalar, name) for name in _NUMPY[1:])]
+    scalar = np.float64(0).__reduce__()[0]
+    reconstruct = np.zeros(1).__reduce__()[0]
+    numpys = [np.ndarray, np.dtype, *(kind for kind in vars(np.dtypes).values() if isinstance(kind, type))]
+    made = {"scalar": scalar, "_reconstruct": reconstruct}
+    return [*others, *numpys, *((made[name.rsplit(".", 1)[-1]], name) for name in _NUMPY if "multiarray" in name)]
 
 
 def _stand_in(name: str) -> tuple[Any, str]:
-    return (PurePath if name.startswith("pathlib.") else _Called(name, (_Held,), {})), name
+    return (PurePath if name.startswith("pathlib.") else _NeverCalled(name, (_Held,), {})), name
 
 
 def _plain(value: Any) -> Any:

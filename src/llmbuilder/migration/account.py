@@ -101,7 +101,7 @@ class MigrationReport:
 def describe_proof(proof: dict[str, Any] | None) -> str:
     """Return in words what a conversion was compared with, and the outcome."""
     if proof is None:
-        return "none: see the notes"
+        return "not compared: it is not nanoGPT's standard form, and the project's own code was not run"
     number = f"{proof['largest_logit_difference']:.1e}"
     if proof["against"] == "formula":
         return f"{number} from nanoGPT's standard formula (the project's own code was not run)"

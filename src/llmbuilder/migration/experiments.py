@@ -30,6 +30,7 @@ class FoundCheckpoint:
     modified: float = 0.0
     step: int = 0
     vocab_size: int | None = None  # rows of the token embedding
+    parts: set[str] = field(default_factory=set)  # what the modules that hold its weights are called
     settings: dict[str, Any] = field(default_factory=dict)  # of the training that wrote it, in its own words
     problem: str = ""  # why it cannot be read
     name: str = ""
@@ -60,14 +61,14 @@ class Experiment:
     def to_row(self) -> dict[str, Any]:
         """Return what the report shows of it."""
         return {
-            "wrote": self.out_dir,
+            "wrote": self.out_dir or None,
             "configuration": self.configuration.source.as_posix() if self.configuration else None,
             "new_configuration": self.configuration.new if self.configuration else None,
             "dataset": self.dataset.name if self.dataset else None,
             "data": self.dataset.path if self.dataset else None,
             "tokenizer": self.dataset.tokenizer_new if self.dataset else None,
             "checkpoints": [checkpoint.file.as_posix() for checkpoint in self.checkpoints],
-            "models": [checkpoint.new_model for checkpoint in self.checkpoints],
+            "models": [checkpoint.new_model for checkpoint in self.checkpoints if not checkpoint.problem],
             "run": self.run,
             "commands": sorted({f"{call.file}:{call.line}" for call in self.calls}),
         }
@@ -87,19 +88,28 @@ def read_checkpoints(root: Path, files: Sequence[PurePosixPath]) -> list[FoundCh
         else:
             if isinstance(content, Mapping):
                 checkpoint.settings = settings_of(content)
-                checkpoint.vocab_size = _vocab_size(content)
+                weights = _weights(content)
+                checkpoint.vocab_size = _vocab_size(weights)
+                checkpoint.parts = {part for name in weights for part in name.split(".")[:-1] if not part.isdigit()}
                 steps = (content.get(key) for key in ("iter_num", "step", "global_step", "iter"))
                 checkpoint.step = next((int(step) for step in steps if isinstance(step, int)), 0)
         found.append(checkpoint)
     return found
 
 
-def _vocab_size(content: Mapping[str, Any]) -> int | None:
-    weights = [content, *(content.get(key) for key in ("model", "model_state_dict", "state_dict"))]
-    for name, tensor in (item for group in weights if isinstance(group, Mapping) for item in group.items()):
-        if isinstance(tensor, Tensor) and tensor.ndim == 2 and str(name).endswith(_EMBEDDINGS):
-            return len(tensor)
-    return None
+def _weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the first group of a checkpoint's tensors that are weights."""
+    for group in (*(content.get(key) for key in ("model", "model_state_dict", "state_dict")), content):
+        if isinstance(group, Mapping):
+            tensors = {str(name): value for name, value in group.items() if isinstance(value, Tensor)}
+            if tensors:
+                return tensors
+    return {}
+
+
+def _vocab_size(weights: Mapping[str, Tensor]) -> int | None:
+    embeddings = (tensor for name, tensor in weights.items() if name.endswith(_EMBEDDINGS) and tensor.ndim == 2)
+    return next((len(tensor) for tensor in embeddings), None)
 
 
 _EMBEDDINGS = ("wte.weight", "tok_embeddings.weight", "token_embedding.weight", "token_embedding_table.weight",
@@ -190,7 +200,7 @@ def _configuration_of(
     checkpoint: FoundCheckpoint, configurations: Sequence[Configuration]
 ) -> Configuration | None:
     """Return the configuration that a checkpoint was trained with, as far as its own settings say or its folder."""
-    trained = [c for c in configurations if not c.is_evaluation]
+    trained = [c for c in configurations if not c.is_evaluation and TRAINED & c.values.keys()]
     writing = [c for c in trained if c.out_dir is not None and normal_path(c.out_dir) == checkpoint.file.parent]
     if checkpoint.settings.keys() & _SHAPE:
         equal = [c for c in writing or trained if _is_equal(c, checkpoint.settings)]
@@ -209,6 +219,8 @@ _NO_RESULT = {"device", "dtype", "compile", "backend", "init_from", "vocab_size"
 def _is_equal(configuration: Configuration, settings: Mapping[str, Any]) -> bool:
     """Whether a checkpoint's settings are a configuration's, but for where and how fast it was computed."""
     values = configuration.values
+    if not _SHAPE & values.keys() & settings.keys():
+        return False
     return all(
         values[key] == value
         for key, value in settings.items()
@@ -223,8 +235,12 @@ def own_configurations(
     names = Names(configuration.new for configuration in configurations)
     found = []
     for checkpoint in checkpoints:
+        if checkpoint.configuration is not None or not _SHAPE & checkpoint.settings.keys():
+            continue
         settings = checkpoint.settings
-        if checkpoint.configuration is None and _TRAINED & settings.keys() and is_legacy(settings):
+        if not TRAINED & settings.keys():  # it says its shape only: the rest is the program's that wrote it
+            settings = {**_values_of_writer(checkpoint, configurations), **settings}
+        if TRAINED & settings.keys() and is_legacy(settings):
             new = names.whole(PurePosixPath("configs", f"{checkpoint.name}.json"), owner=checkpoint.file)
             migrated = migrate_dictionary(settings)
             own = Configuration(checkpoint.file, migrated, new, "checkpoint", values_in_force(migrated))
@@ -234,7 +250,13 @@ def own_configurations(
     return found
 
 
-_TRAINED = {"batch_size", "learning_rate", "max_iters"}
+def _values_of_writer(checkpoint: FoundCheckpoint, configurations: Sequence[Configuration]) -> dict[str, Any]:
+    program = checkpoint.program
+    own = [c for c in configurations if program is not None and c.source == program.path and c.kind == "program"]
+    return own[0].values if own else {}
+
+
+TRAINED = {"batch_size", "learning_rate", "max_iters"}
 
 
 def _program_of(checkpoint: FoundCheckpoint, programs: Mapping[PurePosixPath, Program]) -> Program | None:

@@ -18,13 +18,14 @@ from llmbuilder.formats.nanogpt.checkpoint import (
     is_legacy_checkpoint,
     training_settings,
 )
-from llmbuilder.formats.nanogpt.formula import compare_with_legacy
+from llmbuilder.formats.nanogpt.formula import prove_with_formula
+from llmbuilder.formats.nanogpt.source import ArchitectureFacts, read_architecture
 from llmbuilder.formats.torch_files import read_torch_file
 from llmbuilder.migration.account import MigrationReport, describe_proof
 from llmbuilder.migration.experiments import FoundCheckpoint
-from llmbuilder.migration.understanding import LegacyProject
+from llmbuilder.migration.understanding import LegacyProject, model_files
 from llmbuilder.migration.writing import new_configuration, place_tokenizer
-from llmbuilder.model import LanguageModel, build_model
+from llmbuilder.model import LanguageModel
 from llmbuilder.training.loop.optimizers import Optimizers
 from llmbuilder.training.storage.checkpoints import TrainingState, write_checkpoint
 from llmbuilder.training.storage.paths import RunPaths
@@ -49,20 +50,20 @@ def migrate_checkpoint(
         if checkpoint.problem:
             raise CheckpointError(checkpoint.problem)
         content = _content(project, checkpoint)
-        legacy = convert_checkpoint(content)
-        model = _model_of(legacy)
-        proof = _prove(project, checkpoint, content, model, proving)
+        legacy = convert_checkpoint(content, source=_source(project, checkpoint), activation=proving.activation)
+        model = legacy.build()
+        proof = _prove(project, checkpoint, content, legacy, model, proving)
     except LLMBuilderError as error:
         checkpoint.problem = str(error)
         report.add_file(file, "left", str(error))
         return
     _give_tokenizer(checkpoint, model, report)
     resume, notes = _write(project, checkpoint, legacy, model, new)
-    for note in notes:
+    for note in [*notes, *(f"{checkpoint.file}: {sentence}" for sentence in legacy.left)]:
         report.add_note(note)
     report.checkpoints.append(
         {"file": file, "new": checkpoint.new_model, "origin": legacy.origin, "step": legacy.step,
-         "best_validation_loss": legacy.best_validation_loss, "resume": resume, "proof": proof, "assumed": []}
+         "best_validation_loss": legacy.best_validation_loss, "resume": resume, "proof": proof, "assumed": legacy.assumed}
     )  # fmt: skip
     report.add_file(file, checkpoint.new_model, describe_proof(proof))
 
@@ -79,20 +80,23 @@ def _content(project: LegacyProject, checkpoint: FoundCheckpoint) -> dict[str, A
     return dict(content)
 
 
-def _model_of(legacy: LegacyCheckpoint) -> LanguageModel:
-    model = build_model(legacy.config, device="meta")
-    model.load_weights(legacy.weights)
-    return model.eval()
+def _source(project: LegacyProject, checkpoint: FoundCheckpoint) -> ArchitectureFacts | None:
+    """Return what the code of a checkpoint's model says that no tensor shows; None where there is no such code."""
+    files = model_files(project, checkpoint)
+    return read_architecture([project.root / file for file in files]) if files else None
 
 
 def _prove(
     project: LegacyProject,
     checkpoint: FoundCheckpoint,
     content: Mapping[str, Any],
+    legacy: LegacyCheckpoint,
     model: LanguageModel,
     proving: Proving,
 ) -> dict[str, Any] | None:
-    difference = compare_with_legacy(content, model)
+    difference = prove_with_formula(content, legacy, model)
+    if difference is None:
+        return None
     if difference > LARGEST_ACCEPTED_DIFFERENCE:
         raise CheckpointError(f"its logits would change by {difference:.1e}, which must not be: please report this")
     return {"against": "formula", "largest_logit_difference": difference}
@@ -158,7 +162,7 @@ def _run_configuration(checkpoint: FoundCheckpoint, legacy: LegacyCheckpoint) ->
     own = training_settings(legacy)
     if checkpoint.configuration is not None:
         own = merge(checkpoint.configuration.migrated.values, own)
-    config = new_configuration(own, checkpoint.dataset, checkpoint.file.as_posix())
+    config, _ = new_configuration(own, checkpoint.dataset, checkpoint.file.as_posix())
     config.model = legacy.config
     config.training.output_dir = None
     config.training.init_from = "scratch"

@@ -9,7 +9,7 @@ import collections
 from pathlib import Path
 
 from llmbuilder.config.schema import Config
-from llmbuilder.errors import ConfigError, MigrationError
+from llmbuilder.errors import MigrationError
 from llmbuilder.formats.nanogpt.configuration import place_of
 from llmbuilder.files import require_absent, write_json, write_text
 from llmbuilder.migration.account import MigrationReport
@@ -87,14 +87,10 @@ def _carry_configurations(project: LegacyProject, new: Path | None, report: Migr
     main, why = main_configuration(project)
     for configuration in project.configurations:
         dataset = configuration.dataset or _default_data(project)
-        try:
-            config = new_configuration(
-                configuration.migrated.values, dataset, str(configuration.source), run_of(project, configuration)
-            )
-        except ConfigError as error:
-            report.add_file(str(configuration.source), "left", str(error))
-            continue
-        _account_for_keys(configuration, config, report)
+        config, refused = new_configuration(
+            configuration.migrated.values, dataset, str(configuration.source), run_of(project, configuration)
+        )
+        _account_for_keys(configuration, config, refused, report)
         if new is not None:
             config.save(new / configuration.new)
         if configuration.kind == "file":
@@ -110,9 +106,7 @@ def _carry_configurations(project: LegacyProject, new: Path | None, report: Migr
     if main is None:
         report.add_note("No legacy configuration was found; config.json holds the defaults.")
         if new is not None:
-            new_configuration({}, data, "the defaults").save(new / "config.json") if data else Config().save(
-                new / "config.json"
-            )
+            new_configuration({}, data, "the defaults")[0].save(new / "config.json")
     if data is None:
         report.add_note("No training data was found: put a text at data/data.txt before running train.py.")
     if new is not None:
@@ -130,13 +124,15 @@ def _default_data(project: LegacyProject) -> Dataset | None:
     return texts[0] if texts else None
 
 
-def _account_for_keys(configuration: Configuration, config: Config, report: MigrationReport) -> None:
+def _account_for_keys(
+    configuration: Configuration, config: Config, refused: dict[str, str], report: MigrationReport
+) -> None:
     migrated, values = configuration.migrated, config.to_dict()
 
     def add(key: str, value: object, new: str | None, default_of: str | None) -> None:
         key = configuration.written.get(key, key)
         section, _, name = (new or "").partition(".")
-        new_value = values.get(section, {}).get(name) if new else None
+        new_value = refused.get(new, values.get(section, {}).get(name)) if new else None
         report.keys.append(
             {"file": str(configuration.source), "new_file": configuration.new, "key": key, "value": value, "new": new,
              "new_value": new_value, "default_of": default_of}

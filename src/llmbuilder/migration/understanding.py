@@ -12,6 +12,7 @@ from llmbuilder.migration.commands import Call, find_calls
 from llmbuilder.migration.configurations import Configuration, find_configurations, imported
 from llmbuilder.migration.datasets import Dataset, find_dataset, find_datasets, name_tokenizers, read_tables
 from llmbuilder.migration.experiments import (
+    TRAINED,
     Experiment,
     FoundCheckpoint,
     Naming,
@@ -154,10 +155,11 @@ def _experiments(project: LegacyProject) -> Iterator[Experiment]:
 
     def experiment(configuration: Configuration | None, out_dir: str, dataset: Dataset | None) -> Experiment:
         dataset = dataset or (configuration.dataset if configuration else None)
-        folder = normal_path(out_dir).as_posix()
+        folder = normal_path(out_dir).as_posix() if out_dir else ""
         key = (configuration.new if configuration else "", folder, dataset.new if dataset else "")
         if key not in found:
-            found[key] = Experiment(out_dir, f"run/{project.naming.of_out_dir(out_dir)}", configuration, dataset)
+            run = run_folder(project, configuration, out_dir)
+            found[key] = Experiment(out_dir, run, configuration, dataset)
         return found[key]
 
     for checkpoint in project.checkpoints:
@@ -178,15 +180,24 @@ def _experiments(project: LegacyProject) -> Iterator[Experiment]:
         if out_dir is None and configuration is None:
             continue  # nothing is known of it
         dataset = find_dataset(project.datasets, given.get("dataset") or given.get("data"))
-        experiment(configuration, out_dir or ".", dataset).calls.append(call)
+        experiment(configuration, out_dir or "", dataset).calls.append(call)
     for configuration in project.configurations:
-        if configuration.kind == "file" and not configuration.is_evaluation:
-            if all(one.configuration is not configuration for one in found.values()):
-                experiment(configuration, configuration.out_dir or ".", None)
+        trains = configuration.kind == "file" and not configuration.is_evaluation and TRAINED & configuration.values.keys()
+        if trains and all(one.configuration is not configuration for one in found.values()):
+            experiment(configuration, configuration.out_dir or "", None)
     for configuration in project.configurations:
         if configuration.kind == "program" and not found:
-            experiment(configuration, configuration.out_dir or ".", None)
+            experiment(configuration, configuration.out_dir or "", None)
     yield from found.values()
+
+
+def run_folder(project: LegacyProject, configuration: Configuration | None, out_dir: str | None) -> str:
+    """Return the run folder that stands for an `out_dir`; where none is said, one called like the configuration."""
+    if out_dir:
+        return f"run/{project.naming.of_out_dir(out_dir)}"
+    if configuration is None or configuration.new == "config.json":
+        return "run"
+    return f"run/{project.naming.of_out_dir(PurePosixPath(configuration.new).stem)}"
 
 
 def _given(call: Call) -> Iterator[tuple[str, str]]:
@@ -205,6 +216,29 @@ def _configuration_of_call(project: LegacyProject, call: Call, program: Program)
         if found is not None:
             return found
     return next((c for c in project.configurations if c.kind == "program" and c.source == program.path), None)
+
+
+def model_files(project: LegacyProject, checkpoint: FoundCheckpoint) -> list[PurePosixPath]:
+    """Return the programs that define a checkpoint's model: those whose classes have the parts that its weights name.
+
+    What its training program imports, or is, comes first, then what lies nearest to the checkpoint.
+    """
+    models = {path: program for path, program in project.programs.items() if program.is_model}
+    used = [checkpoint.program, *imported(checkpoint.program, project.programs)] if checkpoint.program else []
+    order = [program.path for program in used if program.path in models]
+    order += sorted(models.keys() - set(order), key=lambda path: (_distance(path, checkpoint.file), path))
+    wanted = checkpoint.parts - {"module", "_orig_mod"}
+    for path in order:
+        together = [models[path], *(one for one in imported(models[path], project.programs) if one.path in models)]
+        if wanted and wanted <= set().union(*(one.attributes for one in together)):
+            return [one.path for one in together]
+    return [] if wanted else order[:1]
+
+
+def _distance(path: PurePosixPath, other: PurePosixPath) -> int:
+    """Count the folders between two files."""
+    common = len(set(path.parents) & set(other.parents))
+    return len(path.parents) + len(other.parents) - 2 * common
 
 
 def main_configuration(project: LegacyProject) -> tuple[Configuration | None, str]:

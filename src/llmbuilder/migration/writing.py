@@ -9,10 +9,11 @@ from typing import Any
 
 from llmbuilder.config.loading import build_config, merge
 from llmbuilder.config.schema import Config
+from llmbuilder.errors import ConfigError
 from llmbuilder.files import atomic_path, write_text
 from llmbuilder.migration.configurations import Configuration
 from llmbuilder.migration.datasets import TABLE, Dataset
-from llmbuilder.migration.understanding import LegacyProject
+from llmbuilder.migration.understanding import LegacyProject, run_folder
 from llmbuilder.tokenizer import Tokenizer
 
 _TRAIN_SCRIPT = '''#!/usr/bin/env python3
@@ -48,13 +49,14 @@ if __name__ == "__main__":
 '''
 
 
-def new_configuration(values: Mapping[str, Any], dataset: Dataset | None, name: str, run: str | None = None) -> Config:
-    """Return a configuration in the new format, with the places of the new project in it.
+def new_configuration(
+    values: Mapping[str, Any], dataset: Dataset | None, name: str, run: str | None = None
+) -> tuple[Config, dict[str, str]]:
+    """Return a configuration in the new format, with the places of the new project in it, and what it could not take.
 
-    Raises ConfigError, naming the configuration, for a value that cannot be.
+    The second part maps new keys to why their values cannot be.
     """
-    values = merge({}, values)
-    values.pop("legacy", None) if not values.get("legacy") else None
+    values, refused = _without_refused(merge({}, values), name)
     if dataset is not None:
         # nanoGPT's programs take the text as it is, and so does a training that follows them.
         data: dict[str, Any] = {"path": dataset.path}
@@ -68,7 +70,23 @@ def new_configuration(values: Mapping[str, Any], dataset: Dataset | None, name: 
         given = values.get("model", {}).get("vocab_size")
         size = given if isinstance(given, int) and given >= characters and not _is_gpt2s(given) else characters
         values = merge(values, {"tokenizer": {"path": dataset.tokenizer_new}, "model": {"vocab_size": size}})
-    return build_config(values, name)
+    return build_config(values, name), refused
+
+
+def _without_refused(values: dict[str, Any], name: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Move values that are of another type than their setting's to `legacy`: a list where there is one number."""
+    refused: dict[str, str] = {}
+    for section, settings in list(values.items()):
+        if section == "legacy" or not isinstance(settings, dict):
+            continue
+        for key, value in list(settings.items()):
+            try:
+                build_config({section: {key: value}}, name)
+            except ConfigError as error:
+                refused[f"{section}.{key}"] = str(error).splitlines()[-1].strip()
+                values["legacy"] = {**(values.get("legacy") or {}), f"{section}.{key}": value}
+                del settings[key]
+    return values, refused
 
 
 def _is_gpt2s(vocab_size: int) -> bool:
@@ -95,13 +113,12 @@ def copy_data(project: LegacyProject, dataset: Dataset, new: Path) -> None:
             place_tokenizer(dataset.tokenizer, new / dataset.new)
 
 
-def run_of(project: LegacyProject, configuration: Configuration) -> str | None:
+def run_of(project: LegacyProject, configuration: Configuration) -> str:
     """Return the run folder that a configuration writes to."""
     for experiment in project.experiments:
-        if experiment.configuration is configuration and experiment.out_dir == configuration.out_dir:
+        if experiment.configuration is configuration and experiment.out_dir == (configuration.out_dir or ""):
             return experiment.run
-    out_dir = configuration.out_dir
-    return f"run/{project.naming.of_out_dir(out_dir)}" if out_dir is not None else None
+    return run_folder(project, configuration, configuration.out_dir)
 
 
 def write_train_script(path: Path, data: str) -> None:
