@@ -30,6 +30,10 @@ class InertObject:
     def __init__(self, *_: Any, **__: Any) -> None:
         pass
 
+    def __setstate__(self, state: Any) -> None:
+        if isinstance(state, dict):
+            self.__dict__.update({str(key): value for key, value in state.items()})
+
 
 def read_inert(path: Path) -> dict[str, Any] | None:
     """Return a checkpoint whose describing entries are objects, with those as dictionaries of their fields.
