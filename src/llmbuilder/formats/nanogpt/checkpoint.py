@@ -101,7 +101,8 @@ def _convert(
     found = find_weights(content)
     if found is None:
         raise CheckpointError(f"no GPT weights in it; its keys are {', '.join(map(str, list(content)[:8]))}")
-    declared, named = read_declared(content), name_weights(found)
+    declared = read_declared(content, source.defaults if source is not None else {})
+    named = name_weights(found)
     origin = _origin(content, found, declared, named)
     evidence = Evidence(named, declared, origin, source, activation, config)
     layout = decide_architecture(evidence)
@@ -136,10 +137,9 @@ def _origin(
         return "a fork of nanoGPT"
     if "val_loss" in content and "step" in content and "model_args" not in content:
         return "build-nanogpt"
-    is_bare = not any(key in content for key in _WEIGHT_KEYS)
     head = named.tensors.get("head.weight")
-    if is_bare and named.has_masks and head is not None and not torch.equal(head, named.tensors["tokens.weight"]):
-        return "minGPT"
+    if head is not None and not torch.equal(head, named.tensors["tokens.weight"]):  # nanoGPT's are one and the same
+        return "minGPT" if named.has_masks else "a GPT of another project"
     return "nanoGPT"
 
 

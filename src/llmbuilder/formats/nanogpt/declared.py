@@ -23,6 +23,9 @@ from llmbuilder.formats.nanogpt.known_arguments import (
 _NAMES = {spelling: name for name, spellings in SPELLINGS.items() for spelling in spellings.split()}
 _OFF = (None, False, 0, "", "none", "None", "off", "no", "disabled")
 _TRAINING = {"learning_rate", "batch_size", "max_iters", "max_steps", "num_epochs", "epochs", "weight_decay", "lr"}
+# What a model has by default, if its checkpoint says nothing; its sizes are the tensors' to tell.
+_FROM_DEFAULTS = {"norm_eps", "rope_theta", "activation", "norm", "output_norm", "rmsnorm", "positions", "rotary",
+                  "learned_positions", "rotary_width", "qk_norm", "mlp", "gated", "dropout"}  # fmt: skip
 _ARGUMENTS = ("model_args", "model_config")
 _CONFIGURATIONS = ("config", "args", "hparams", "hyperparameters")
 
@@ -60,22 +63,27 @@ class Declared:
         return value.lower() if isinstance(value, str) else None
 
 
-def read_declared(content: Mapping[Any, Any]) -> Declared:
-    """Collect what a checkpoint says of its model.
+def read_declared(content: Mapping[Any, Any], defaults: Mapping[str, Any]) -> Declared:
+    """Collect what a checkpoint says of its model, and what the project's configuration has where it says nothing.
 
     Raises CheckpointError, naming key and value, for an argument that is not known and not off.
     """
     declared = Declared()
     configurations = [_section(content, key) for key in _CONFIGURATIONS]
     arguments = [_section(content, key) for key in _ARGUMENTS]
+    for values in (*configurations, *arguments):
+        declared.raw.update(values)
+    context = {**defaults, **declared.raw}
     for values in configurations:
-        declared.raw.update(values)
         is_training = any(arguments) or bool(_TRAINING & values.keys())
-        _take(values, declared, is_training)
+        _take(values, declared, context, is_training)
     for values in arguments:
-        declared.raw.update(values)
         declared.arguments |= values.keys()
-        _take(values, declared, is_training=False)
+        _take(values, declared, context, is_training=False)
+    unsaid = {key: value for key, value in defaults.items() if key not in declared.raw}
+    said = {name: unsaid[key] for key, name in _NAMES.items() if key in unsaid and name in _FROM_DEFAULTS}
+    _take({key: value for key, value in unsaid.items() if key not in _NAMES}, declared, context, is_training=False)
+    declared.values = {**said, **declared.values}
     return declared
 
 
@@ -87,30 +95,30 @@ def _section(content: Mapping[Any, Any], key: str) -> dict[str, Any]:
     return nested if isinstance(nested, dict) else value
 
 
-def _take(values: Mapping[str, Any], declared: Declared, is_training: bool) -> None:
+def _take(values: Mapping[str, Any], declared: Declared, context: Mapping[str, Any], is_training: bool) -> None:
     for key, value in values.items():
         name = _NAMES.get(key)
         if name is not None and value is not None:
             declared.values[name] = value
-        elif name is None and not _is_harmless(key, value, values, is_training):
+        elif name is None and not _is_harmless(key, value, context, is_training):
             raise CheckpointError(
                 f"it declares {key} = {value!r}, which this package does not know: its models cannot be said to "
                 "compute the same"
             )
 
 
-def _is_harmless(key: str, value: Any, values: Mapping[str, Any], is_training: bool) -> bool:
+def _is_harmless(key: str, value: Any, context: Mapping[str, Any], is_training: bool) -> bool:
     if any(value is off or (type(value) is type(off) and value == off) for off in _OFF):
         return True
     if (isinstance(value, float) and value == 0) or (isinstance(value, dict | list) and not value):
         return True
     if NO_ARCHITECTURE.fullmatch(key):
         return True
-    if key in NEUTRAL:
-        return value in NEUTRAL[key] if isinstance(value, str | int | float) else False
-    if is_training and not IS_ARCHITECTURE.search(key):
+    if key in NEUTRAL and isinstance(value, str | int | float) and value in NEUTRAL[key]:
         return True
-    return _is_parameter_of_something_off(key, values)
+    if is_training and key not in NEUTRAL and not IS_ARCHITECTURE.search(key):
+        return True
+    return _is_parameter_of_something_off(key, context)
 
 
 def _is_parameter_of_something_off(key: str, values: Mapping[str, Any]) -> bool:

@@ -148,5 +148,5 @@ def activation_of(evidence: Evidence) -> Activation:
             "--activation gelu or --activation gelu_tanh (activation=...), or the project's model source"
         )
     form = "the exact form of GELU" if usual == "gelu" else "the tanh form of GELU"
-    evidence.assumed.append(f"its MLP computes {form}, as {evidence.origin} does; the checkpoint does not say so")
+    evidence.assumed.append(f"its MLP computes {form}, as in {evidence.origin}; the checkpoint does not say so")
     return _ACTIVATIONS[usual]

@@ -14,7 +14,7 @@ SPELLINGS = {
     "num_heads": "n_head n_heads num_heads num_attention_heads nhead",
     "kv_heads": "n_kv_head n_kv_heads num_kv_heads num_key_value_heads n_kv_group n_head_kv n_query_groups",
     "embedding_dim": "n_embd n_emb embedding_dim embeddings_size dim d_model hidden_size",
-    "head_dim": "head_dim head_size n_qk_head_dim",
+    "head_dim": "head_dim head_size",
     "max_seq_length": "block_size max_seq_len max_seq_length context_size context_length n_ctx n_positions "
     "max_position_embeddings sequence_len seq_len",
     "vocab_size": "vocab_size",
@@ -79,7 +79,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "mod_fn": ("causal",),
 }
 _NORMS = ("layernorm", "rmsnorm")
-_ACTIVATIONS = ("gelu", "silu", "relu")
+_ACTIVATIONS = ("gelu", "silu", "relu", "squared_relu")
 # (arguments, the argument that switches them on, its values with which they mean nothing)
 PARAMETERS_OF: list[tuple[re.Pattern[str], str, tuple[Any, ...]]] = [
     (re.compile(arguments), switch, harmless)
@@ -87,9 +87,11 @@ PARAMETERS_OF: list[tuple[re.Pattern[str], str, tuple[Any, ...]]] = [
         (r"n_experts|num_experts|moe_\w+", "use_moe", (False, 0)),
         (r"moe_\w+", "num_experts", (0, 1)),
         (r"fire_\w+|shared_fire_\w+", "use_fire_embeddings", (False,)),
-        (r"alibi_\w+", "pos_encoding_type", ("rope", "learned", "absolute")),
+        (r"alibi_\w+", "pos_encoding_type", ("rope", "learned", "absolute", "alibi")),
         (r"kan_\w+", "mlp_variant", ("mlp", "swiglu")),
-        (r"mla_\w+|ssm_\w+|use_mla_\w+|mod_fn", "attention_variant", ("causal",)),
+        (r"mla_\w+|ssm_\w+|use_mla_\w+|mod_fn|n_qk_head_dim|n_v_head_dim|n_cproj|n_latent|triadic_loops",
+         "attention_variant", ("causal",)),
+        (r"quantize_asic_\w+", "use_edgellm_asic", (False,)),
         (r"flash_lobo_\w+", "use_flash_lobo", (False,)),
         (r"numerical_\w+", "numerical_multicontext", (False,)),
         (r"activation_start|activation_end|activation_transition_\w+", "use_gradual_activation", (False,)),
@@ -135,6 +137,6 @@ NO_ARCHITECTURE = re.compile(
 )
 # Words that make a key of a training configuration sound like a piece of a model.
 IS_ARCHITECTURE = re.compile(
-    r"rope|rotary|alibi|expert|(^|_)moe|softcap|sliding|window_size|swiglu|(^|_)glu($|_)|qk_norm|rms|norm_(type|pos)|"
+    r"rope|rotary|alibi|expert|(^|_)moe|softcap|sliding|window_size|swiglu|(^|_)glu($|_)|qk_norm|rms_?norm|norm_(type|pos)|"
     r"post_?ln|post_?norm|kv_head|n_kv|(^|_)mla|mamba|ssm|parallel_(block|residual)|residual_scale|(embedding|emb|logit)_scale"
 )

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+_MOST_FILES = 60
+_HEADS = {"n_head", "n_heads", "num_heads", "num_attention_heads"}
 _TORCH_EPSILON = 1.1920928955078125e-07  # what torch's rms_norm adds when it is given nothing, in float32
 _ACTIVATIONS = {"silu": "silu", "SiLU": "silu", "relu": "relu", "ReLU": "relu", "leaky_relu": "leaky_relu",
                 "LeakyReLU": "leaky_relu", "mish": "mish", "Mish": "mish", "NewGELU": "gelu_tanh"}  # fmt: skip
@@ -141,14 +143,13 @@ def _add_epsilon(kind: str, node: ast.AST | None, default: float, facts: Archite
 
 def _read_class(node: ast.ClassDef, facts: ArchitectureFacts) -> None:
     source = ast.unparse(node)
-    if node.name.lower().endswith(("config", "args", "hparams")):
-        for line in node.body:
-            if isinstance(line, ast.AnnAssign | ast.Assign) and isinstance(line.value, ast.Constant):
-                target = line.target if isinstance(line, ast.AnnAssign) else line.targets[0]
-                facts.defaults.setdefault(_name_of(target), line.value.value)
-        for name, value in _argument_defaults(node):
-            if isinstance(value, ast.Constant):
-                facts.defaults.setdefault(name, value.value)
+    fields = {name: value.value for name, value in _fields(node) if isinstance(value, ast.Constant)}
+    names = {name for name, _ in _fields(node)} | _arguments(node)
+    if _HEADS & names and "vocab_size" in names:
+        facts.defaults = {**fields, **facts.defaults}
+    if any(_is_torch(base) and _name_of(base) == "LayerNorm" for base in node.bases):
+        facts.norms.add("layernorm")
+        _add_epsilon("layernorm", None, 1e-5, facts)
     if "norm" in node.name.lower() and re.search(r"rsqrt|\.pow\(2\)|\*\* 2|\.norm\(", source) and "layer" not in source:
         facts.norms.add("rmsnorm")
         kind = "RMSNorm" if node.name == "RMSNorm" else "rmsnorm"
@@ -158,6 +159,25 @@ def _read_class(node: ast.ClassDef, facts: ArchitectureFacts) -> None:
         if not given and "eps" not in source:
             found = list(_small_numbers(node)) or [0.0]
             facts.norm_epsilons.setdefault(kind, set()).update(found)
+
+
+def _fields(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr | None]]:
+    """Yield the fields of a dataclass, or the arguments with defaults of a class that is made by hand."""
+    for line in node.body:
+        if isinstance(line, ast.AnnAssign):
+            yield _name_of(line.target), line.value
+        elif isinstance(line, ast.Assign):
+            yield _name_of(line.targets[0]), line.value
+    if not any(isinstance(line, ast.FunctionDef) and line.name == "forward" for line in node.body):
+        yield from _argument_defaults(node)
+
+
+def _arguments(node: ast.ClassDef) -> set[str]:
+    """Return the arguments that a class of configurations is made with; a module's are none."""
+    functions = {line.name: line for line in node.body if isinstance(line, ast.FunctionDef)}
+    if "forward" in functions or "__init__" not in functions:
+        return set()
+    return {argument.arg for argument in functions["__init__"].args.args}
 
 
 def _argument_defaults(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
@@ -266,3 +286,43 @@ def _resolve(node: ast.AST, tree: ast.Module) -> ast.AST:
         if isinstance(line, ast.Assign) and any(ast.unparse(target) == text for target in line.targets)
     ]
     return given[0] if len({ast.unparse(value) for value in given}) == 1 else node
+
+
+def imported_files(path: Path, root: Path) -> list[Path]:
+    """Return a model source and the files of its project that it imports, directly or through others.
+
+    Only files under `root` count; names are looked for beside the importing file and from `root` on.
+    """
+    found: list[Path] = []
+    waiting = [path]
+    while waiting and len(found) < _MOST_FILES:
+        current = waiting.pop(0)
+        if current in found:
+            continue
+        found.append(current)
+        try:
+            tree = ast.parse(current.read_text("utf-8-sig"))
+        except (OSError, SyntaxError, ValueError):
+            continue
+        for node in ast.walk(tree):
+            waiting += [file for name, level in _imported(node) for file in _locate(name, level, current, root)]
+    return found
+
+
+def _imported(node: ast.AST) -> Iterator[tuple[str, int]]:
+    if isinstance(node, ast.Import):
+        yield from ((alias.name, 0) for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        module = node.module or ""
+        yield module, node.level
+        yield from ((f"{module}.{alias.name}".strip("."), node.level) for alias in node.names)
+
+
+def _locate(name: str, level: int, importing: Path, root: Path) -> list[Path]:
+    starts = [importing.parents[level - 1]] if level and level <= len(importing.parents) else [importing.parent, root]
+    for start in starts:
+        place = start.joinpath(*name.split(".")) if name else start
+        for file in (place.with_suffix(".py") if name else place / "__init__.py", place / "__init__.py"):
+            if file.is_file() and root in file.parents:
+                return [file]
+    return []
