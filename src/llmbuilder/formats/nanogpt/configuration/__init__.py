@@ -14,6 +14,12 @@ from llmbuilder.errors import ConfigError
 from llmbuilder.formats.nanogpt.configuration.keys import CONVERTED_KEYS, FLAT_KEYS, NANOGPT_DEFAULTS
 from llmbuilder.formats.nanogpt.configuration.migrated import Default, MigratedConfig, flatten, translate, weight_of
 from llmbuilder.formats.nanogpt.configuration.nested import NESTED_MARKS, migrate_nested
+from llmbuilder.formats.nanogpt.configuration.older_llmbuilder import (
+    is_older_llmbuilder,
+    is_older_training,
+    migrate_older_llmbuilder,
+    migrate_older_training,
+)
 from llmbuilder.formats.nanogpt.configuration.python_file import read_python_settings
 
 __all__ = [
@@ -33,7 +39,8 @@ _FLAT_MARKS = frozenset({"n_layer", "n_head", "n_embd", "block_size", "max_iters
 
 def is_legacy(values: Mapping[str, Any]) -> bool:
     """Tell a legacy mapping from one in the new format."""
-    return bool(_FLAT_MARKS & values.keys()) or bool(NESTED_MARKS & flatten(values).keys())
+    marks = _FLAT_MARKS & values.keys() or NESTED_MARKS & flatten(values).keys()
+    return bool(marks) or is_older_llmbuilder(values)
 
 
 def place_of(key: str, value: Any) -> str | None:
@@ -46,6 +53,10 @@ def migrate_dictionary(values: Mapping[str, Any]) -> MigratedConfig:
     """Translate a legacy mapping, flat or nested. Raises ConfigError if it has no legacy key at all."""
     if not is_legacy(values):
         raise ConfigError("this is no legacy configuration: none of its keys is nanoGPT's or an older LLMBuilder's")
+    if is_older_llmbuilder(values):
+        return _finish(migrate_older_llmbuilder(values))
+    if is_older_training(values):
+        return _finish(migrate_older_training(values))
     if any(isinstance(value, Mapping) for value in values.values()):
         return _finish(migrate_nested(values))
     result = MigratedConfig({})

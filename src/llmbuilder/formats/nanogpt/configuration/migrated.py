@@ -37,6 +37,12 @@ _WEIGHTS = [(weight, frozenset(words.split())) for weight, words in _WORDS]
 _BY_NAME = {"model_preset": _WHOLE, "model_type": _WHOLE, "init_from": _WHOLE, "model": _WHOLE, "model_name": _WHOLE,
             "num_workers": _SYSTEM, "out_dir": _PATHS}  # fmt: skip
 
+_SECTIONS = {"model": _SHAPE, "data": _DATA, "preprocessing": _DATA, "tokenizer": _DATA, "tokenizer_training": _DATA,
+             "train": _TRAINING, "training": _TRAINING, "trainer": _TRAINING, "optimization": _TRAINING,
+             "inference": _GENERATION, "evaluation": _GENERATION, "generation": _GENERATION, "system": _SYSTEM,
+             "device": _SYSTEM, "paths": _PATHS, "gguf_conversion": _PATHS, "logging": _LOGGING,
+             "project": _LOGGING}  # fmt: skip
+
 
 class Default(NamedTuple):
     """A value that a configuration leaves to its program."""
@@ -47,15 +53,14 @@ class Default(NamedTuple):
 
 def weight_of(key: str) -> int:
     """Return how much a setting changes the result, judged by its name: 7 for the choice of a model, 0 for logging."""
-    last = key.rsplit(".", 1)[-1]
+    *sections, last = key.split(".")
     if last in _BY_NAME:
         return _BY_NAME[last]
-    for part in (last, key):  # a setting's own name says more than its section's
-        words = set(re.findall(r"[a-z]+\d*", part.lower()))
-        for weight, known in _WEIGHTS:
-            if words & known:
-                return weight
-    return _UNKNOWN
+    words = set(re.findall(r"[a-z]+\d*", last.lower()))
+    found = next((weight for weight, known in _WEIGHTS if words & known), None)
+    if found == _LOGGING or not sections:
+        return _UNKNOWN if found is None else found
+    return _SECTIONS.get(sections[0], _UNKNOWN if found is None else found)
 
 
 @dataclass
@@ -68,7 +73,7 @@ class MigratedConfig:
     defaults: dict[str, Default] = field(default_factory=dict)  # keys filled with the legacy program's own defaults
     skipped: dict[str, str] = field(default_factory=dict)  # statements of a Python file that are not plain settings
     legacy_values: dict[str, Any] = field(default_factory=dict)  # every key above -> its value as it was written
-    reasons: dict[str, str] = field(default_factory=dict)  # unmapped key -> why it has no counterpart, where known
+    remarks: dict[str, str] = field(default_factory=dict)  # key -> why it has no counterpart, or how it was converted
     is_program: bool = False  # a Python file that defines functions, so rather a program than a configuration
 
     def weight(self, key: str) -> int:
@@ -87,12 +92,18 @@ class MigratedConfig:
             text += f", {len(names)} left to {origin}'s own defaults ({', '.join(names)})"
         if self.unmapped:
             named = (
-                f"{key} ({self.reasons[key]})" if key in self.reasons else key for key in self.unmapped_by_weight()
+                f"{key} ({self.remarks[key]})" if key in self.remarks else key for key in self.unmapped_by_weight()
             )
             text += f"; without a counterpart, kept under 'legacy': {', '.join(named)}"
         if self.skipped:
             text += f"; not understood: {', '.join(self.skipped)}"
         return text
+
+    def _unmapped_by_remark(self) -> str:
+        groups: dict[str, list[str]] = {}
+        for key in self.unmapped_by_weight():
+            groups.setdefault(self.remarks.get(key, ""), []).append(key)
+        return ", ".join(", ".join(keys) + (f" ({said})" if said else "") for said, keys in groups.items())
 
 
 def translate(
@@ -127,3 +138,14 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def new_format_keys() -> frozenset[str]:
+    """Return "section.key" of every setting of the new format."""
+    from llmbuilder.config.schema import Config
+
+    return frozenset(
+        f"{section}.{key}"
+        for section, info in Config.model_fields.items()
+        for key in getattr(info.annotation, "model_fields", ())
+    )

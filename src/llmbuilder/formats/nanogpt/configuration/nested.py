@@ -1,4 +1,4 @@
-"""The nested form of older LLMBuilder scripts."""
+"""The nested form of the first LLMBuilder scripts, with sections `device`, `optimization` and `preprocessing`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmbuilder.formats.nanogpt.configuration.keys import CONVERTED_KEYS, FLAT_KEYS
-from llmbuilder.formats.nanogpt.configuration.migrated import Converter, MigratedConfig, flatten, put, translate
+from llmbuilder.formats.nanogpt.configuration.migrated import (
+    Converter,
+    MigratedConfig,
+    flatten,
+    new_format_keys,
+    put,
+    translate,
+)
 
 # The nested form of older LLMBuilder scripts: "section.key" and where it lives now.
 NESTED_KEYS: dict[str, str] = {
@@ -54,35 +61,26 @@ NESTED_CONVERTED: dict[str, Converter] = {
     "training.use_mixed_precision": lambda value: ("training.mixed_precision", "auto" if value else "no"),
     "device.mixed_precision": lambda value: ("training.mixed_precision", "auto" if value else "no"),
 }
-NESTED_MARKS = {
+NESTED_MARKS = frozenset({
     "model.hidden_dim", "model.use_bias", "model.tie_weights", "model.n_layer", "model.n_embd", "model.block_size",
     "training.gradient_clip_norm", "training.use_mixed_precision", "training.num_workers", "train.batch_size",
     "train.max_iters", "device.use_cuda", "device.cpu_threads", "optimization.scheduler",
-}  # fmt: skip
+})  # fmt: skip
 
 
 def migrate_nested(values: Mapping[str, Any]) -> MigratedConfig:
+    """Translate such a configuration."""
     flat = flatten(values)
-    result = MigratedConfig({})
+    result = MigratedConfig({}, legacy_values=dict(flat))
     _translate_device(flat, result)
     # A section in the new format may stand beside legacy ones: its known keys keep their names.
-    known = {**_new_format_keys(), **NESTED_KEYS}
-    translate(flat, known, NESTED_CONVERTED, result)
+    known = {**{key: key for key in new_format_keys()}, **FLAT_KEYS, **NESTED_KEYS}
+    translate(flat, known, {**CONVERTED_KEYS, **NESTED_CONVERTED}, result)
     tokenizer = result.values.get("tokenizer", {})
     if tokenizer.get("algorithm") not in (None, "bpe", "unigram", "wordpiece", "char"):
         result.unmapped["tokenizer.model_type"] = tokenizer.pop("algorithm")
         result.mapping.pop("tokenizer.model_type", None)
     return result
-
-
-def _new_format_keys() -> dict[str, str]:
-    from llmbuilder.config.schema import Config
-
-    names: dict[str, str] = {}
-    for section, info in Config.model_fields.items():
-        for key in getattr(info.annotation, "model_fields", ()):
-            names[f"{section}.{key}"] = f"{section}.{key}"
-    return names
 
 
 def _translate_device(flat: dict[str, Any], result: MigratedConfig) -> None:
