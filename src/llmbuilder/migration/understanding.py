@@ -232,7 +232,7 @@ def model_files(project: LegacyProject, checkpoint: FoundCheckpoint) -> list[Pur
         together = [models[path], *(one for one in imported(models[path], project.programs) if one.path in models)]
         if wanted and wanted <= set().union(*(one.attributes for one in together)):
             return [one.path for one in together]
-    return [] if wanted else order[:1]
+    return [path for path in order if path in {program.path for program in used}]
 
 
 def _distance(path: PurePosixPath, other: PurePosixPath) -> int:
