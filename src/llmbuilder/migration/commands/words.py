@@ -20,14 +20,13 @@ _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\", "'": "\\'"}
 class Expansion:
     """The part [start, end) of a word that the shell fills in.
 
-    `default` is what it becomes where nobody says otherwise; `values` are those a loop gives it in turn.
+    `default` is what it becomes where nobody says otherwise.
     """
 
     start: int
     end: int
     name: str
     default: str | None = None
-    values: tuple[str, ...] = ()
 
 
 class Word(str):
