@@ -118,7 +118,8 @@ def workflow(text: str) -> list[Snippet]:
         root = yaml.compose(text, yaml.SafeLoader)
     except (yaml.YAMLError, RecursionError, ValueError):
         return []
-    return list(_commands(root, text, {}, ".", set())) if root is not None else []
+    comments = [pair for pair in lines_at(text) if pair[1].lstrip().startswith("#")]
+    return [*prose(comments), *(_commands(root, text, {}, ".", set()) if root is not None else ())]
 
 
 def _commands(node: Any, text: str, variables: dict[str, str], cwd: str, seen: set[int]) -> Iterator[Snippet]:

@@ -109,7 +109,7 @@ def _made(
     script = without_root(posixpath.normpath(posixpath.join(cwd, path)))
     return Call(
         file, line, old, script, tuple(_from_here(word, cwd) for word in program.arguments), program.launcher,
-        command.assignments, program.prefix, program.dropped, cwd, is_example,
+        tuple((name, _from_here(value, cwd)) for name, value in command.assignments), program.prefix, program.dropped, cwd, is_example,
         tuple(loop for loop in command.loops if loop.variable), span,
     )  # fmt: skip
 

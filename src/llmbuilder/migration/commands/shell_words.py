@@ -53,6 +53,9 @@ class State:
     def enter(self, folder: str) -> None:
         """Change to a folder, as `cd` does."""
         self.earlier.append(self.cwd)
+        if folder.startswith(("~", "$")):
+            self.cwd = folder
+            return
         is_root = folder.rstrip("/") in self.roots
         self.cwd = "." if is_root else without_root(posixpath.normpath(posixpath.join(self.cwd, folder)))
 
