@@ -76,18 +76,19 @@ def started(words: Sequence[Word]) -> Started | None:
         is_manager = name in _MANAGERS and "run" in words[at + 1 : at + 3]
         if not is_manager and name not in _WRAPPERS:
             return None
-        after = _next_known(words, at + 1, scripts=is_manager)
+        after = _next_known(words, at + 1, managed=is_manager)
         (dropped if is_manager else prefix).extend(words[at:after])
         at = after
     return None
 
 
-def _next_known(words: Sequence[Word], start: int, *, scripts: bool) -> int:
+def _next_known(words: Sequence[Word], start: int, *, managed: bool) -> int:
     for at in range(start, len(words)):
         name = posixpath.basename(words[at])
-        if _is_launcher(words, at) or name in _WRAPPERS or (name in _MANAGERS and "run" in words[at + 1 : at + 3]):
+        is_front = name in _WRAPPERS or (name in _MANAGERS and "run" in words[at + 1 : at + 3])
+        if _is_launcher(words, at) or (is_front and not managed):
             return at
-        if words[at].endswith(".py") and (scripts or "/" in words[at]):
+        if words[at].endswith(".py") and (managed or "/" in words[at]):
             return at
     return len(words)
 

@@ -87,6 +87,8 @@ class Words:
 
     def fields(self, node: Node, state: State) -> list[Word]:
         """Return the words that a node becomes: one, or none or several where variables are split."""
+        if node.type == "command_name" and node.named_children:
+            return self.fields(node.named_children[0], state)
         if node.type == "concatenation":
             return self._concatenated(node, state)
         if node.type in ("simple_expansion", "expansion"):
@@ -128,8 +130,6 @@ class Words:
             return Word(_ANSI.sub(_ansi, text[2:-1]))
         if node.type in ("string", "translated_string"):
             return self._limited(node, joined(self._parts(node, state)))
-        if node.type == "command_name" and node.named_children:
-            return self.value(node.named_children[0], state)
         if node.type == "arithmetic_expansion":
             return self._sum(text, state)
         if node.type == "command_substitution":
