@@ -2,5 +2,7 @@
 
 from llmbuilder.migration.commands._old import find_commands
 from llmbuilder.migration.commands.call import Call, Launcher, Loop, TranslatedCommand
-from llmbuilder.migration.commands.places import Places, PreparedDataset, ScriptFacts
 from llmbuilder.migration.commands.finding import find_calls
+from llmbuilder.migration.commands.places import Places, PreparedDataset, ScriptFacts
+from llmbuilder.migration.commands.scripts import translate_script
+from llmbuilder.migration.commands.translating import translate

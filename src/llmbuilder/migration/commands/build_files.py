@@ -17,7 +17,18 @@ _MAKE_VARIABLE = re.compile(r"^(?:export\s+|override\s+)*([A-Za-z_]\w*)\s*(:{0,3
 _MAKE_USE = re.compile(r"\$\(([A-Za-z_]\w*)\)|\$\$|\$[@<^?*%+|]")
 _INSTRUCTION = re.compile(r"^\s*(RUN|CMD|ENTRYPOINT|WORKDIR|ENV|ARG)\s+(.*)$", re.IGNORECASE | re.DOTALL)
 _EXPRESSION = re.compile(r"\$\{\{.*?\}\}")
-_COMMAND_KEYS = {"run", "command", "entrypoint", "script", "args", "cmd", "before_script", "after_script", "setup", "cmds"}
+_COMMAND_KEYS = {
+    "run",
+    "command",
+    "entrypoint",
+    "script",
+    "args",
+    "cmd",
+    "before_script",
+    "after_script",
+    "setup",
+    "cmds",
+}
 _LARGEST_YAML = 300_000
 
 
@@ -216,7 +227,9 @@ def batch_file(text: str) -> list[Snippet]:
     for group in continued((at, re.sub(r"[\^`](\r?\n)$", r"\\\1", line)) for at, line in lines_at(text)):
         line = text.count("\n", 0, group[0][0]) + 1
         whole = "".join(part for _, part in group).replace("\r\n", "\n").strip().lstrip("@")
-        assigned = re.match(r'(?i)set\s+"?(\w+)=([^"\n]*)"?$', whole) or re.match(r'\$(\w+)\s*=\s*"?([^"$\n]*)"?$', whole)
+        assigned = re.match(r'(?i)set\s+"?(\w+)=([^"\n]*)"?$', whole) or re.match(
+            r'\$(\w+)\s*=\s*"?([^"$\n]*)"?$', whole
+        )
         if assigned is not None:
             variables[assigned[1].lower()] = assigned[2]
             continue

@@ -50,13 +50,11 @@ def markdown(text: str) -> list[Snippet]:
     return found + _outside(waiting, is_code)
 
 
-def _fenced(
-    lines: list[tuple[int, str]], start: int, fence: re.Match[str]
-) -> tuple[int, list[tuple[int, str]]]:
+def _fenced(lines: list[tuple[int, str]], start: int, fence: re.Match[str]) -> tuple[int, list[tuple[int, str]]]:
     """Return the number of the line behind a fenced block, and the block's lines without its indentation."""
     quote = fence["indent"].count(">")
     width = len(fence["indent"].expandtabs(4))
-    inside = []
+    inside: list[tuple[int, str]] = []
     for number in range(start, len(lines)):
         at, line = lines[number]
         stripped = line.strip().lstrip("> ") if quote else line.strip()
@@ -81,7 +79,10 @@ def _language(info: str, lines: list[tuple[int, str]]) -> list[Snippet]:
     if first in _PYTHON_LANGUAGES:
         marked = [(at, line, line.index("!") + 1) for at, line in lines if line.lstrip().startswith("!")]
         pieces = [Piece(line[cut:], at + cut) for at, line, cut in marked]
-        return [*([Snippet(pieces)] if pieces else []), *(replace(s, is_example=False, _starts=[]) for s in prose(lines))]
+        return [
+            *([Snippet(pieces)] if pieces else []),
+            *(replace(s, is_example=False, _starts=[]) for s in prose(lines)),
+        ]
     return []
 
 

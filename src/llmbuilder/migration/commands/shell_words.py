@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from llmbuilder.migration.commands.call import Loop
-from llmbuilder.migration.commands.words import Expansion, Word, joined
+from llmbuilder.migration.commands.words import Expansion, Word, joined, separated
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -103,8 +103,7 @@ class Words:
         if node.type == "concatenation":
             return self._limited(node, joined(self._parts(node, state)))
         if node.type in ("simple_expansion", "expansion"):
-            found = self._variable(node, state)
-            return joined(part for number, word in enumerate(found) for part in ([Word(" ")] * (number > 0) + [word]))
+            return separated(self._variable(node, state))
         return self._one(node, state)
 
     def values(self, node: Node, state: State) -> tuple[str, ...]:
@@ -279,8 +278,6 @@ class Words:
 
 def _unknown(text: str, name: str) -> Word:
     return Word(text, [Expansion(0, len(text), name)]) if text else Word("")
-
-
 
 
 def _range(first: int, last: int, step: int) -> tuple[str, ...]:

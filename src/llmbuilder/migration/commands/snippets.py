@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 # What a line of prose may have in front of a command: a list's mark, a comment's, a prompt, "Usage:".
-_PROMPT = re.compile(r"^(?:\([\w.-]+\)\s*)?(?:[\w.-]+@[\w.-]+[^$#\n]*)?(?:\$|%|>|>>>|#|❯|□|☐|➜)\s+|^(?:PS [^>]*|[A-Z]:\\[^>]*)>\s*")
+_PROMPT = re.compile(
+    r"^(?:\([\w.-]+\)\s*)?(?:[\w.-]+@[\w.-]+[^$#\n]*)?(?:\$|%|>|>>>|#|❯|□|☐|➜)\s+|^(?:PS [^>]*|[A-Z]:\\[^>]*)>\s*"
+)
 _LEAD = re.compile(
     r"^(?:[-*+•]\s+|\d+[.)]\s+)?(?:(?:[A-Z][\w ,()/'-]{0,60}|e\.g\.?|i\.e\.?)[:,]\s+)?(?:\$\s+|>>>\s*!?|>\s+|!)?"
 )
@@ -142,7 +144,8 @@ def prose(lines: Iterable[tuple[int, str]]) -> list[Snippet]:
 def readable(pieces: Iterable[Piece]) -> list[Piece]:
     """Return pieces in which <what a reader fills in> is a word, and not two redirections."""
     return [
-        replace(piece, text=_PLACEHOLDER.sub("‹\\1›", piece.text), written=piece.written or piece.text) for piece in pieces
+        replace(piece, text=_PLACEHOLDER.sub("‹\\1›", piece.text), written=piece.written or piece.text)
+        for piece in pieces
     ]
 
 

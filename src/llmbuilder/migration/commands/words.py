@@ -95,6 +95,11 @@ def joined(words: Iterable[Word]) -> Word:
     return Word(text, expansions)
 
 
+def separated(words: Iterable[Word]) -> Word:
+    """Return words with a space between them as one."""
+    return joined(part for number, word in enumerate(words) for part in ([Word(" ")] * (number > 0) + [word]))
+
+
 def quoted(word: str) -> str:
     """Return a word as a shell reads it back, with its expansions alive."""
     if not isinstance(word, Word) or not word.expansions:
