@@ -139,7 +139,7 @@ def _is_number(word: str) -> bool:
 
 
 def literal(text: str) -> Any:
-    """Return what nanoGPT's configurator makes of a value: a Python literal, else the text; true and false in any case."""
+    """Return what nanoGPT's configurator makes of a value: a Python literal, or the text; true, false in any case."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:

@@ -15,7 +15,7 @@ from llmbuilder.migration.commands.words import Word, joined, quoted
 
 @dataclass
 class Draft:
-    """What is being translated: the call, the facts about its program, its arguments, and the folder they start from."""
+    """What is being translated: a call, the facts about its program, its arguments, and the folder it starts in."""
 
     call: Call
     facts: ScriptFacts

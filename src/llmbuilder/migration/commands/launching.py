@@ -27,12 +27,13 @@ _WRAPPERS = {
 }  # fmt: skip
 _MANAGERS = {"uv", "poetry", "pipenv", "conda", "mamba", "micromamba", "rye", "pdm", "hatch", "pixi"}
 _LAUNCH_MODULES = {
-    "torch.distributed.run": "torchrun", "torch.distributed.launch": "torchrun", "torch.distributed.elastic": "torchrun",
+    "torch.distributed.run": "torchrun", "torch.distributed.launch": "torchrun",
     "accelerate.commands.launch": "accelerate", "deepspeed.launcher.runner": "deepspeed",
 }  # fmt: skip
 # Modules that are run with -m and are no program of a project.
 _OTHERS = sys.stdlib_module_names | {
-    "pip", "pytest", "virtualenv", "ipykernel", "jupyter", "notebook", "black", "ruff", "mypy", "build", "twine", "spacy",
+    "pip", "pytest", "virtualenv", "ipykernel", "jupyter", "notebook", "black", "ruff", "mypy", "build", "twine",
+    "spacy",
     "nltk", "coverage", "pre_commit", "isort", "flake8", "tensorboard", "pipx", "uv", "poetry", "uvicorn", "gunicorn",
     "streamlit", "llmbuilder", "wandb", "cython", "mkdocs", "sphinx",
 }  # fmt: skip

@@ -66,7 +66,7 @@ class Places(Protocol):
         """Return the model file of a legacy checkpoint, or None if it was not carried over."""
 
     def sampled_model(self, out_dir: str) -> str:
-        """Return what sampling from an out_dir ("" if none is named) reads: the run folder, where a training of it writes."""
+        """Return what sampling from an out_dir ("" if none is named) reads: the run folder that a training writes."""
 
     def tokenizer(self, out_dir_or_dataset: str) -> str | None:
         """Return the tokenizer folder that goes with a run or a dataset, or None if its model has its own."""

@@ -19,8 +19,7 @@ def translate_preparation(draft: Draft) -> list[str]:
         return ["#", f"{prepared.data} has its token files already"]
     if prepared.raw_text is None:
         where = prepared.data or f"data/{prepared.name}"
-        draft.note(f"the text of {prepared.name} is not in the project, and its program gets it from somewhere else: put it "
-                   f"at {where}")  # fmt: skip
+        draft.note(f"the text of {prepared.name} is not in the project, prepared from elsewhere: put it at {where}")
         return ["#", f"put the text of {prepared.name} at {where}"]
     if prepared.data is None or prepared.data == prepared.raw_text or not prepared.data.endswith(_CORPUS_SUFFIXES):
         draft.note(f"{prepared.raw_text} is read and tokenized when training starts: nothing need be run")

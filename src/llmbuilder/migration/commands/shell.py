@@ -318,7 +318,8 @@ def _clone_names(arguments: tuple[Word, ...]) -> Iterator[str]:
     places = [str(word) for word in arguments if not word.startswith("-")]
     for number, place in enumerate(places):
         if "/" in place and (place.endswith(".git") or "://" in place or "@" in place):
-            yield places[number + 1] if number + 1 < len(places) else place.rstrip("/").removesuffix(".git").rpartition("/")[2]  # fmt: skip
+            named = place.rstrip("/").removesuffix(".git").rpartition("/")[2]
+            yield places[number + 1] if number + 1 < len(places) else named
 
 
 def _arguments(calls: list[tuple[Word, ...]]) -> Iterator[Loop]:

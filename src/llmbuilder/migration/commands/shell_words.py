@@ -79,7 +79,7 @@ def split_fields(word: Word) -> list[Word]:
 
 
 class Words:
-    """The words of one text: `text_of` returns a node's own text as its author wrote it, `here` is the file's folder."""
+    """The words of one text: `text_of` returns a node's text as its author wrote it, `here` is the file's folder."""
 
     def __init__(self, text_of: Callable[[Node], str], here: str) -> None:
         self._text_of = text_of
@@ -302,8 +302,8 @@ def _edited(value: str, operator: str, pattern: str) -> str:
         return value.lower()
     if operator.startswith("/"):
         old, _, new = pattern.partition("/")
-        return value if re.search(r"[*?\[]", old) or not old else value.replace(old, new, 0 if not old else
-                                                                                -1 if operator == "//" else 1)  # fmt: skip
+        is_plain = bool(old) and not re.search(r"[*?\[]", old)
+        return value.replace(old, new, -1 if operator == "//" else 1) if is_plain else value
     ends = range(len(value) + 1) if operator in ("#", "%%") else range(len(value), -1, -1)
     for at in ends:
         head, tail = value[:at], value[at:]

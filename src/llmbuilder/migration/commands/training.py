@@ -54,8 +54,11 @@ def _value_of(draft: Draft, name: str, values: Mapping[str, Any]) -> Any:
 def _configuration(draft: Draft) -> tuple[Word, Mapping[str, Any]]:
     """Return the new configuration file and the legacy values in force, options left out."""
     given = draft.arguments.find(*_CONFIG_NAMES)
-    positional = [p for p in draft.arguments.positional() if p.value.endswith((".py", ".json", ".yaml", ".yml", ".toml"))
-                  or (p.value.expansions and given is None)]  # fmt: skip
+    positional = [
+        p
+        for p in draft.arguments.positional()
+        if p.value.endswith((".py", ".json", ".yaml", ".yml")) or (p.value.expansions and given is None)
+    ]
     named = given if given is not None else (positional[0] if positional else None)
     script = draft.call.script
     if named is None:
@@ -187,7 +190,7 @@ def _resume(draft: Draft, start: Given | None, out_dir: Word, values: Mapping[st
         if given.name in _SHAPE:
             given.is_taken = True
             draft.note(f"{given.shown} has no effect, there as here: the run's model has its shape already")
-    draft.note(f"{posixpath.basename(draft.call.script)} took all settings from its configuration then; here the run keeps "
+    draft.note(f"{posixpath.basename(draft.call.script)} took all settings from its configuration; here the run keeps "
                "its own, and --set changes them")  # fmt: skip
     add_settings(draft, "train resume", values)
     return draft.words

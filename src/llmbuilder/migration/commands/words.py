@@ -1,7 +1,7 @@
 """Words of a command line: what is known of them, and what only the shell that runs them can know.
 
-A `Word` is a string that shows such parts as they were written (`out-$lr`), so that it can be compared and split like any
-other, and remembers where they are, so that it is quoted in a way that keeps them alive.
+A `Word` is a string that shows such parts as they were written (`out-$lr`), so that it can be compared and split like
+any other, and remembers where they are, so that it is quoted in a way that keeps them alive.
 """
 
 from __future__ import annotations
