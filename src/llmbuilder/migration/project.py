@@ -13,7 +13,7 @@ from llmbuilder.errors import MigrationError
 from llmbuilder.formats.nanogpt.configuration import place_of
 from llmbuilder.files import require_absent, write_json, write_text
 from llmbuilder.migration.account import MigrationReport
-from llmbuilder.migration.commands import translate
+from llmbuilder.migration.commands import translate, translate_script
 from llmbuilder.migration.configurations import Configuration
 from llmbuilder.migration.datasets import TABLE, Dataset
 from llmbuilder.migration.models import Proving, migrate_checkpoint
@@ -61,7 +61,7 @@ def migrate_project(
     for checkpoint in project.checkpoints:
         migrate_checkpoint(project, checkpoint, target, Proving(activation, run_legacy_code), report)
     report.experiments = [experiment.to_row() for experiment in project.experiments]
-    _carry_commands(project, report)
+    _carry_commands(project, target, report)
     _account_for_the_rest(project, report)
     report.files.sort(key=lambda row: row["file"])
     if target is not None:
@@ -146,14 +146,25 @@ def _account_for_keys(
         add(key, default.value, place_of(key, default.value), default.origin)
 
 
-def _carry_commands(project: LegacyProject, report: MigrationReport) -> None:
+def _carry_commands(project: LegacyProject, new: Path | None, report: MigrationReport) -> None:
     places = ProjectPlaces(project)
     for call in project.calls:
-        new = translate(call, places)
+        translated = translate(call, places)
         report.commands.append(
-            {"file": str(call.file), "line": call.line, "old": call.old, "new": new.command, "left": new.left,
-             "notes": new.notes}
+            {"file": str(call.file), "line": call.line, "old": call.old, "new": translated.command,
+             "left": translated.left, "notes": translated.notes}
         )  # fmt: skip
+    for file in dict.fromkeys(call.file for call in project.calls):
+        calls = [call for call in project.calls if call.file == file]
+        if file.suffix not in _SHELL or not any(row["new"] for row in report.commands if row["file"] == str(file)):
+            continue
+        if new is not None:
+            text = (project.root / file).read_text("utf-8")
+            write_text(new / file, translate_script(text, calls, places))
+        report.add_file(str(file), str(file), "its commands in their new form; the rest is as it was")
+
+
+_SHELL = (".sh", ".bash", ".slurm", ".sbatch")
 
 
 def _account_for_the_rest(project: LegacyProject, report: MigrationReport) -> None:

@@ -53,6 +53,8 @@ class ProjectPlaces:
         return f"data/{path}" if inside and path.parts[:1] != ("data",) else str(path) if inside else None
 
     def run(self, out_dir: str) -> str:
+        if not out_dir:
+            return "run"
         checkpoint = self._folders.get(normal_path(out_dir))
         name = self._project.naming.of_out_dir(out_dir)
         return checkpoint.new_run if checkpoint is not None and checkpoint.name == name else f"run/{name}"
@@ -66,7 +68,14 @@ class ProjectPlaces:
         return checkpoint.new_model if checkpoint is not None and not checkpoint.problem else None
 
     def sampled_model(self, out_dir: str) -> str:
-        return self.run(out_dir)
+        if out_dir:
+            return self.run(out_dir)
+        loose = [c for c in self._project.checkpoints if len(c.file.parts) == 1 and not c.problem]
+        return loose[0].new_model if len(loose) == 1 else "run"
+
+    def vocabulary(self, dataset: str) -> int | None:
+        found = find_dataset(self._project.datasets, dataset)
+        return len(found.tokenizer) if found is not None and found.tokenizer is not None else None
 
     def tokenizer(self, out_dir_or_dataset: str) -> str | None:
         dataset = find_dataset(self._project.datasets, out_dir_or_dataset)

@@ -17,7 +17,18 @@ _MAKE_VARIABLE = re.compile(r"^(?:export\s+|override\s+)*([A-Za-z_]\w*)\s*(:{0,3
 _MAKE_USE = re.compile(r"\$\(([A-Za-z_]\w*)\)|\$\$|\$[@<^?*%+|]")
 _INSTRUCTION = re.compile(r"^\s*(RUN|CMD|ENTRYPOINT|WORKDIR|ENV|ARG)\s+(.*)$", re.IGNORECASE | re.DOTALL)
 _EXPRESSION = re.compile(r"\$\{\{.*?\}\}")
-_COMMAND_KEYS = {"run", "command", "entrypoint", "script", "args", "cmd", "before_script", "after_script", "setup", "cmds"}
+_COMMAND_KEYS = {
+    "run",
+    "command",
+    "entrypoint",
+    "script",
+    "args",
+    "cmd",
+    "before_script",
+    "after_script",
+    "setup",
+    "cmds",
+}
 _LARGEST_YAML = 300_000
 
 
@@ -118,7 +129,8 @@ def workflow(text: str) -> list[Snippet]:
         root = yaml.compose(text, yaml.SafeLoader)
     except (yaml.YAMLError, RecursionError, ValueError):
         return []
-    return list(_commands(root, text, {}, ".", set())) if root is not None else []
+    comments = [pair for pair in lines_at(text) if pair[1].lstrip().startswith("#")]
+    return [*prose(comments), *(_commands(root, text, {}, ".", set()) if root is not None else ())]
 
 
 def _commands(node: Any, text: str, variables: dict[str, str], cwd: str, seen: set[int]) -> Iterator[Snippet]:
@@ -215,7 +227,9 @@ def batch_file(text: str) -> list[Snippet]:
     for group in continued((at, re.sub(r"[\^`](\r?\n)$", r"\\\1", line)) for at, line in lines_at(text)):
         line = text.count("\n", 0, group[0][0]) + 1
         whole = "".join(part for _, part in group).replace("\r\n", "\n").strip().lstrip("@")
-        assigned = re.match(r'(?i)set\s+"?(\w+)=([^"\n]*)"?$', whole) or re.match(r'\$(\w+)\s*=\s*"?([^"$\n]*)"?$', whole)
+        assigned = re.match(r'(?i)set\s+"?(\w+)=([^"\n]*)"?$', whole) or re.match(
+            r'\$(\w+)\s*=\s*"?([^"$\n]*)"?$', whole
+        )
         if assigned is not None:
             variables[assigned[1].lower()] = assigned[2]
             continue

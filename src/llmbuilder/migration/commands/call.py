@@ -43,8 +43,8 @@ class Loop:
 class Call:
     """A call of a Python program in a file of a legacy project.
 
-    `script` is the program's path from the project's root, as far as the text tells; `cwd` the folder it was started
-    in. `prefix` are the words kept in front of the new command (nohup, srun -n 2); `dropped` those that are not (uv run).
+    `script` is the program's path from the project's root, as far as the text tells; `cwd` the folder it starts in.
+    `prefix` are the words kept in front of the new command (nohup, srun -n 2); `dropped` those that are not (uv run).
     `span` is where the old command stands in the file's text, counted in characters, redirections left out; None where
     it does not stand there as it is read, as in a notebook's JSON. `is_example`: it stands in a comment.
     """

@@ -9,6 +9,7 @@ import json
 import re
 import tokenize
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from llmbuilder.migration.commands.snippets import Piece, Snippet, block, lines_at, prose
@@ -49,13 +50,11 @@ def markdown(text: str) -> list[Snippet]:
     return found + _outside(waiting, is_code)
 
 
-def _fenced(
-    lines: list[tuple[int, str]], start: int, fence: re.Match[str]
-) -> tuple[int, list[tuple[int, str]]]:
+def _fenced(lines: list[tuple[int, str]], start: int, fence: re.Match[str]) -> tuple[int, list[tuple[int, str]]]:
     """Return the number of the line behind a fenced block, and the block's lines without its indentation."""
     quote = fence["indent"].count(">")
     width = len(fence["indent"].expandtabs(4))
-    inside = []
+    inside: list[tuple[int, str]] = []
     for number in range(start, len(lines)):
         at, line = lines[number]
         stripped = line.strip().lstrip("> ") if quote else line.strip()
@@ -80,7 +79,10 @@ def _language(info: str, lines: list[tuple[int, str]]) -> list[Snippet]:
     if first in _PYTHON_LANGUAGES:
         marked = [(at, line, line.index("!") + 1) for at, line in lines if line.lstrip().startswith("!")]
         pieces = [Piece(line[cut:], at + cut) for at, line, cut in marked]
-        return [Snippet(pieces)] if pieces else []
+        return [
+            *([Snippet(pieces)] if pieces else []),
+            *(replace(s, is_example=False, _starts=[]) for s in prose(lines)),
+        ]
     return []
 
 
@@ -169,13 +171,16 @@ def _shell_lines(lines: list[str], numbers: list[int]) -> Iterator[Snippet]:
             body = {"%cd": "cd", "%run": "python "}.get(mark[1], "") + body
             body = re.sub(r"(?<![\w$}{])\{(\w+)\}", r"${\1}", body)
             yield Snippet([Piece(body)], numbers[number], keeps_state=mark[1] == "%cd")
+        elif line.lstrip().startswith("#"):
+            for example in prose([(0, line)]):
+                yield _placeless(example.text, numbers[number], True)
         number = end
 
 
 def python_program(text: str) -> list[Snippet]:
     """Return the commands that the comments and docstrings of a Python program show, as examples."""
     found: list[tuple[int, Snippet]] = []
-    lines = lines_at(text)
+    lines = lines_at(text.replace("\\\\\n", " \\\n"))  # a backslash at a line's end is written twice in a string
     for first, last in (*_docstrings(text), *_comments(text)):
         for snippet in prose(lines[first - 1 : last]):
             found.append((snippet.pieces[0].at or 0, snippet))

@@ -30,8 +30,8 @@ _SHEBANG = re.compile(r"#!.*\b(?:ba|z|da|k)?sh\b")
 def find_calls(file: PurePosixPath, text: str) -> list[Call]:
     """Return the calls of Python programs in a file's text, in the order in which they stand there.
 
-    `file` is its path from the project's root; its name, or a first line that names a shell, says how it is read. A file
-    of another kind has none. Calls in comments, docstrings and running text are marked as examples.
+    `file` is its path from the project's root; its name, or a first line that names a shell, says how it is read. A
+    file of another kind has none. Calls in comments, docstrings and running text are marked as examples.
     """
     text = text[:LARGEST_TEXT].replace("\0", " ")
     snippets = _snippets(file, text)
@@ -109,7 +109,8 @@ def _made(
     script = without_root(posixpath.normpath(posixpath.join(cwd, path)))
     return Call(
         file, line, old, script, tuple(_from_here(word, cwd) for word in program.arguments), program.launcher,
-        command.assignments, program.prefix, program.dropped, cwd, is_example,
+        tuple((name, _from_here(value, cwd)) for name, value in command.assignments), program.prefix,
+        program.dropped, cwd, is_example,
         tuple(loop for loop in command.loops if loop.variable), span,
     )  # fmt: skip
 

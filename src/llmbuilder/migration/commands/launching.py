@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +16,7 @@ from llmbuilder.migration.commands.call import Launcher
 from llmbuilder.migration.commands.words import Word
 
 _PYTHON = re.compile(r"(?:python(?:w|\d(?:\.\d+)?)?|pypy3?|ipython3?|py)(?:\.exe)?$")
-_PYTHON_VARIABLE = re.compile(r"\$\{?\w*PY\w*(?:[:}].*)?$", re.IGNORECASE)
+_PYTHON_VARIABLE = re.compile(r"\$\{?\w*PY\w*(?:[:}\[].*)?$", re.IGNORECASE)
 _PYTHON_WITH_VALUE = {"-W", "-X", "--check-hash-based-pycs"}
 _WRAPPERS = {
     "nohup", "time", "nice", "ionice", "taskset", "sudo", "env", "srun", "mpirun", "mpiexec", "mpiexec.hydra", "stdbuf",
@@ -26,8 +27,15 @@ _WRAPPERS = {
 }  # fmt: skip
 _MANAGERS = {"uv", "poetry", "pipenv", "conda", "mamba", "micromamba", "rye", "pdm", "hatch", "pixi"}
 _LAUNCH_MODULES = {
-    "torch.distributed.run": "torchrun", "torch.distributed.launch": "torchrun", "torch.distributed.elastic": "torchrun",
+    "torch.distributed.run": "torchrun", "torch.distributed.launch": "torchrun",
     "accelerate.commands.launch": "accelerate", "deepspeed.launcher.runner": "deepspeed",
+}  # fmt: skip
+# Modules that are run with -m and are no program of a project.
+_OTHERS = sys.stdlib_module_names | {
+    "pip", "pytest", "virtualenv", "ipykernel", "jupyter", "notebook", "black", "ruff", "mypy", "build", "twine",
+    "spacy",
+    "nltk", "coverage", "pre_commit", "isort", "flake8", "tensorboard", "pipx", "uv", "poetry", "uvicorn", "gunicorn",
+    "streamlit", "llmbuilder", "wandb", "cython", "mkdocs", "sphinx",
 }  # fmt: skip
 _FACTS = {
     "nproc_per_node": "processes", "num_processes": "processes", "num_gpus": "processes", "nnodes": "nodes",
@@ -63,23 +71,25 @@ def started(words: Sequence[Word]) -> Started | None:
     while at < len(words):
         found = _launched(words, at, by_name=bool(dropped))
         if found is not None:
+            dropped += words[at : at + 1] if words[at].expansions and _is_python(words[at]) else []
             return replace(found, prefix=tuple(prefix), dropped=tuple(dropped))
         name = posixpath.basename(words[at])
         is_manager = name in _MANAGERS and "run" in words[at + 1 : at + 3]
         if not is_manager and name not in _WRAPPERS:
             return None
-        after = _next_known(words, at + 1, scripts=is_manager)
+        after = _next_known(words, at + 1, managed=is_manager)
         (dropped if is_manager else prefix).extend(words[at:after])
         at = after
     return None
 
 
-def _next_known(words: Sequence[Word], start: int, *, scripts: bool) -> int:
+def _next_known(words: Sequence[Word], start: int, *, managed: bool) -> int:
     for at in range(start, len(words)):
         name = posixpath.basename(words[at])
-        if _is_launcher(words, at) or name in _WRAPPERS or (name in _MANAGERS and "run" in words[at + 1 : at + 3]):
+        is_front = name in _WRAPPERS or (name in _MANAGERS and "run" in words[at + 1 : at + 3])
+        if _is_launcher(words, at) or (is_front and not managed):
             return at
-        if words[at].endswith(".py") and (scripts or "/" in words[at]):
+        if words[at].endswith(".py") and (managed or "/" in words[at]):
             return at
     return len(words)
 
@@ -125,7 +135,8 @@ def _by_python(words: Sequence[Word], at: int) -> Started | None:
                 return _by_launcher(words, at + 2, _LAUNCH_MODULES[module])
             if module == "accelerate" and "launch" in words[at + 2 : at + 3]:
                 return _by_launcher(words, at + 3, "accelerate")
-            return _program(words, at + 1, True, Launcher()) if re.fullmatch(r"\w[\w.]*", module) else None
+            is_own = re.fullmatch(r"\w[\w.]*", module) is not None and module.partition(".")[0] not in _OTHERS
+            return _program(words, at + 1, not module.endswith(".py"), Launcher()) if is_own else None
         if words[at] == "-c":
             return None
         at += 2 if words[at] in _PYTHON_WITH_VALUE else 1
@@ -143,7 +154,7 @@ def _by_launcher(words: Sequence[Word], at: int, name: str) -> Started | None:
         if word in ("-m", "--module"):
             return _program(words, at + 1, True, _launcher(name, facts, arguments, left))
         if not word.startswith("-"):
-            if word.endswith(".py") or not left:
+            if word.endswith(".py") or word.expansions:
                 return _program(words, at, False, _launcher(name, facts, arguments, left))
             left.append(word)
             at += 1

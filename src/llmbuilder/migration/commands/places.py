@@ -57,7 +57,7 @@ class Places(Protocol):
         """Return where a dataset, by name, or a file of data is now; None if it was not carried over."""
 
     def run(self, out_dir: str) -> str:
-        """Return the run folder that stands for an out_dir."""
+        """Return the run folder that stands for an out_dir; "" is that of a program which names none."""
 
     def replaces(self, out_dir: str) -> bool:
         """Whether a migrated run lies in that run folder already."""
@@ -66,10 +66,13 @@ class Places(Protocol):
         """Return the model file of a legacy checkpoint, or None if it was not carried over."""
 
     def sampled_model(self, out_dir: str) -> str:
-        """Return what sampling from an out_dir reads: the run folder, where a training of it writes."""
+        """Return what sampling from an out_dir ("" if none is named) reads: the run folder that a training writes."""
 
     def tokenizer(self, out_dir_or_dataset: str) -> str | None:
         """Return the tokenizer folder that goes with a run or a dataset, or None if its model has its own."""
+
+    def vocabulary(self, dataset: str) -> int | None:
+        """Return the vocab_size that the old programs give a model of a dataset, or None if that is not known."""
 
     def prepared(self, script: str) -> PreparedDataset | None:
         """Return what a program such as data/NAME/prepare.py makes, or None if that is not known."""

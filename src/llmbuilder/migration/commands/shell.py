@@ -210,6 +210,12 @@ class _Walk:
             if default is not None:
                 text = f"${{{name}:-{default}}}"
                 state.variables[name] = (Word(text, [Expansion(0, len(text), name, default)]),)
+            elif before is not None and values and all(value.type == "array" and self._adds(value) for value in values):
+                text = f"${{{name}[@]:{len(before)}}}"  # what was added to the array, if it was
+                state.variables[name] = (*before, Word(text, [Expansion(0, len(text), text)]))
+
+    def _adds(self, value: Node) -> bool:
+        return value.prev_sibling is not None and value.prev_sibling.type == "+="
 
     def _assigned_in(self, node: Node) -> dict[str, list[Node]]:
         """Return, by variable, what is assigned to it in a part of a script."""
@@ -312,7 +318,8 @@ def _clone_names(arguments: tuple[Word, ...]) -> Iterator[str]:
     places = [str(word) for word in arguments if not word.startswith("-")]
     for number, place in enumerate(places):
         if "/" in place and (place.endswith(".git") or "://" in place or "@" in place):
-            yield places[number + 1] if number + 1 < len(places) else place.rstrip("/").removesuffix(".git").rpartition("/")[2]  # fmt: skip
+            named = place.rstrip("/").removesuffix(".git").rpartition("/")[2]
+            yield places[number + 1] if number + 1 < len(places) else named
 
 
 def _arguments(calls: list[tuple[Word, ...]]) -> Iterator[Loop]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from llmbuilder.migration.commands.call import Loop
-from llmbuilder.migration.commands.words import Expansion, Word, joined
+from llmbuilder.migration.commands.words import Expansion, Word, joined, separated
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -53,6 +53,9 @@ class State:
     def enter(self, folder: str) -> None:
         """Change to a folder, as `cd` does."""
         self.earlier.append(self.cwd)
+        if folder.startswith(("~", "$")):
+            self.cwd = folder
+            return
         is_root = folder.rstrip("/") in self.roots
         self.cwd = "." if is_root else without_root(posixpath.normpath(posixpath.join(self.cwd, folder)))
 
@@ -76,7 +79,7 @@ def split_fields(word: Word) -> list[Word]:
 
 
 class Words:
-    """The words of one text: `text_of` returns a node's own text as its author wrote it, `here` is the file's folder."""
+    """The words of one text: `text_of` returns a node's text as its author wrote it, `here` is the file's folder."""
 
     def __init__(self, text_of: Callable[[Node], str], here: str) -> None:
         self._text_of = text_of
@@ -84,6 +87,8 @@ class Words:
 
     def fields(self, node: Node, state: State) -> list[Word]:
         """Return the words that a node becomes: one, or none or several where variables are split."""
+        if node.type == "command_name" and node.named_children:
+            return self.fields(node.named_children[0], state)
         if node.type == "concatenation":
             return self._concatenated(node, state)
         if node.type in ("simple_expansion", "expansion"):
@@ -98,8 +103,7 @@ class Words:
         if node.type == "concatenation":
             return self._limited(node, joined(self._parts(node, state)))
         if node.type in ("simple_expansion", "expansion"):
-            found = self._variable(node, state)
-            return joined(part for number, word in enumerate(found) for part in ([Word(" ")] * (number > 0) + [word]))
+            return separated(self._variable(node, state))
         return self._one(node, state)
 
     def values(self, node: Node, state: State) -> tuple[str, ...]:
@@ -125,8 +129,6 @@ class Words:
             return Word(_ANSI.sub(_ansi, text[2:-1]))
         if node.type in ("string", "translated_string"):
             return self._limited(node, joined(self._parts(node, state)))
-        if node.type == "command_name" and node.named_children:
-            return self.value(node.named_children[0], state)
         if node.type == "arithmetic_expansion":
             return self._sum(text, state)
         if node.type == "command_substitution":
@@ -278,8 +280,6 @@ def _unknown(text: str, name: str) -> Word:
     return Word(text, [Expansion(0, len(text), name)]) if text else Word("")
 
 
-
-
 def _range(first: int, last: int, step: int) -> tuple[str, ...]:
     step = abs(step) or 1
     numbers = range(first, last + 1, step) if first <= last else range(first, last - 1, -step)
@@ -302,8 +302,8 @@ def _edited(value: str, operator: str, pattern: str) -> str:
         return value.lower()
     if operator.startswith("/"):
         old, _, new = pattern.partition("/")
-        return value if re.search(r"[*?\[]", old) or not old else value.replace(old, new, 0 if not old else
-                                                                                -1 if operator == "//" else 1)  # fmt: skip
+        is_plain = bool(old) and not re.search(r"[*?\[]", old)
+        return value.replace(old, new, -1 if operator == "//" else 1) if is_plain else value
     ends = range(len(value) + 1) if operator in ("#", "%%") else range(len(value), -1, -1)
     for at in ends:
         head, tail = value[:at], value[at:]

@@ -8,10 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 # What a line of prose may have in front of a command: a list's mark, a comment's, a prompt, "Usage:".
-_PROMPT = re.compile(r"^(?:\([\w.-]+\)\s*)?(?:[\w.-]+@[\w.-]+[^$#\n]*)?(?:\$|%|>|>>>|#)\s+|^(?:PS [^>]*|[A-Z]:\\[^>]*)>\s*")
-_LEAD = re.compile(
-    r"^(?:[-*+•]\s+|\d+[.)]\s+)?(?:(?:[A-Z][\w ,()/'-]{0,60}|e\.g\.?|i\.e\.?)[:,]\s+)?(?:\$\s+|>>>\s*!|>\s+|!)?"
+_PROMPT = re.compile(
+    r"^(?:\([\w.-]+\)\s*)?(?:[\w.-]+@[\w.-]+[^$#\n]*)?(?:\$|%|>|>>>|#|❯|□|☐|➜)\s+|^(?:PS [^>]*|[A-Z]:\\[^>]*)>\s*"
 )
+_LEAD = re.compile(
+    r"^(?:[-*+•]\s+|\d+[.)]\s+)?(?:(?:[A-Z][\w ,()/'-]{0,60}|e\.g\.?|i\.e\.?)[:,]\s+)?(?:\$\s+|>>>\s*!?|>\s+|!)?"
+)
+_PLACEHOLDER = re.compile(r"<([A-Za-z][\w .|/-]*)>")
 _COMMAND = re.compile(
     r"(?:[A-Z_][A-Z0-9_]*=\S*\s+)*(?:(?:nohup|time|srun|sudo|CUDA\S+)\s+(?:-\S+\s+)*)?"
     r"(?:[\w./~-]*/)?(?:python[\d.]*|torchrun|accelerate\s+launch|deepspeed|uv\s+run|poetry\s+run|pipenv\s+run|"
@@ -111,7 +114,7 @@ def block(lines: list[tuple[int, str]], *, is_example: bool = False) -> Snippet 
             if number and has_prompts and line[indent:].startswith("> "):
                 cut = indent + 2
             pieces.append(Piece(line[cut:], at + cut))
-    return Snippet(pieces, is_example=is_example) if pieces else None
+    return Snippet(readable(pieces), is_example=is_example) if pieces else None
 
 
 def prose(lines: Iterable[tuple[int, str]]) -> list[Snippet]:
@@ -123,7 +126,8 @@ def prose(lines: Iterable[tuple[int, str]]) -> list[Snippet]:
             # `Sentence with python train.py` in it names a file more often than it shows a command.
             if _COMMAND.match(span[2].strip().removeprefix("$ ") + " "):
                 cut = len(span[2]) - len(span[2].lstrip().removeprefix("$ "))
-                found.append(Snippet([Piece(span[2][cut:], at + span.start(2) + cut)], is_example=True))
+                piece = Piece(span[2][cut:], at + span.start(2) + cut)
+                found.append(Snippet(readable([piece]), is_example=True))
         stripped = line.lstrip(" \t#/*;")
         lead = _LEAD.match(stripped)
         cut = len(line) - len(stripped) + (lead.end() if lead is not None else 0)
@@ -133,8 +137,16 @@ def prose(lines: Iterable[tuple[int, str]]) -> list[Snippet]:
         for more, text in group[1:]:
             inner = len(text) - len(text.lstrip(" \t#"))
             pieces.append(Piece(text[inner:], more + inner))
-        found.append(Snippet(pieces, is_example=True))
+        found.append(Snippet(readable(pieces), is_example=True))
     return found
+
+
+def readable(pieces: Iterable[Piece]) -> list[Piece]:
+    """Return pieces in which <what a reader fills in> is a word, and not two redirections."""
+    return [
+        replace(piece, text=_PLACEHOLDER.sub("‹\\1›", piece.text), written=piece.written or piece.text)
+        for piece in pieces
+    ]
 
 
 def with_variables(snippet: Snippet, variables: dict[str, str], cwd: str | None = None) -> Snippet:

@@ -1,7 +1,7 @@
 """Words of a command line: what is known of them, and what only the shell that runs them can know.
 
-A `Word` is a string that shows such parts as they were written (`out-$lr`), so that it can be compared and split like any
-other, and remembers where they are, so that it is quoted in a way that keeps them alive.
+A `Word` is a string that shows such parts as they were written (`out-$lr`), so that it can be compared and split like
+any other, and remembers where they are, so that it is quoted in a way that keeps them alive.
 """
 
 from __future__ import annotations
@@ -93,6 +93,11 @@ def joined(words: Iterable[Word]) -> Word:
         expansions += [replace(e, start=e.start + len(text), end=e.end + len(text)) for e in word.expansions]
         text += word
     return Word(text, expansions)
+
+
+def separated(words: Iterable[Word]) -> Word:
+    """Return words with a space between them as one."""
+    return joined(part for number, word in enumerate(words) for part in ([Word(" ")] * (number > 0) + [word]))
 
 
 def quoted(word: str) -> str:

@@ -1,0 +1,48 @@
+"""`translate_script`: a whole shell script with its commands in their new form, everything else as it was."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Sequence
+
+from llmbuilder.migration.commands.call import Call
+from llmbuilder.migration.commands.places import Places
+from llmbuilder.migration.commands.translating import translate
+from llmbuilder.migration.commands.words import quoted
+
+
+def translate_script(text: str, calls: Sequence[Call], places: Places) -> str:
+    """Return a shell script with the `calls` that `find_calls` found in it replaced; loops and redirections stay.
+
+    What has no new form stays, too. What was left out or is worth knowing is said in comments at the head.
+    """
+    remarks: list[str] = []
+    changes: list[tuple[int, int, str]] = []
+    for call in calls:
+        new = translate(call, places)
+        said = [*(f"left out: {argument}" for argument in new.left), *new.notes] if new.command else new.notes
+        remarks += [_comment(f"line {call.line}: {remark}") for remark in said if not call.is_example]
+        if call.span is None and not call.is_example:
+            remarks.append(_comment(f"line {call.line}: put this in yourself: {new.command or 'nothing'}"))
+        elif call.span is not None and new.command:
+            changes.append((*call.span, _in_place(call, new.command)))
+    for start, end, command in sorted(changes, reverse=True):
+        text = text[:start] + command + text[end:]
+    if not remarks:
+        return text
+    first, newline, rest = text.partition("\n")
+    head = "".join(f"{remark}\n" for remark in dict.fromkeys(remarks))
+    return f"{first}{newline}{head}{rest}" if first.startswith("#!") and newline else head + text
+
+
+def _comment(text: str) -> str:
+    return "# " + " ".join(text.split())
+
+
+def _in_place(call: Call, command: str) -> str:
+    if command.startswith("#"):
+        return f": {quoted(command.lstrip('# '))}"
+    if call.cwd == "." or call.cwd.startswith(("/", "~", "$", "..")):
+        return command
+    # The new command's paths begin at the project's folder, which the script has left here.
+    return f"(cd {quoted(posixpath.relpath('.', call.cwd))} && {command})"

@@ -1,0 +1,86 @@
+"""`translate`: a call of a legacy program as a command of this package; nothing that was asked for disappears."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from llmbuilder.migration.commands.arguments import read_arguments
+from llmbuilder.migration.commands.call import Call, TranslatedCommand
+from llmbuilder.migration.commands.command_line import Draft
+from llmbuilder.migration.commands.places import Places, ScriptFacts
+from llmbuilder.migration.commands.preparing import translate_preparation
+from llmbuilder.migration.commands.sampling import translate_evaluation, translate_sampling
+from llmbuilder.migration.commands.starting import in_front
+from llmbuilder.migration.commands.training import translate_training
+
+_TRANSLATORS: dict[str, Callable[[Draft], list[str]]] = {
+    "train": translate_training, "sample": translate_sampling, "evaluate": translate_evaluation,
+    "prepare": translate_preparation,
+}  # fmt: skip
+
+
+def translate(call: Call, places: Places) -> TranslatedCommand:
+    """Return the new form of a call, to be run in the new project's folder.
+
+    `left` lists what has no counterpart, as it was written; each argument of the old call is in the command, in `left`
+    or in `notes`. The command is empty for a program that is not in the project, or is none of those this package
+    stands for, and a comment where nothing need be run.
+    """
+    located = _located(call, places)
+    if located is None:
+        return _untranslated(call, f"{call.script} is not in the project")
+    script, base, facts = located
+    if facts.role not in _TRANSLATORS:
+        return _untranslated(call, f"{script} is a program of the project's own, which nothing here stands for")
+    draft = Draft(replace(call, script=script), facts, places, read_arguments(call.arguments, facts), base)
+    for given in draft.arguments.overridden():
+        draft.note(f"{given.shown} is overridden by what follows it")
+    words = _TRANSLATORS[facts.role](draft)
+    left = [*draft.left, *draft.arguments.left()]
+    if not words or words[0] == "#":
+        return TranslatedCommand(" ".join(words), [*_front(call), *left], draft.notes)
+    return TranslatedCommand(" ".join([*in_front(draft), *words]), left, draft.notes)
+
+
+def _untranslated(call: Call, why: str) -> TranslatedCommand:
+    launcher = call.launcher
+    return TranslatedCommand("", [*_front(call), *map(str, (*launcher.arguments, *launcher.left)),
+                                  *map(str, call.arguments)], [why])  # fmt: skip
+
+
+def _front(call: Call) -> Iterator[str]:
+    yield from (f"{name}={value}" for name, value in call.environment)
+    yield from map(str, call.prefix)
+
+
+def _located(call: Call, places: Places) -> tuple[str, str, ScriptFacts] | None:
+    """Return a program's path in the project, the folder it was started in, and the facts about it.
+
+    Text does not say where it is run: at the root, beside the file, or in a folder called like the project.
+    """
+    relative = posixpath.relpath(call.script, call.cwd) if not call.script.startswith(("/", "~", "$")) else call.script
+    for base in _folders(call):
+        path = posixpath.normpath(posixpath.join(base, relative))
+        facts = places.script(path)
+        if facts is not None:
+            return path, base, facts
+    parts = call.script.strip("/").split("/") if relative == call.script else []
+    for start in range(1, len(parts)):
+        path = "/".join(parts[start:])
+        facts = places.script(path)
+        if facts is not None:
+            return path, ".", facts
+    return None
+
+
+def _folders(call: Call) -> Iterator[str]:
+    beside = posixpath.dirname(str(call.file)) or "."
+    yield call.cwd
+    yield posixpath.normpath(posixpath.join(beside, call.cwd))
+    parts = [part for part in call.cwd.strip("/").split("/") if part not in ("..", ".", "~")]
+    for start in range(1, len(parts)):
+        yield "/".join(parts[start:])
+    yield "."
+    yield beside
