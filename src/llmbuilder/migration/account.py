@@ -57,6 +57,7 @@ class MigrationReport:
             lines += [f"{row['file']}:{row['line']}: {row['old']}", f"    -> {row['new'] or 'nothing'}"]
             if row["left"]:
                 lines.append(f"    without counterpart: {' '.join(row['left'])}")
+            lines += [f"    note: {note}" for note in row["notes"]]
         return "\n".join([*lines, *self.notes])
 
     def _experiments(self) -> str:
