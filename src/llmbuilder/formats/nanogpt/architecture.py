@@ -53,8 +53,8 @@ def _require_known_source(evidence: Evidence) -> None:
         return
     if source.always:
         raise CheckpointError(f"the project's model {source.always[0]}, which no model of this package does")
-    for sentence in source.sometimes:
-        evidence.assumed.append(f"the project's model can be set to what it is not here: it {sentence}")
+    for sentence in {sentence.partition(" (")[0]: sentence for sentence in source.sometimes}.values():
+        evidence.assumed.append(f"the project's model {sentence} under a condition, which is taken not to hold here")
 
 
 def _require_parts(named: NamedWeights) -> None:

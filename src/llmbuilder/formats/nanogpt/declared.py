@@ -63,16 +63,22 @@ class Declared:
         return value.lower() if isinstance(value, str) else None
 
 
+def declared_values(content: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return what a checkpoint says of its configuration, as it stands; the arguments of its model come first."""
+    values: dict[str, Any] = {}
+    for key in (*_CONFIGURATIONS, *_ARGUMENTS):
+        values.update(_section(content, key))
+    return values
+
+
 def read_declared(content: Mapping[Any, Any], defaults: Mapping[str, Any]) -> Declared:
     """Collect what a checkpoint says of its model, and what the project's configuration has where it says nothing.
 
     Raises CheckpointError, naming key and value, for an argument that is not known and not off.
     """
-    declared = Declared()
+    declared = Declared(raw=declared_values(content))
     configurations = [_section(content, key) for key in _CONFIGURATIONS]
     arguments = [_section(content, key) for key in _ARGUMENTS]
-    for values in (*configurations, *arguments):
-        declared.raw.update(values)
     context = {**defaults, **declared.raw}
     for values in configurations:
         is_training = any(arguments) or bool(_TRAINING & values.keys())

@@ -18,7 +18,8 @@ from llmbuilder.errors import CheckpointError
 _WRAPPERS = ("_orig_mod.", "_forward_module.", "module.", "model.", "_fsdp_wrapped_module.")
 _OUTER = {
     "tokens": "wte token_embedding token_embedding_table tok_embeddings tok_embedding tok_emb token_emb embed_tokens",
-    "positions": "wpe position_embedding position_embedding_table positional_embedding_table pos_embedding pos_emb",
+    "positions": "wpe wpe.embedding position_embedding position_embedding_table positional_embedding_table "
+    "pos_embedding pos_emb",
     "head": "lm_head output language_model_head head unembed",
     "final_norm": "ln_f norm norm_f final_norm ln_final layer_norm_final rms_final rmsnorm_final",
 }

@@ -1,0 +1,293 @@
+"""A proof that can fail: a legacy project's own model, run on the same tokens as the converted one.
+
+The project's code is foreign. It runs only when its owner asked for it, in a process of its own that gets a copy of the
+project's sources and the weights as plain tensors: without network and without writing elsewhere where the system can
+refuse that, under limits of time and memory, and with nothing of this environment's variables.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from llmbuilder.config.sizes import num_key_value_heads
+from llmbuilder.errors import CheckpointError, MigrationError
+from llmbuilder.formats.model_file import read_torch_file
+from llmbuilder.formats.nanogpt.checkpoint import find_weights
+from llmbuilder.formats.nanogpt.declared import declared_values
+from llmbuilder.formats.nanogpt.known_arguments import SPELLINGS
+from llmbuilder.formats.nanogpt.names import name_weights, strip_wrappers
+from llmbuilder.migration import legacy_program
+from llmbuilder.model import LanguageModel
+
+TOLERANCE = 2e-5  # of float32 logits, as a share of the largest
+_POSITIONS = 512
+_VALIDATION_WINDOWS = 8
+_GREEDY_TOKENS = 32
+_SOURCES = {".py", ".json", ".yaml", ".yml", ".toml", ".cfg", ".txt", ".md"}
+_LARGEST_SOURCE = 2**20
+_NO_SOURCES = {"__pycache__", "node_modules", "site-packages", "venv", "env", "wandb", "data"}
+_PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "LANG")
+
+
+@dataclass
+class Proof:
+    """What a legacy project's own model computed, beside what the converted one does."""
+
+    largest_logit_difference: float
+    largest_logit: float
+    legacy_loss: float | None  # nats a token on the validation tokens, None without any
+    loss: float | None
+    same_greedy_text: bool
+    isolation: str
+    program: str
+
+    @property
+    def allowed_difference(self) -> float:
+        return TOLERANCE * self.largest_logit
+
+    @property
+    def is_certified(self) -> bool:
+        """Whether both models compute the same, within the rounding of float32."""
+        if not self.largest_logit_difference <= self.allowed_difference or not self.same_greedy_text:
+            return False
+        if self.loss is None or self.legacy_loss is None:
+            return True
+        return abs(self.loss - self.legacy_loss) <= max(self.allowed_difference, TOLERANCE)
+
+    def verdict(self) -> str:
+        """Say in a sentence whether the conversion is certified, and by which numbers."""
+        numbers = (
+            f"largest difference of logits {self.largest_logit_difference:.1e} "
+            f"(allowed: {self.allowed_difference:.1e}, {TOLERANCE:.0e} of the largest)"
+        )
+        if self.loss is not None and self.legacy_loss is not None:
+            numbers += f", loss {self.legacy_loss:.4f} there and {self.loss:.4f} here"
+        numbers += f", greedy text {'the same' if self.same_greedy_text else 'different'}"
+        return f"{'certified' if self.is_certified else 'NOT certified'} against {self.program}: {numbers}"
+
+
+def prove_with_legacy_code(
+    project_folder: str | Path,
+    model_source: str | Path,
+    checkpoint: str | Path | Mapping[str, Any],
+    model: LanguageModel,
+    *,
+    data: Sequence[int] | np.ndarray | None = None,
+    text_prompt_tokens: Sequence[int] | None = None,
+    timeout_seconds: float = 300.0,
+) -> Proof:
+    """Run the project's own model on its checkpoint, and compare what it computes with the converted model.
+
+    `model_source` is the file in the project that defines the model; `data` are validation tokens. The project's code
+    is executed, so its owner has to agree.
+    Raises MigrationError if that code cannot be run, crashes or hangs, or has no model that takes the weights.
+    """
+    folder, content = Path(project_folder).resolve(), checkpoint
+    source = _inside(folder, Path(model_source))
+    if not isinstance(content, Mapping):
+        content = read_torch_file(Path(content))
+    weights = find_weights(content) if isinstance(content, Mapping) else None
+    if weights is None or not isinstance(content, Mapping):
+        raise MigrationError("the checkpoint holds no GPT weights to run the project's own model with")
+    ours = copy.deepcopy(model).cpu().float().eval()
+    inputs = _inputs(ours, strip_wrappers(weights), data, text_prompt_tokens)
+    with tempfile.TemporaryDirectory(prefix="llmbuilder-proof-") as temporary:
+        place = Path(temporary)
+        _copy_sources(folder, place / "project")
+        job = _job(place, source, content, ours, inputs, timeout_seconds)
+        answer = _run(place, job, inputs, timeout_seconds)
+    return _compare(ours, inputs, answer)
+
+
+def _inside(folder: Path, source: Path) -> Path:
+    path = (source if source.is_absolute() else folder / source).resolve()
+    if not path.is_file() or folder not in path.parents:
+        raise MigrationError(f"no such model source in {folder}: {source}")
+    return path.relative_to(folder)
+
+
+def _inputs(
+    model: LanguageModel, weights: dict[str, Tensor], data: Sequence[int] | np.ndarray | None,
+    prompt: Sequence[int] | None,
+) -> dict[str, Any]:  # fmt: skip
+    vocab_size, length = model.config.vocab_size, min(model.config.max_seq_length, _POSITIONS)
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(vocab_size, (2, length + 1), generator=generator)
+    needed = data[: _VALIDATION_WINDOWS * length + 1] if data is not None else []
+    values = torch.as_tensor(np.array(needed, dtype=np.int64))
+    if values.numel() and not bool((values < vocab_size).all()):
+        raise MigrationError(f"the validation tokens do not fit a vocabulary of {vocab_size}")
+    count = min(_VALIDATION_WINDOWS, (values.numel() - 1) // length) if values.numel() > length else 0
+    windows = values[: count * length + 1]
+    start = torch.tensor(list(prompt), dtype=torch.int64) if prompt else values[: min(16, length)]
+    return {
+        "weights": {name: tensor.detach().cpu().float().clone() for name, tensor in weights.items()},
+        "tokens": tokens[:, :-1].contiguous(),
+        "targets": tokens[:, 1:].contiguous(),
+        "validation": windows[:-1].view(count, length) if count else torch.empty(0, length, dtype=torch.int64),
+        "validation_targets": windows[1:].view(count, length) if count else torch.empty(0, length, dtype=torch.int64),
+        "prompt": start if start.numel() else tokens[0, : min(16, length)].clone(),
+    }
+
+
+def _copy_sources(folder: Path, target: Path) -> None:
+    """Copy what a model's code may need; data, checkpoints and links to elsewhere stay where they are."""
+    for base, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".") and (name not in _NO_SOURCES or _has_code(
+            Path(base, name)))]  # fmt: skip
+        for name in files:
+            path = Path(base, name)
+            is_source = path.suffix.lower() in _SOURCES and path.stat().st_size <= _LARGEST_SOURCE
+            if is_source and folder in path.resolve().parents:
+                copied = target / path.relative_to(folder)
+                copied.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copied)
+
+
+def _has_code(folder: Path) -> bool:
+    """Whether a folder with a name of no sources is a package all the same."""
+    return folder.name == "data" and any(folder.glob("*.py"))
+
+
+def _job(
+    place: Path, source: Path, content: Mapping[str, Any], model: LanguageModel, inputs: dict[str, Any], seconds: float
+) -> dict[str, Any]:
+    config = model.config
+    shape = {
+        "num_layers": config.num_layers,
+        "num_heads": config.num_heads,
+        "kv_heads": num_key_value_heads(config) if config.model_type == "llama" else config.num_heads,
+        "embedding_dim": config.embedding_dim,
+        "max_seq_length": config.max_seq_length,
+        "vocab_size": config.vocab_size,
+        "bias": config.bias,
+        "dropout": 0.0,
+    }
+    # Where the checkpoint does not say what its model is made with, the tensors' sizes do.
+    arguments: dict[str, Any] = {
+        spelling: value for name, value in shape.items() for spelling in SPELLINGS[name].split()
+    }
+    arguments |= {"embd_pdrop": 0.0, "attn_pdrop": 0.0, "head_size": None, "head_dim": None}
+    arguments |= {key: value for key, value in declared_values(content).items() if _is_plain(value)}
+    arguments["vocab_size"] = config.vocab_size
+    size = sum(tensor.numel() * 4 for tensor in inputs["weights"].values())
+    named = name_weights(inputs["weights"])
+    return {
+        "folder": str(place),
+        "project": str(place / "project"),
+        "source": source.as_posix(),
+        "inputs": str(place / "inputs.pt"),
+        "result": str(place / "result.pt"),
+        "arguments": arguments,
+        "no_weights": [name for name in inputs["weights"] if name not in named.names],
+        "vocab_size": config.vocab_size,
+        "context": config.max_seq_length,
+        "greedy_tokens": _GREEDY_TOKENS,
+        "threads": torch.get_num_threads(),
+        "cpu_seconds": int(seconds * max(1, torch.get_num_threads())),
+        "memory_bytes": 16 * 2**30 + 10 * size,
+        "file_bytes": 2**30 + 2 * size,
+    }
+
+
+def _is_plain(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _run(place: Path, job: dict[str, Any], inputs: dict[str, Any], seconds: float) -> dict[str, Any]:
+    torch.save(inputs, place / "inputs.pt")
+    (place / "job.json").write_text(json.dumps(job), "utf-8")
+    program = place / "legacy_program.py"
+    shutil.copyfile(legacy_program.__file__, program)
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    environment |= {"HOME": str(place), "TMPDIR": str(place), "TEMP": str(place), "USER": "nobody", "LOGNAME": "nobody",
+                    "CUDA_VISIBLE_DEVICES": "", "WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1"}  # fmt: skip
+    with open(place / "output.txt", "wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-B", str(program), str(place / "job.json")],
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=place, env=environment, start_new_session=True,
+        )  # fmt: skip
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise MigrationError(f"the project's own model was not done after {seconds:.0f} s, and was ended") from None
+        finally:
+            _end(process)
+    if not (place / "result.pt").is_file():
+        last = (place / "output.txt").read_text("utf-8", errors="replace").strip().splitlines()[-3:]
+        raise MigrationError(
+            f"the project's own model ended without an answer (status {process.returncode}): {' / '.join(last)[-400:]}"
+        )
+    try:
+        answer = read_torch_file(place / "result.pt")
+    except CheckpointError as error:
+        raise MigrationError(f"the project's own model left an answer that cannot be read: {error}") from error
+    if "error" in answer:
+        raise MigrationError(f"the project's own model could not be run: {answer['error']}")
+    return dict(answer)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the process and whatever it started."""
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait()
+
+
+@torch.no_grad()
+def _compare(model: LanguageModel, inputs: dict[str, Any], answer: dict[str, Any]) -> Proof:
+    logits, legacy = model(inputs["tokens"])[0], answer["logits"]
+    if legacy.shape != logits.shape:
+        raise MigrationError(f"the project's own model gave logits of {tuple(legacy.shape)}, not {tuple(logits.shape)}")
+    difference = float((logits - legacy).abs().max())
+    largest = float(legacy.abs().max())
+    loss = None
+    if len(inputs["validation"]):
+        losses = [
+            F.cross_entropy(model(tokens[None])[0][0], targets)
+            for tokens, targets in zip(inputs["validation"], inputs["validation_targets"], strict=True)
+        ]
+        loss = float(torch.stack(losses).mean())
+    return Proof(
+        largest_logit_difference=difference if difference == difference else float("inf"),
+        largest_logit=largest,
+        legacy_loss=answer["loss"],
+        loss=loss,
+        same_greedy_text=_follows(model, inputs["prompt"], answer["greedy"], TOLERANCE * largest),
+        isolation=f"a process of its own with a copy of the sources: {', '.join(answer['isolation'])}",
+        program=answer["program"],
+    )
+
+
+def _follows(model: LanguageModel, prompt: Tensor, greedy: Tensor, allowed: float) -> bool:
+    """Whether each token the legacy model chose is ours too; of two that are equal within rounding, either is."""
+    tokens = torch.cat((prompt, greedy))
+    for end in range(len(prompt), len(tokens)):
+        scores = model(tokens[None, max(0, end - model.config.max_seq_length) : end])[0][0, -1]
+        if float(scores.max() - scores[tokens[end]]) > 2 * allowed:
+            return False
+    return True
