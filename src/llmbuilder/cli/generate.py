@@ -23,6 +23,7 @@ def text(
     model: Path = typer.Option(..., "--model", "-m", help="Model file, run directory or Hugging Face folder."),
     tokenizer: str = typer.Option(None, "--tokenizer", help="Tokenizer folder. Default: the model's own."),
     prompt: list[str] = typer.Option(None, "--prompt", "-p", help="Text to continue. May be repeated."),
+    prompt_file: Path = typer.Option(None, "--prompt-file", help="UTF-8 file with the text to continue, as it stands."),
     max_new_tokens: int = typer.Option(None, "--max-new-tokens", "-n", help="Tokens to generate at most (100)."),
     temperature: float = typer.Option(None, "--temperature", help="Lower is more predictable (0.8)."),
     top_k: str = typer.Option(None, "--top-k", help="Sample among the k likeliest tokens (50); none: among all."),
@@ -48,15 +49,18 @@ def text(
     }  # fmt: skip
     given = {key: value for key, value in given.items() if value is not None}
     given |= _filters({"top_k": top_k, "top_p": top_p, "min_p": min_p})
-    if interactive and (prompt or as_json):
-        raise typer.BadParameter("it asks for prompts and shows text: leave out --prompt and --json", param_hint="-i")
+    if interactive and (prompt or prompt_file or as_json):
+        instead = "it asks for prompts and shows text: leave out --prompt, --prompt-file and --json"
+        raise typer.BadParameter(instead, param_hint="-i")
+    if prompt and prompt_file:
+        raise typer.BadParameter("--prompt names the text already: leave out one", param_hint="--prompt-file")
+    prompts = [_read_prompt(prompt_file)] if prompt_file else prompt or [""]
     loaded = load_config(config)
     settings = generation_settings(loaded, given)
     generator = load_generator(model, tokenizer, device or loaded.system.device)
     if interactive:
         _converse(generator, settings)
         return
-    prompts = prompt or [""]
     if len(prompts) == 1 and settings.num_samples == 1 and not as_json:
         typer.echo(prompts[0], nl=False)
         for piece in generator.stream(prompts[0], settings):
@@ -69,6 +73,19 @@ def text(
         return
     for p, found in zip(prompts, samples, strict=True):
         _show(p, found)
+
+
+def _read_prompt(path: Path) -> str:
+    from llmbuilder.errors import GenerationError
+
+    try:
+        return path.read_text("utf-8")
+    except FileNotFoundError:
+        raise GenerationError(f"there is no prompt file {path}: name a text file with --prompt-file") from None
+    except UnicodeDecodeError as error:
+        raise GenerationError(f"{path} is no UTF-8 text ({error.reason} at byte {error.start}): save it as such") from None
+    except OSError as error:
+        raise GenerationError(f"{path} cannot be read as a prompt: {error.strerror or error}") from None
 
 
 def _filters(given: dict[str, str | None]) -> dict[str, float | int | str]:

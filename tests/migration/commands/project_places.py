@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -107,14 +108,19 @@ def facts_of(source: str, role: Role) -> ScriptFacts:
     defaults: dict[str, Any] = {}
     options: dict[str, str] = {}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("add_argument") and node.args:
-            flags = [str(argument.value) for argument in node.args if isinstance(argument, ast.Constant)]
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and ast.unparse(node.func).endswith("add_argument")
+            and node.args
+        ):
+            flags = [str(argument.value) for argument in node.args if isinstance(argument, ast.Constant)] or ["?"]
             keywords = {k.arg: k.value for k in node.keywords}
             dest = max(flags, key=len).lstrip("-").replace("-", "_")
             if isinstance(keywords.get("dest"), ast.Constant):
                 dest = str(keywords["dest"].value)  # type: ignore[attr-defined]
             options |= dict.fromkeys(flags, dest)
-            if isinstance(keywords.get("default"), ast.Constant | ast.List):
+            with contextlib.suppress(ValueError, KeyError):
                 defaults[dest] = ast.literal_eval(keywords["default"])
             action = ast.unparse(keywords["action"]) if "action" in keywords else ""
             if "store" in action or "Boolean" in action:

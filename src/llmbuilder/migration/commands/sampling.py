@@ -171,6 +171,8 @@ def _sampling(draft: Draft, defaults: Mapping[str, Any]) -> None:
             draft.note(f"{given.shown} is no value that generating text takes")
         elif default is not None and option != "--device" and _fits(option, Word(str(default))):
             values[option] = Word(str(default))
+        elif default is not None and option != "--device":
+            draft.note(f"{names[0]} is {default} there by itself, which is no value that generating text takes")
     heat = values.get("--temperature")
     if heat is not None and heat.settled is not None and literal(heat.settled) == 0:
         for option in ("--temperature", *_FILTERS):

@@ -33,6 +33,9 @@ _OTHER_NAMES = {
 _DECAY_ONLY = ("min_lr", "lr_decay_iters", "warmup_iters")
 
 
+_NOT_SETTINGS = ("dataset", "out_dir", "init_from")  # options of the command, taken by then or without a counterpart
+
+
 def add_settings(
     draft: Draft, command: str, values: Mapping[str, Any], settings: Mapping[str, str] | None = None
 ) -> None:
@@ -40,32 +43,45 @@ def add_settings(
 
     `values` are the legacy ones in force without the call's options: what acts depends on them, too.
     """
-    config = _config_of(values)
-    taken: dict[str, str] = dict(settings or {})
+    found: dict[str, tuple[Given, Word]] = {}
     decays = _decays(draft, values)
     for given in draft.arguments.options():
         if given.name in _DECAY_ONLY and not decays:
             given.is_taken = True
             draft.note(f"{given.shown} has no effect, there as here: the learning rate does not decay (decay_lr)")
             continue
-        setting = _setting(draft, given)
-        if setting is None:
-            continue
-        key, text = setting
-        problem = _problem(command, config, taken, key, choices(text, draft.call.loops))
-        if problem is not None:
-            draft.note(f"{given.shown}: {problem}")
-            given.is_taken = key in TAKEN[command] and "would not act" in problem
-            continue
-        given.is_taken = True
-        taken[key] = text
-    if draft.arguments.find("decay_lr") is None and "training.lr_schedule" in taken:
-        _settle_warmup(draft, taken, values)
+        setting = None if given.name in _NOT_SETTINGS else _setting(draft, given)
+        if setting is not None:
+            found[setting[0]] = given, setting[1]
+    taken: dict[str, str] = dict(settings or {})
+    taken |= _acting(draft, command, _config_of(values), taken, found)
+    if "training.lr_schedule" in taken:
+        _settle_warmup(taken, values)
     for key, value in taken.items():
         draft.option("--set", joined([Word(f"{key}="), value if isinstance(value, Word) else Word(value)]))
 
 
-def _settle_warmup(draft: Draft, taken: dict[str, str], values: Mapping[str, Any]) -> None:
+def _acting(
+    draft: Draft, command: str, config: Config, fixed: dict[str, str], found: dict[str, tuple[Given, Word]]
+) -> dict[str, str]:
+    """Return the settings that would act, each beside all others; what would not is noted."""
+    while True:
+        together: dict[str, str] = {**fixed, **{key: text for key, (_, text) in found.items()}}
+        problems = {key: _problem(command, config, together, key, choices(text, draft.call.loops))
+                    for key, (_, text) in found.items()}  # fmt: skip
+        refused = {key: problem for key, problem in problems.items() if problem is not None}
+        if not refused:
+            break
+        for key, problem in refused.items():
+            given, _ = found.pop(key)
+            draft.note(f"{given.shown}: {problem}")
+            given.is_taken = key in TAKEN[command] and "would not act" in problem
+    for given, _ in found.values():
+        given.is_taken = True
+    return {key: text for key, (_, text) in found.items()}
+
+
+def _settle_warmup(taken: dict[str, str], values: Mapping[str, Any]) -> None:
     """nanoGPT warms up only while it decays; here the warm-up is a setting of its own."""
     if taken["training.lr_schedule"] == "constant":
         taken["training.warmup_steps"] = "0"
@@ -135,7 +151,7 @@ def _problem(command: str, config: Config, taken: dict[str, str], key: str, valu
     """Return why a setting would be refused beside those already taken, or None if it would act."""
     if key not in TAKEN[command]:
         return f"{key} is no setting of `llmbuilder {command}`"
-    known = {name: text for name, text in taken.items() if "$" not in text}
+    known = {name: text for name, text in taken.items() if name != key and not getattr(text, "expansions", ())}
     for value in values:
         overrides = [*(f"{name}={text}" for name, text in known.items()), f"{key}={value}"]
         try:

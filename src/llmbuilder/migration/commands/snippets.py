@@ -135,7 +135,8 @@ def prose(lines: Iterable[tuple[int, str]]) -> list[Snippet]:
             continue
         pieces = [Piece(line[cut:], at + cut)]
         for more, text in group[1:]:
-            inner = len(text) - len(text.lstrip(" \t#"))
+            more_prompt = re.match(r"[ \t#]*(?:\.\.\.[ \t]+)?", text)
+            inner = more_prompt.end() if more_prompt is not None else 0
             pieces.append(Piece(text[inner:], more + inner))
         found.append(Snippet(readable(pieces), is_example=True))
     return found

@@ -116,8 +116,9 @@ def _data(draft: Draft, values: Mapping[str, Any]) -> None:
         return
     found = draft.mapped(given.value, draft.places.data) or draft.mapped(draft.path(given.value), draft.places.data)
     if found is None:
-        draft.note(f"{given.shown}: no such data was carried over")
-        return
+        path = draft.path(given.value) if "/" in given.value else joined([Word("data/"), given.value])
+        draft.note(f"{given.shown}: no such data was carried over; put it at {path}")
+        found = path
     given.is_taken = True
     draft.option("--data", found)
     name = given.value.settled
@@ -154,7 +155,7 @@ def _start(
         return {} if settled is None else {"training.init_from": draft.places.sampled_model(settled)}
     model = draft.places.model(draft.path(Word(init_from)))
     if model is None:
-        draft.note(f"training started from {init_from}, which was not carried over")
+        draft.note(f"training started from {init_from}, which was not carried over: this begins anew")
         return {}
     if start is not None:
         start.is_taken = True

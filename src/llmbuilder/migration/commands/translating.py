@@ -34,6 +34,8 @@ def translate(call: Call, places: Places) -> TranslatedCommand:
     script, base, facts = located
     if facts.role not in _TRANSLATORS:
         return _untranslated(call, f"{script} is a program of the project's own, which nothing here stands for")
+    if any(word in ("--help", "-h", "--version") for word in call.arguments):
+        return _untranslated(call, f"{script} only says what it is there")
     draft = Draft(replace(call, script=script), facts, places, read_arguments(call.arguments, facts), base)
     for given in draft.arguments.overridden():
         draft.note(f"{given.shown} is overridden by what follows it")
@@ -83,4 +85,6 @@ def _folders(call: Call) -> Iterator[str]:
     for start in range(1, len(parts)):
         yield "/".join(parts[start:])
     yield "."
-    yield beside
+    while beside not in (".", "", "/"):
+        yield beside
+        beside = posixpath.dirname(beside)
