@@ -125,6 +125,7 @@ n_embd = 32
 learning_rate = 1e-3
 max_iters = 5 * 8
 warmup_iters = 2
+compile = False
 """
 
 
@@ -163,4 +164,7 @@ def write_legacy_project(folder: Path, text: str) -> NanoGPT:
 
 
 class _Object:
-    """Something a checkpoint should not hold."""
+    """Something a checkpoint should not hold: opening it would call a function."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("opening it ran this",)

@@ -12,7 +12,7 @@ import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
-MODEL = '''
+MODEL = """
 import math
 from dataclasses import dataclass
 import torch
@@ -116,8 +116,8 @@ class GPT(nn.Module):
                 logits[logits < least] = -float("Inf")
             idx = torch.cat((idx, torch.multinomial(F.softmax(logits, dim=-1), num_samples=1)), dim=1)
         return idx
-'''
-CONFIGURATOR = '''
+"""
+CONFIGURATOR = """
 import sys
 from ast import literal_eval
 
@@ -130,7 +130,7 @@ for arg in sys.argv[1:]:
             globals()[key] = literal_eval(val)
         except (SyntaxError, ValueError):
             globals()[key] = val
-'''
+"""
 TRAIN = '''
 """
 To train one of the models:
@@ -240,7 +240,7 @@ while True:
     if iter_num > max_iters:
         break
 '''
-SAMPLE = '''
+SAMPLE = """
 import os, pickle
 import torch
 from model import GPT, GPTConfig
@@ -268,8 +268,8 @@ x = torch.tensor([[meta['stoi'][c] for c in start]])
 for _ in range(num_samples):
     print(''.join(meta['itos'][i] for i in model.generate(x, max_new_tokens, temperature, top_k)[0].tolist()))
     print('---------------')
-'''
-PREPARE = '''
+"""
+PREPARE = """
 import os, pickle
 import numpy as np
 
@@ -284,7 +284,7 @@ for name, part in (('train', data[:int(n * 0.9)]), ('val', data[int(n * 0.9):]))
     np.array([stoi[c] for c in part], dtype=np.uint16).tofile(os.path.join(here, name + '.bin'))
 with open(os.path.join(here, 'meta.pkl'), 'wb') as f:
     pickle.dump({'vocab_size': len(chars), 'itos': itos, 'stoi': stoi}, f)
-'''
+"""
 
 
 @dataclass

@@ -140,4 +140,4 @@ def _begins_with(path: Path, magic: bytes) -> bool:
 def _unpickling_reason(error: Exception) -> str:
     told = ("GLOBAL", "Unsupported", "asks to call")
     lines = [line.strip() for line in str(error).splitlines() if any(words in line for words in told)]
-    return (lines[0].removeprefix('WeightsUnpickler error: ') if lines else str(error).splitlines()[0])[:160]
+    return (lines[0].removeprefix("WeightsUnpickler error: ") if lines else str(error).splitlines()[0])[:160]

@@ -103,14 +103,16 @@ def describe_proof(proof: dict[str, Any] | None) -> str:
     """Return in words what a conversion was compared with, and the outcome."""
     if proof is None:
         return "not compared: it is not nanoGPT's standard form, and the project's own code was not run"
+    not_run = f"; the project's own code could not be run: {proof['not_run']}" if "not_run" in proof else ""
+    if proof["against"] is None:
+        return f"not compared{not_run}"
     number = f"{proof['largest_logit_difference']:.1e}"
     if proof["against"] == "formula":
-        return f"{number} from nanoGPT's standard formula (the project's own code was not run)"
-    verdict = "certified" if proof["certified"] else "NOT certified"
+        return f"{number} from nanoGPT's standard formula" + (not_run or " (the project's own code was not run)")
     losses = ""
-    if proof.get("legacy_loss") is not None:
+    if proof["legacy_loss"] is not None:
         losses = f", loss {proof['legacy_loss']:.4f} there and {proof['new_loss']:.4f} here"
-    return f"{verdict}: {number} from {proof['program']}{losses}"
+    return f"certified against {proof['program']}: {number}{losses}, the same greedy text"
 
 
 def _section(title: str, words: str, columns: Sequence[tuple[str, str]], rows: Iterable[dict[str, Any]]) -> str:

@@ -102,7 +102,7 @@ def program_settings(
 
 
 def _settings_in_tables(program: Program) -> dict[str, Any]:
-    """Return the settings that a program keeps in a dictionary: `DEFAULT_CONFIG = {"training": {"n_layer": 6, ...}}`."""
+    """Return the settings that a program keeps in a dictionary: `DEFAULTS = {"training": {"n_layer": 6, ...}}`."""
     found: dict[str, Any] = {}
     for table in program.constants.values():
         if not isinstance(table, dict):
@@ -187,9 +187,7 @@ def find_configurations(
     return found, refused
 
 
-def _of_program(
-    program: Program, programs: Mapping[PurePosixPath, Program], names: Names
-) -> Configuration | None:
+def _of_program(program: Program, programs: Mapping[PurePosixPath, Program], names: Names) -> Configuration | None:
     """Return the configuration that a training program has on its own; None if it has next to none."""
     path = program.path
     settings, written = program_settings(program, programs)

@@ -103,11 +103,10 @@ def _dataset_folders(
     files: Sequence[PurePosixPath], programs: Mapping[PurePosixPath, Program]
 ) -> Iterator[PurePosixPath]:
     for file in files:
-        if file.name in (*_TOKEN_FILES, TABLE):
+        prepares = file in programs and programs[file].role == "prepare"
+        is_below_data = file.parts[:1] == ("data",) and len(file.parts) > 2
+        if file.name in (*_TOKEN_FILES, TABLE) or (prepares and is_below_data):
             yield file.parent
-        elif file in programs and programs[file].role == "prepare" and file.parent.parts[:1] == ("data",):
-            if len(file.parts) > 2:
-                yield file.parent
 
 
 def _below_data(place: PurePosixPath, otherwise: str) -> PurePosixPath:

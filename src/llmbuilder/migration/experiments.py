@@ -11,8 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from llmbuilder.errors import CheckpointError
-from llmbuilder.formats.torch_files import read_torch_file
 from llmbuilder.formats.nanogpt.configuration import is_legacy, migrate_dictionary
+from llmbuilder.formats.torch_files import read_torch_file
 from llmbuilder.migration.commands import Call
 from llmbuilder.migration.configurations import Configuration, values_in_force
 from llmbuilder.migration.datasets import Dataset, find_dataset
@@ -196,9 +196,7 @@ def _nearest(checkpoint: FoundCheckpoint, datasets: Sequence[Dataset]) -> Datase
     return None
 
 
-def _configuration_of(
-    checkpoint: FoundCheckpoint, configurations: Sequence[Configuration]
-) -> Configuration | None:
+def _configuration_of(checkpoint: FoundCheckpoint, configurations: Sequence[Configuration]) -> Configuration | None:
     """Return the configuration that a checkpoint was trained with, as far as its own settings say or its folder."""
     trained = [c for c in configurations if not c.is_evaluation and TRAINED & c.values.keys()]
     writing = [c for c in trained if c.out_dir is not None and normal_path(c.out_dir) == checkpoint.file.parent]

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from llmbuilder.config.loading import merge
 from llmbuilder.config.schema import Config
-from llmbuilder.errors import CheckpointError, LLMBuilderError
+from llmbuilder.errors import CheckpointError, LLMBuilderError, MigrationError
 from llmbuilder.files import link_file
 from llmbuilder.formats.model_file import save_model
 from llmbuilder.formats.nanogpt.checkpoint import (
@@ -23,7 +25,8 @@ from llmbuilder.formats.nanogpt.source import ArchitectureFacts, read_architectu
 from llmbuilder.formats.torch_files import read_torch_file
 from llmbuilder.migration.account import MigrationReport, describe_proof
 from llmbuilder.migration.experiments import FoundCheckpoint
-from llmbuilder.migration.understanding import LegacyProject, model_files
+from llmbuilder.migration.proof import Proof, prove_with_legacy_code
+from llmbuilder.migration.understanding import LegacyProject, model_sources
 from llmbuilder.migration.writing import new_configuration, place_tokenizer
 from llmbuilder.model import LanguageModel
 from llmbuilder.training.loop.optimizers import Optimizers
@@ -57,13 +60,16 @@ def migrate_checkpoint(
         checkpoint.problem = str(error)
         report.add_file(file, "left", str(error))
         return
+    if proof is not None and proof["against"] == "code":
+        report.add_note(f"The project's own code was run in {proof['isolation']}.")
     _give_tokenizer(checkpoint, model, report)
     resume, notes = _write(project, checkpoint, legacy, model, new)
     for note in [*notes, *(f"{checkpoint.file}: {sentence}" for sentence in legacy.left)]:
         report.add_note(note)
     report.checkpoints.append(
         {"file": file, "new": checkpoint.new_model, "origin": legacy.origin, "step": legacy.step,
-         "best_validation_loss": legacy.best_validation_loss, "resume": resume, "proof": proof, "assumed": legacy.assumed}
+         "best_validation_loss": legacy.best_validation_loss, "resume": resume, "proof": proof,
+         "assumed": legacy.assumed}
     )  # fmt: skip
     report.add_file(file, checkpoint.new_model, describe_proof(proof))
 
@@ -82,8 +88,8 @@ def _content(project: LegacyProject, checkpoint: FoundCheckpoint) -> dict[str, A
 
 def _source(project: LegacyProject, checkpoint: FoundCheckpoint) -> ArchitectureFacts | None:
     """Return what the code of a checkpoint's model says that no tensor shows; None where there is no such code."""
-    files = model_files(project, checkpoint)
-    return read_architecture([project.root / file for file in files]) if files else None
+    sources = model_sources(project, checkpoint)
+    return read_architecture([project.root / file for file in sources[0]]) if sources else None
 
 
 def _prove(
@@ -95,11 +101,52 @@ def _prove(
     proving: Proving,
 ) -> dict[str, Any] | None:
     difference = prove_with_formula(content, legacy, model)
-    if difference is None:
-        return None
-    if difference > LARGEST_ACCEPTED_DIFFERENCE:
+    if difference is not None and difference > LARGEST_ACCEPTED_DIFFERENCE:
         raise CheckpointError(f"its logits would change by {difference:.1e}, which must not be: please report this")
-    return {"against": "formula", "largest_logit_difference": difference}
+    by_formula = None if difference is None else {"against": "formula", "largest_logit_difference": difference}
+    if not proving.run_legacy_code:
+        return by_formula
+    proof = _run_legacy_code(project, checkpoint, content, model)
+    if isinstance(proof, str):
+        return {**by_formula, "not_run": proof} if by_formula else {"against": None, "not_run": proof}
+    if not proof.is_certified:
+        raise CheckpointError(f"it would not compute the same here, and is not carried over: {proof.verdict()}")
+    return {
+        "against": "code", "largest_logit_difference": proof.largest_logit_difference, "program": proof.program,
+        "certified": True, "legacy_loss": proof.legacy_loss, "new_loss": proof.loss,
+        "same_greedy_text": proof.same_greedy_text, "isolation": proof.isolation,
+    }  # fmt: skip
+
+
+def _run_legacy_code(
+    project: LegacyProject, checkpoint: FoundCheckpoint, content: Mapping[str, Any], model: LanguageModel
+) -> Proof | str:
+    """Return what the project's own model computes beside ours, or why it could not be run."""
+    reason = "no program in the project defines a model with its weights"
+    for files in model_sources(project, checkpoint)[:_MODEL_PROGRAMS]:
+        try:
+            return prove_with_legacy_code(
+                project.root, project.root / files[0], content, model, data=_held_out(project, checkpoint)
+            )
+        except MigrationError as error:
+            reason = str(error)
+    return reason
+
+
+_MODEL_PROGRAMS = 3  # that are tried, at most
+
+
+def _held_out(project: LegacyProject, checkpoint: FoundCheckpoint) -> np.ndarray | None:
+    """Return the project's own validation tokens, if they are of the size that nanoGPT writes and fit the model."""
+    dataset = checkpoint.dataset
+    if dataset is None or dataset.place / "val.bin" not in dataset.files:
+        return None
+    tokens = np.fromfile(project.root / dataset.place / "val.bin", dtype=np.uint16, count=_PROOF_TOKENS)
+    fits = checkpoint.vocab_size is None or not len(tokens) or int(tokens.max()) < checkpoint.vocab_size
+    return tokens if fits else None
+
+
+_PROOF_TOKENS = 8 * 512 + 1
 
 
 def _give_tokenizer(checkpoint: FoundCheckpoint, model: LanguageModel, report: MigrationReport) -> None:
@@ -109,7 +156,8 @@ def _give_tokenizer(checkpoint: FoundCheckpoint, model: LanguageModel, report: M
     elif tokenizer is not None:
         report.add_note(
             f"{checkpoint.file} has {model.config.vocab_size} tokens, fewer than the {len(tokenizer)} characters of "
-            f"{checkpoint.dataset.place if checkpoint.dataset else ''}: it was trained on other data, and gets no tokenizer."
+            f"{checkpoint.dataset.place if checkpoint.dataset else 'its data'}: it was trained on other data, and gets "
+            "no tokenizer."
         )
     else:
         report.add_note(
@@ -119,7 +167,11 @@ def _give_tokenizer(checkpoint: FoundCheckpoint, model: LanguageModel, report: M
 
 
 def _write(
-    project: LegacyProject, checkpoint: FoundCheckpoint, legacy: LegacyCheckpoint, model: LanguageModel, new: Path | None
+    project: LegacyProject,
+    checkpoint: FoundCheckpoint,
+    legacy: LegacyCheckpoint,
+    model: LanguageModel,
+    new: Path | None,
 ) -> tuple[str, list[str]]:
     """Write the model and a run of it; return the command that goes on with the run, if one does, and notes."""
     resumable, notes = _resumable(checkpoint, legacy)

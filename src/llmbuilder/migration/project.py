@@ -10,8 +10,8 @@ from pathlib import Path
 
 from llmbuilder.config.schema import Config
 from llmbuilder.errors import MigrationError
-from llmbuilder.formats.nanogpt.configuration import place_of
 from llmbuilder.files import require_absent, write_json, write_text
+from llmbuilder.formats.nanogpt.configuration import place_of
 from llmbuilder.migration.account import MigrationReport
 from llmbuilder.migration.commands import translate, translate_script
 from llmbuilder.migration.configurations import Configuration
@@ -96,7 +96,9 @@ def _carry_configurations(project: LegacyProject, new: Path | None, report: Migr
         if configuration.kind == "file":
             skipped = ", ".join(f"{key} = {value}" for key, value in configuration.migrated.skipped.items())
             report.add_file(
-                str(configuration.source), configuration.new, f"not plain values, left out: {skipped}" if skipped else ""
+                str(configuration.source),
+                configuration.new,
+                f"not plain values, left out: {skipped}" if skipped else "",
             )
         if configuration is main and configuration.new != "config.json":
             report.add_note(f"config.json is a copy of {configuration.new}: {why}.")
@@ -111,7 +113,9 @@ def _carry_configurations(project: LegacyProject, new: Path | None, report: Migr
         report.add_note("No training data was found: put a text at data/data.txt before running train.py.")
     if new is not None:
         write_train_script(new / "train.py", data.path if data else "data/data.txt")
-    report.add_note("train.py is new: `python train.py` trains config.json, `python train.py configs/NAME.json` another.")
+    report.add_note(
+        "train.py is new: `python train.py` trains config.json, `python train.py configs/NAME.json` another."
+    )
 
 
 def _default_data(project: LegacyProject) -> Dataset | None:
@@ -188,6 +192,6 @@ def _account_for_the_rest(project: LegacyProject, report: MigrationReport) -> No
             reasons.append(f"{calls[str(file)]} command(s) in it have a new form, listed below")
         elif program is not None and not reasons:
             reasons.append("a program of the project's own")
-        report.add_file(str(file), "left", "; ".join(reasons) or "not a configuration, data or checkpoint of a known form")
-
-
+        report.add_file(
+            str(file), "left", "; ".join(reasons) or "not a configuration, data or checkpoint of a known form"
+        )

@@ -91,7 +91,7 @@ class ProjectPlaces:
         for dataset in self._project.datasets:
             if dataset.program is not None and dataset.program.path == path:
                 raw = dataset.new_file(dataset.texts[0]) if dataset.texts else None
-                return PreparedDataset(dataset.name, dataset.path if dataset.has_data else None, raw, dataset.has_tokens)
+                return PreparedDataset(
+                    dataset.name, dataset.path if dataset.has_data else None, raw, dataset.has_tokens
+                )
         return None
-
-

@@ -182,7 +182,9 @@ def _experiments(project: LegacyProject) -> Iterator[Experiment]:
         dataset = find_dataset(project.datasets, given.get("dataset") or given.get("data"))
         experiment(configuration, out_dir or "", dataset).calls.append(call)
     for configuration in project.configurations:
-        trains = configuration.kind == "file" and not configuration.is_evaluation and TRAINED & configuration.values.keys()
+        trains = (
+            configuration.kind == "file" and not configuration.is_evaluation and TRAINED & configuration.values.keys()
+        )
         if trains and all(one.configuration is not configuration for one in found.values()):
             experiment(configuration, configuration.out_dir or "", None)
     for configuration in project.configurations:
@@ -218,21 +220,27 @@ def _configuration_of_call(project: LegacyProject, call: Call, program: Program)
     return next((c for c in project.configurations if c.kind == "program" and c.source == program.path), None)
 
 
-def model_files(project: LegacyProject, checkpoint: FoundCheckpoint) -> list[PurePosixPath]:
-    """Return the programs that define a checkpoint's model: those whose classes have the parts that its weights name.
+def model_sources(project: LegacyProject, checkpoint: FoundCheckpoint) -> list[list[PurePosixPath]]:
+    """Return the programs that may define a checkpoint's model, likeliest first, each with those that it needs.
 
-    What its training program imports, or is, comes first, then what lies nearest to the checkpoint.
+    Their classes have the parts that the weights name. What the training program imports, or is, comes first, then what
+    lies nearest to the checkpoint.
     """
     models = {path: program for path, program in project.programs.items() if program.is_model}
     used = [checkpoint.program, *imported(checkpoint.program, project.programs)] if checkpoint.program else []
     order = [program.path for program in used if program.path in models]
+    used_models = list(order)
     order += sorted(models.keys() - set(order), key=lambda path: (_distance(path, checkpoint.file), path))
     wanted = checkpoint.parts - {"module", "_orig_mod"}
-    for path in order:
-        together = [models[path], *(one for one in imported(models[path], project.programs) if one.path in models)]
-        if wanted and wanted <= set().union(*(one.attributes for one in together)):
-            return [one.path for one in together]
-    return [path for path in order if path in {program.path for program in used}]
+    alone = [[path] for path in order if wanted and wanted <= models[path].attributes]
+    together = [
+        [path, *(other.path for other in imported(models[path], project.programs) if other.path in models)]
+        for path in order
+    ]
+    covering = [
+        paths for paths in together if wanted and wanted <= set().union(*(models[path].attributes for path in paths))
+    ]
+    return alone or covering or ([used_models] if used_models else [])
 
 
 def _distance(path: PurePosixPath, other: PurePosixPath) -> int:

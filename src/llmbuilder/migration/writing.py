@@ -61,7 +61,13 @@ def new_configuration(
         # nanoGPT's programs take the text as it is, and so does a training that follows them.
         data: dict[str, Any] = {"path": dataset.path}
         if not dataset.has_tokens:
-            data = {**data, "clean_text": False, "remove_duplicates": False, **values.get("data", {}), "path": dataset.path}
+            data = {
+                **data,
+                "clean_text": False,
+                "remove_duplicates": False,
+                **values.get("data", {}),
+                "path": dataset.path,
+            }
         values = merge(values, {"data": data})
     if run is not None:
         values = merge(values, {"training": {"output_dir": run}})

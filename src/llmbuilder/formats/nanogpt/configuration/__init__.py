@@ -88,7 +88,7 @@ def migrate_python_file(
 
 def _finish(result: MigratedConfig) -> MigratedConfig:
     model = result.values.setdefault("model", {})
-    is_llamas = {"n_kv_heads", "multiple_of"} & {key for key in result.legacy_values}  # llama2.c
+    is_llamas = {"n_kv_heads", "multiple_of"} & result.legacy_values.keys()  # llama2.c
     if is_llamas:
         _shape_llama(result, model)
     model.setdefault("model_type", "gpt")
