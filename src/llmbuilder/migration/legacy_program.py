@@ -8,7 +8,6 @@ resources beyond its limits, as far as the system lets it.
 from __future__ import annotations
 
 import ast
-import builtins
 import contextlib
 import ctypes
 import dataclasses
@@ -201,7 +200,7 @@ def _load_model(job: dict[str, Any], weights: dict[str, Any]) -> tuple[Any, str]
     root, source = Path(job["project"]), Path(job["project"], job["source"])
     sys.path[:0], sys.argv = [str(root), str(source.parent)], [str(source)]
     os.chdir(root)
-    module = _import(root, source)
+    module = _import(job, root, source)
     classes = [
         value
         for value in vars(module).values()
@@ -209,7 +208,7 @@ def _load_model(job: dict[str, Any], weights: dict[str, Any]) -> tuple[Any, str]
     ]
     if not classes:
         raise Refused(f"{job['source']} defines no model")
-    problems: dict[str, str] = {}
+    problems = {"it": "none is made with the values that the checkpoint and its tensors tell"}
     classes.reverse()  # the whole model is defined last
     for candidate in sorted(classes, key=lambda c: not c.__name__.lower().startswith(("gpt", "trans"))):
         for arguments in _ways_to_make(candidate, module, job["arguments"]):
@@ -221,10 +220,12 @@ def _load_model(job: dict[str, Any], weights: dict[str, Any]) -> tuple[Any, str]
                 continue
             reason = _fill(model, weights, set(job["no_weights"]))
             if reason is None:
-                return model.eval(), f"{candidate.__name__} of {job['source']}"
+                missing = sorted(name for name, m in sys.modules.items() if isinstance(m, _MissingModule))
+                without = f" (without {', '.join(missing)}, not installed here)" if missing else ""
+                return model.eval(), f"{candidate.__name__} of {job['source']}{without}"
             problems[candidate.__name__] = reason
-    first = next(iter(problems))
-    raise Refused(f"no class of {job['source']} takes the checkpoint's weights; {first}: {problems[first]}")
+    name, problem = list(problems.items())[min(1, len(problems) - 1)]
+    raise Refused(f"no class of {job['source']} takes the checkpoint's weights; {name}: {problem}")
 
 
 def _fill(model: Any, weights: dict[str, Any], no_weights: set[str]) -> str | None:
@@ -268,7 +269,7 @@ def _ways_to_make(model: type, module: types.ModuleType, arguments: dict[str, An
 def _configurations(
     model: type, module: types.ModuleType, annotation: Any, arguments: dict[str, Any]
 ) -> Iterator[Callable[[], Any]]:
-    classes = [annotation] if isinstance(annotation, type) else [
+    classes = [annotation] if isinstance(annotation, type) and annotation is not inspect.Parameter.empty else [
         value for name, value in vars(module).items()
         if isinstance(value, type) and name.lower().endswith(("config", "conf", "args", "hparams"))
     ]  # fmt: skip
@@ -297,11 +298,11 @@ def _set(target: Any, values: dict[str, Any]) -> Any:
     return target
 
 
-def _import(root: Path, source: Path) -> types.ModuleType:
-    """Import the model source; a name that is not installed here is missing only where it is used."""
+def _import(job: dict[str, Any], root: Path, source: Path) -> types.ModuleType:
+    """Import the model source; what is not installed here is missing only where it is used."""
     for _ in range(_MOST_MISSING):
         try:
-            return _import_once(root, source)
+            return _import_once(job, root, source)
         except ModuleNotFoundError as error:
             if error.name is None or error.name in sys.modules:
                 raise
@@ -317,6 +318,22 @@ def _stand_in(name: str) -> None:
             sys.modules[part] = _MissingModule(part)
 
 
+class _Missing:
+    """What a library that is not installed would have given: enough to be imported, and never a number."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Missing()
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        is_decorator = len(arguments) == 1 and not options and callable(arguments[0])
+        return arguments[0] if is_decorator else _Missing()
+
+
 class _MissingModule(types.ModuleType):
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -325,68 +342,40 @@ class _MissingModule(types.ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-
-        def use(*_: Any, **__: Any) -> Any:
-            raise Refused(f"its code needs {self.__name__}, which is not installed here")
-
-        return use
+        return _Missing()
 
 
-def _import_once(root: Path, source: Path) -> types.ModuleType:
+def _import_once(job: dict[str, Any], root: Path, source: Path) -> types.ModuleType:
     relative = source.relative_to(root).with_suffix("")
     name = ".".join(relative.parts)
-    tree = ast.parse(source.read_text("utf-8-sig"))
-    if not _does_more_than_define(tree) and all(part.isidentifier() for part in relative.parts):
+    if not job["does_more_than_define"] and all(part.isidentifier() for part in relative.parts):
         with contextlib.suppress(SystemExit, AttributeError, NameError, OSError):  # it wanted to be run, not imported
             return importlib.import_module(name)
     module = types.ModuleType(name if name.isidentifier() else "legacy_model")
     module.__file__, module.__package__ = str(source), ".".join(relative.parts[:-1])
     sys.modules[module.__name__] = module
-    exec(compile(_definitions(tree), str(source), "exec"), module.__dict__)
+    definitions = ast.parse(job["definitions"])
+    for node in [node for node in definitions.body if isinstance(node, ast.Import | ast.ImportFrom)]:
+        _import_alone(node, module, source)
+    exec(compile(definitions, str(source), "exec"), module.__dict__)
     return module
 
 
-def _does_more_than_define(tree: ast.Module) -> bool:
-    """Whether importing a file would train: loops, assignments from calls, calls."""
-    return any(
-        isinstance(node, ast.For | ast.While | ast.With)
-        or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Call))
-        for node in tree.body
-    )
-
-
-def _definitions(tree: ast.Module) -> ast.Module:
-    """Return a file's imports, classes, functions and constants, without what it would do besides."""
-    kept: list[ast.stmt] = [
-        node
-        for node in tree.body
-        if isinstance(node, ast.Import | ast.ImportFrom | ast.ClassDef | ast.FunctionDef)
-        or (
-            isinstance(node, ast.Assign | ast.AnnAssign)
-            and node.value is not None
-            and not any(isinstance(part, ast.Call) for part in ast.walk(node.value))
-        )
-        or (isinstance(node, ast.Try) and any(isinstance(part, ast.Import | ast.ImportFrom) for part in node.body))
-    ]
-    return ast.Module(body=_without_failing(kept), type_ignores=[])
-
-
-def _without_failing(nodes: list[ast.stmt]) -> list[ast.stmt]:
-    """Drop constants that are made of names which were left out."""
-    known = {*dir(builtins), "__name__", "__file__"}
-    kept: list[ast.stmt] = []
-    for node in nodes:
-        if isinstance(node, ast.Assign | ast.AnnAssign):
-            used = {n.id for n in ast.walk(node.value) if isinstance(n, ast.Name)} if node.value is not None else set()
-            if used - known:
-                continue
-        kept.append(node)
-        known |= {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-        if isinstance(node, ast.ClassDef | ast.FunctionDef):
-            known.add(node.name)
-        known |= {(a.asname or a.name).split(".")[0] for n in ast.walk(node)
-                  if isinstance(n, ast.Import | ast.ImportFrom) for a in n.names}  # fmt: skip
-    return kept
+def _import_alone(node: ast.Import | ast.ImportFrom, module: types.ModuleType, source: Path) -> None:
+    """Run one import of a file that is cut down; what cannot be imported is missing, and the import is taken out."""
+    try:
+        exec(compile(ast.Module(body=[node], type_ignores=[]), str(source), "exec"), module.__dict__)
+    except ModuleNotFoundError:
+        raise
+    except Exception:  # noqa: BLE001 - a module that loads data or asks the network when it is imported
+        for alias in node.names:
+            module.__dict__[(alias.asname or alias.name).split(".")[0]] = _Missing()
+        node.names = [ast.alias(name="version", asname="_left_out")]
+        if isinstance(node, ast.ImportFrom):
+            node.module, node.level = "sys", 0
+        else:
+            node.names = [ast.alias(name="sys", asname="_left_out")]
+        ast.fix_missing_locations(node)
 
 
 if __name__ == "__main__":

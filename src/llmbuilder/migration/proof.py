@@ -7,6 +7,7 @@ refuse that, under limits of time and memory, and with nothing of this environme
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import copy
 import json
@@ -26,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llmbuilder.config.sizes import num_key_value_heads
+from llmbuilder.config.sizes import intermediate_size, num_key_value_heads
 from llmbuilder.errors import CheckpointError, MigrationError
 from llmbuilder.formats.model_file import read_torch_file
 from llmbuilder.formats.nanogpt.checkpoint import find_weights
@@ -34,15 +35,17 @@ from llmbuilder.formats.nanogpt.declared import declared_values
 from llmbuilder.formats.nanogpt.known_arguments import SPELLINGS
 from llmbuilder.formats.nanogpt.names import name_weights, strip_wrappers
 from llmbuilder.migration import legacy_program
+from llmbuilder.migration.legacy_source import definitions, does_more_than_define
 from llmbuilder.model import LanguageModel
 
-TOLERANCE = 2e-5  # of float32 logits, as a share of the largest
+TOLERANCE = 1e-5  # of float32 logits, as a share of the largest; rounding alone makes a tenth of it
 _POSITIONS = 512
 _VALIDATION_WINDOWS = 8
 _GREEDY_TOKENS = 32
-_SOURCES = {".py", ".json", ".yaml", ".yml", ".toml", ".cfg", ".txt", ".md"}
-_LARGEST_SOURCE = 2**20
-_NO_SOURCES = {"__pycache__", "node_modules", "site-packages", "venv", "env", "wandb", "data"}
+_SOURCES = {".py", ".json", ".yaml", ".yml", ".toml", ".cfg", ".txt"}
+_LARGEST_SOURCE = 2**18
+_NO_SOURCES = {"__pycache__", "node_modules", "site-packages", "venv", "env", "wandb"}
+_MULTIPLES = ("mlp_expansion_factor", "ffn_hidden_mult", "feed_forward_scaling", "mlp_ratio")
 _PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "LANG")
 
 
@@ -150,20 +153,14 @@ def _inputs(
 def _copy_sources(folder: Path, target: Path) -> None:
     """Copy what a model's code may need; data, checkpoints and links to elsewhere stay where they are."""
     for base, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".") and (name not in _NO_SOURCES or _has_code(
-            Path(base, name)))]  # fmt: skip
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in _NO_SOURCES]
         for name in files:
             path = Path(base, name)
-            is_source = path.suffix.lower() in _SOURCES and path.stat().st_size <= _LARGEST_SOURCE
-            if is_source and folder in path.resolve().parents:
+            is_source = path.suffix.lower() in _SOURCES and path.is_file() and folder in path.resolve().parents
+            if is_source and path.stat().st_size <= _LARGEST_SOURCE:
                 copied = target / path.relative_to(folder)
                 copied.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, copied)
-
-
-def _has_code(folder: Path) -> bool:
-    """Whether a folder with a name of no sources is a package all the same."""
-    return folder.name == "data" and any(folder.glob("*.py"))
 
 
 def _job(
@@ -179,20 +176,29 @@ def _job(
         "vocab_size": config.vocab_size,
         "bias": config.bias,
         "dropout": 0.0,
+        "intermediate_size": intermediate_size(config),
     }
     # Where the checkpoint does not say what its model is made with, the tensors' sizes do.
     arguments: dict[str, Any] = {
         spelling: value for name, value in shape.items() for spelling in SPELLINGS[name].split()
     }
     arguments |= {"embd_pdrop": 0.0, "attn_pdrop": 0.0, "head_size": None, "head_dim": None}
+    if intermediate_size(config) % config.embedding_dim == 0:
+        arguments |= dict.fromkeys(_MULTIPLES, intermediate_size(config) // config.embedding_dim)
     arguments |= {key: value for key, value in declared_values(content).items() if _is_plain(value)}
     arguments["vocab_size"] = config.vocab_size
     size = sum(tensor.numel() * 4 for tensor in inputs["weights"].values())
     named = name_weights(inputs["weights"])
+    try:
+        tree = ast.parse((place / "project" / source).read_text("utf-8-sig"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise MigrationError(f"{source} is no Python source that could be run: {error}") from error
     return {
         "folder": str(place),
         "project": str(place / "project"),
         "source": source.as_posix(),
+        "does_more_than_define": does_more_than_define(tree),
+        "definitions": ast.unparse(definitions(tree)),
         "inputs": str(place / "inputs.pt"),
         "result": str(place / "result.pt"),
         "arguments": arguments,

@@ -24,6 +24,9 @@ from llmbuilder.formats.nanogpt.evidence import (
 )
 from llmbuilder.formats.nanogpt.names import NamedWeights
 
+_NORMS = {"layernorm": "LayerNorm", "layer_norm": "LayerNorm", "ln": "LayerNorm", "rmsnorm": "RMSNorm",
+          "rms_norm": "RMSNorm", "rms": "RMSNorm"}  # fmt: skip
+
 
 def decide_architecture(evidence: Evidence) -> Layout:
     """Return the model a checkpoint holds. Raises CheckpointError if no family of this package computes it."""
@@ -110,14 +113,12 @@ def _positions(evidence: Evidence) -> str:
 
 def _norm(evidence: Evidence) -> str:
     declared, source, tensors = evidence.declared, evidence.source, evidence.named.tensors
-    named = {declared.text(key) for key in ("norm", "output_norm")} - {None}
-    if any(name.endswith("norm1.bias") or name == "final_norm.bias" for name in tensors):
+    named = {str(declared.values[key]).lower() for key in ("norm", "output_norm") if key in declared.values}
+    kinds = {_NORMS.get(name, f"norms of the kind {name}") for name in named}
+    if kinds <= {"LayerNorm"} and any(n.endswith("norm1.bias") or n == "final_norm.bias" for n in tensors):
         return "LayerNorm"
-    if named:
-        known = {"layernorm": "LayerNorm", "layer_norm": "LayerNorm", "rmsnorm": "RMSNorm", "rms_norm": "RMSNorm",
-                 "rms": "RMSNorm"}  # fmt: skip
-        kinds = sorted({known.get(str(name), f"norms of the kind {name}") for name in named})
-        return " and ".join(kinds)
+    if kinds:
+        return " and ".join(sorted(kinds))
     if isinstance(declared.values.get("rmsnorm"), bool | int):
         return "RMSNorm" if declared.values["rmsnorm"] else "LayerNorm"
     if source is not None and len(source.norms) == 1:

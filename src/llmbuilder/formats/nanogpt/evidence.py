@@ -123,24 +123,22 @@ def require_silu(evidence: Evidence) -> None:
 
 
 def activation_of(evidence: Evidence) -> Activation:
+    """Return the form of GELU in a plain MLP. Raises CheckpointError for another activation, or if nothing tells."""
+    declared = evidence.declared.values.get("activation")
+    read = evidence.source.activation if evidence.source is not None else None
+    for said in (declared, read if declared is None else None):
+        if said is not None and str(said).lower() not in _ACTIVATIONS:
+            raise CheckpointError(f"an MLP with the activation {said}: this package's have GELU")
     if evidence.activation is not None:
         if evidence.activation not in _ACTIVATIONS:
             raise CheckpointError(f"the activation {evidence.activation!r} is not known: give gelu or gelu_tanh")
         return _ACTIVATIONS[evidence.activation]
-    given = evidence.given
-    if given is not None and "activation" in given.model_fields_set:
-        return given.activation
-    declared = evidence.declared.values.get("activation")
-    read = evidence.source.activation if evidence.source is not None else None
-    if declared is not None:
-        known = _ACTIVATIONS.get(str(declared).lower())
-        if known is None:
-            raise CheckpointError(f"an MLP with the activation {declared}: this package's have GELU")
-        return _ACTIVATIONS.get(read or "", known)  # the source says which form the project's word "gelu" means
-    if read is not None:
-        if read not in _ACTIVATIONS:
-            raise CheckpointError(f"an MLP with the activation {read}: this package's have GELU")
+    if evidence.given is not None and "activation" in evidence.given.model_fields_set:
+        return evidence.given.activation
+    if read in _ACTIVATIONS:  # the source says which form the word "gelu" of its configuration means
         return _ACTIVATIONS[read]
+    if declared is not None:
+        return _ACTIVATIONS[str(declared).lower()]
     usual = _FORMS.get(evidence.origin, (None, 0))[0]
     if usual is None or (evidence.source is not None and evidence.source.activations):
         raise CheckpointError(
