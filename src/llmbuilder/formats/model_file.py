@@ -192,10 +192,12 @@ def _load_folder(folder: Path) -> LanguageModel:
         return _load_pt(folder / "model.pt", None)
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} holds no model: there is neither model.pt nor config.json in it")
-    values = json.loads((folder / "config.json").read_text("utf-8"))
     try:
+        values = json.loads((folder / "config.json").read_text("utf-8"))
+        if not isinstance(values, dict):
+            raise CheckpointError("its config.json holds no settings")
         config, weights = from_huggingface(values, _read_folder_weights(folder))
-    except (CheckpointError, KeyError) as error:
+    except (CheckpointError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{folder} cannot be opened: {error}") from error
     tokenizer = Tokenizer.from_pretrained(folder) if (folder / "tokenizer.json").is_file() else None
     return _assemble(config, weights, tokenizer, {}, folder)
@@ -248,7 +250,8 @@ def read_torch_file(path: Path) -> Any:
         raise CheckpointError(
             f"{path} is refused: opening it would have to load Python objects, which can run any code "
             f"({_unpickling_reason(error)}). If you made it yourself, save it again from your own program with plain "
-            "values only: torch.save({'model': model.state_dict(), 'config': dict(...)}, 'model.pt')"
+            "values only: torch.save({'model': model.state_dict(), 'config': dataclasses.asdict(config)}, 'model.pt'), "
+            "or vars(config) where the configuration is no data class"
         ) from None
     except Exception as error:  # noqa: BLE001 - bytes that are no model can make the parser raise anything
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
