@@ -1,7 +1,8 @@
 """Hugging Face's form of a model: `config.json` values and state dict, both ways.
 
 For the Llama family names and layouts are the same and only the configuration is translated. GPT-2 stores its
-matrices transposed there and always has biases, so absent ones become zeros.
+matrices transposed there and always has biases, so absent ones become zeros. `huggingface_fields` says what each field
+of a `config.json` does to the computation.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import re
 from typing import Any, Literal
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from llmbuilder.config.schema import ModelConfig
 from llmbuilder.config.sizes import head_dim, intermediate_size, num_key_value_heads
 from llmbuilder.errors import CheckpointError
+from llmbuilder.formats.huggingface_fields import understood
 from llmbuilder.model.base import LanguageModel
 from llmbuilder.tokenizer import Tokenizer
 
@@ -90,75 +93,87 @@ def _llama_values(config: ModelConfig) -> dict[str, Any]:
 def from_huggingface(values: dict[str, Any], weights: dict[str, Tensor]) -> tuple[ModelConfig, dict[str, Tensor]]:
     """Return our configuration and state dict for a Hugging Face GPT-2, Llama or Qwen3 model.
 
-    Raises CheckpointError for other architectures, or settings this package's models do not have.
+    Raises CheckpointError for other architectures, and for settings this package's models do not have, all by name.
     """
-    kind = values.get("model_type")
-    if kind == "gpt2":
-        return _from_gpt2(values, weights)
-    if kind not in ("llama", "qwen3"):
-        raise CheckpointError(f"model_type {kind!r} is not supported: only gpt2, llama and qwen3 can be opened")
-    rope = values.get("rope_parameters") or values.get("rope_scaling") or {}
-    unsupported = {
-        "attention_bias": bool(values.get("attention_bias")),
-        "mlp_bias": bool(values.get("mlp_bias")),
-        "use_sliding_window": bool(values.get("use_sliding_window")),
-        "rope scaling": rope.get("rope_type", rope.get("type", "default")) != "default",
-        "hidden_act": values.get("hidden_act", "silu") != "silu",
-    }
-    if any(unsupported.values()):
-        raise CheckpointError(
-            "this model uses " + ", ".join(k for k, v in unsupported.items() if v) + ", not supported"
-        )
-    config = ModelConfig(
+    known = understood(values)
+    kind = values["model_type"]
+    try:
+        config = _gpt2_config(known) if kind == "gpt2" else _llama_config(known, kind)
+    except ValidationError as error:
+        details = (f"{detail['loc'][-1]}: {detail['msg']}, not {detail['input']!r}" for detail in error.errors())
+        raise CheckpointError(f"its config.json is wrong: {'; '.join(details)}") from error
+    ours = _from_gpt2_weights(weights, config, known) if kind == "gpt2" else weights
+    return config, _without_tied_head(ours, config)
+
+
+def _llama_config(known: dict[str, Any], kind: str) -> ModelConfig:
+    return ModelConfig(
         model_type="llama",
-        vocab_size=values["vocab_size"],
-        num_layers=values["num_hidden_layers"],
-        num_heads=values["num_attention_heads"],
-        num_key_value_heads=values.get("num_key_value_heads"),
-        head_dim=values.get("head_dim"),
-        embedding_dim=values["hidden_size"],
-        intermediate_size=values["intermediate_size"],
-        max_seq_length=values["max_position_embeddings"],
-        norm_eps=values.get("rms_norm_eps", 1e-6),
-        rope_theta=values.get("rope_theta") or rope.get("rope_theta", 10000.0),
+        vocab_size=known["vocab_size"],
+        num_layers=known["num_hidden_layers"],
+        num_heads=known["num_attention_heads"],
+        num_key_value_heads=known["num_key_value_heads"],
+        head_dim=known["head_dim"],
+        embedding_dim=known["hidden_size"],
+        intermediate_size=known["intermediate_size"],
+        max_seq_length=known["max_position_embeddings"],
+        norm_eps=known["rms_norm_eps"],
+        rope_theta=known["rope_theta"],
         qk_norm=kind == "qwen3",
-        tie_embeddings=values.get("tie_word_embeddings", False),
-        dropout=values.get("attention_dropout", 0.0),
+        tie_embeddings=known["tie_word_embeddings"],
+        dropout=known["attention_dropout"] or 0.0,
         bias=False,
     )
-    return config, _without_tied_head(weights, config)
 
 
-def _from_gpt2(values: dict[str, Any], weights: dict[str, Tensor]) -> tuple[ModelConfig, dict[str, Tensor]]:
+def _gpt2_config(known: dict[str, Any]) -> ModelConfig:
     activations: dict[str, Literal["gelu_tanh", "gelu"]] = {
         "gelu_new": "gelu_tanh",
         "gelu_pytorch_tanh": "gelu_tanh",
+        "gelu_fast": "gelu_tanh",
+        "gelu_accurate": "gelu_tanh",
+        "gelu_python_tanh": "gelu_tanh",
         "gelu": "gelu",
+        "gelu_python": "gelu",
     }
-    activation = values.get("activation_function", "gelu_new")
-    if activation not in activations:
-        raise CheckpointError(f"activation_function {activation!r} is not supported")
-    config = ModelConfig(
+    activation = known["activation_function"]
+    if not isinstance(activation, str) or activation not in activations:
+        raise CheckpointError(f"activation_function {activation!r} is not supported: only {', '.join(activations)}")
+    return ModelConfig(
         model_type="gpt",
-        vocab_size=values["vocab_size"],
-        num_layers=values["n_layer"],
-        num_heads=values["n_head"],
-        embedding_dim=values["n_embd"],
-        max_seq_length=values["n_positions"],
-        intermediate_size=values.get("n_inner"),
+        vocab_size=known["vocab_size"],
+        num_layers=known["n_layer"],
+        num_heads=known["n_head"],
+        embedding_dim=known["n_embd"],
+        max_seq_length=known["n_positions"],
+        intermediate_size=known["n_inner"],
         activation=activations[activation],
-        norm_eps=values.get("layer_norm_epsilon", 1e-5),
-        dropout=values.get("resid_pdrop", 0.1),
-        tie_embeddings=values.get("tie_word_embeddings", True),
+        norm_eps=known["layer_norm_epsilon"],
+        dropout=known["resid_pdrop"],
+        tie_embeddings=known["tie_word_embeddings"],
         bias=True,
     )
+
+
+def _from_gpt2_weights(weights: dict[str, Tensor], config: ModelConfig, known: dict[str, Any]) -> dict[str, Tensor]:
     named = {
         (name if name.startswith(("transformer.", "lm_head.")) else f"transformer.{name}"): tensor
         for name, tensor in weights.items()
         if not name.endswith((".attn.bias", ".attn.masked_bias"))  # masks, not weights
     }
     ours = {name: tensor.t().contiguous() if _TRANSPOSED.search(name) else tensor for name, tensor in named.items()}
-    return config, _without_tied_head(ours, config)
+    return {name: _with_scaled_queries(name, tensor, config, known) for name, tensor in ours.items()}
+
+
+def _with_scaled_queries(name: str, tensor: Tensor, config: ModelConfig, known: dict[str, Any]) -> Tensor:
+    """Return the weights that make the usual scale of attention, 1/sqrt(head width), the one that the file asks for."""
+    layer = re.fullmatch(r"transformer\.h\.(\d+)\.attn\.c_attn\.(weight|bias)", name)
+    scale = 1.0 if known["scale_attn_weights"] else (config.embedding_dim / max(1, config.num_heads)) ** 0.5
+    if layer is not None and known["scale_attn_by_inverse_layer_idx"]:
+        scale /= int(layer[1]) + 1
+    if layer is None or scale == 1.0:
+        return tensor
+    return torch.cat([tensor[: config.embedding_dim] * scale, tensor[config.embedding_dim :]])
 
 
 def _without_tied_head(weights: dict[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:

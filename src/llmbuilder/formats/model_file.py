@@ -190,10 +190,12 @@ def _load_folder(folder: Path) -> LanguageModel:
         return _load_pt(folder / "model.pt")
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} holds no model: there is neither model.pt nor config.json in it")
-    values = json.loads((folder / "config.json").read_text("utf-8"))
     try:
+        values = json.loads((folder / "config.json").read_text("utf-8"))
+        if not isinstance(values, dict):
+            raise CheckpointError("its config.json holds no settings")
         config, weights = from_huggingface(values, _read_folder_weights(folder))
-    except (CheckpointError, KeyError) as error:
+    except (CheckpointError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{folder} cannot be opened: {error}") from error
     tokenizer = Tokenizer.from_pretrained(folder) if (folder / "tokenizer.json").is_file() else None
     return _assemble(config, weights, tokenizer, {}, folder)

@@ -1,0 +1,218 @@
+"""Models of transformers: each field of a configuration is honoured, has no effect, or is a refusal by its name."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import llmbuilder as lb
+from llmbuilder.errors import CheckpointError
+from llmbuilder.formats.huggingface_fields import _BOOKKEEPING, _ONLY_EVERYWHERE, FIELDS
+
+transformers = pytest.importorskip("transformers")
+
+GPT2 = {"n_layer": 3, "n_head": 2, "n_embd": 32, "vocab_size": 90, "n_positions": 32}
+LLAMA = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+         "intermediate_size": 48, "vocab_size": 90, "max_position_embeddings": 32}  # fmt: skip
+QWEN3 = {**LLAMA, "head_dim": 16}
+CLASSES = {
+    "gpt2": (transformers.GPT2Config, transformers.GPT2LMHeadModel, GPT2),
+    "llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM, LLAMA),
+    "qwen3": (transformers.Qwen3Config, transformers.Qwen3ForCausalLM, QWEN3),
+}
+
+
+def saved(folder: Path, kind: str, written: dict[str, Any] | None = None, **changes: Any) -> Any:
+    """Write a random model of transformers, with `written` put over its config.json, and return the model."""
+    config, model, small = CLASSES[kind]
+    torch.manual_seed(1)
+    theirs = model(config(**{**small, **changes})).eval()
+    for parameter in theirs.parameters():  # large enough for every part to matter
+        torch.nn.init.normal_(parameter, std=0.3)
+    theirs.save_pretrained(folder)
+    if written is not None:
+        path = folder / "config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **written}))
+    return theirs
+
+
+@torch.no_grad()
+def difference(folder: Path, theirs: Any) -> float:
+    tokens = torch.randint(90, (2, 32), generator=torch.Generator().manual_seed(3))
+    return float((theirs(tokens).logits - lb.load_model(folder, "cpu")(tokens)[0]).abs().max())
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("gpt2", {}),
+        ("gpt2", {"scale_attn_weights": False}),
+        ("gpt2", {"scale_attn_by_inverse_layer_idx": True}),
+        ("gpt2", {"scale_attn_weights": False, "scale_attn_by_inverse_layer_idx": True}),
+        ("gpt2", {"reorder_and_upcast_attn": True, "attn_implementation": "eager"}),
+        ("gpt2", {"activation_function": "gelu"}),
+        ("gpt2", {"activation_function": "gelu_fast"}),
+        ("gpt2", {"n_inner": 40}),
+        ("gpt2", {"layer_norm_epsilon": 0.05}),
+        ("gpt2", {"tie_word_embeddings": False}),
+        ("gpt2", {"initializer_range": 0.5, "summary_type": "mean", "attn_pdrop": 0.3}),
+        ("llama", {}),
+        ("llama", {"head_dim": 12}),
+        ("llama", {"num_key_value_heads": 1}),
+        ("llama", {"rms_norm_eps": 0.05}),
+        ("llama", {"tie_word_embeddings": True}),
+        ("llama", {"rope_theta": 500.0}),
+        ("llama", {"rope_parameters": {"rope_type": "default", "rope_theta": 500.0}}),
+        ("llama", {"pretraining_tp": 2}),
+        ("qwen3", {}),
+        ("qwen3", {"rope_theta": 77.0}),
+        ("qwen3", {"tie_word_embeddings": True}),
+        ("qwen3", {"sliding_window": 4}),
+        ("qwen3", {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 2}),
+        ("qwen3", {"layer_types": ["full_attention", "full_attention"]}),
+    ],
+)
+def test_what_is_honoured_predicts_alike(tmp_path: Path, kind: str, changes: dict[str, Any]) -> None:
+    theirs = saved(tmp_path, kind, **changes)
+    assert difference(tmp_path, theirs) < 2e-4
+
+
+@pytest.mark.parametrize(
+    ("kind", "written"),
+    [
+        ("llama", {"rope_parameters": None, "rope_theta": 500.0, "rope_scaling": None}),
+        ("llama", {"rope_parameters": None, "rope_theta": 500.0, "rope_scaling": {"type": "default"}}),
+        ("qwen3", {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 500.0}}}),
+        ("qwen3", {"rope_parameters": None, "rope_theta": 500.0, "layer_types": None, "sliding_window": 9}),
+    ],
+)  # fmt: skip
+def test_both_forms_of_rotary_positions_are_read(tmp_path: Path, kind: str, written: dict[str, Any]) -> None:
+    theirs = saved(tmp_path, kind, written, rope_theta=500.0)
+    assert difference(tmp_path, theirs) < 2e-4
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "named"),
+    [
+        ("gpt2", {"add_cross_attention": True}, "add_cross_attention"),
+        ("gpt2", {"activation_function": "relu"}, "activation_function 'relu'"),
+        ("gpt2", {"activation_function": "quick_gelu"}, "quick_gelu"),
+        ("llama", {"attention_bias": True}, "attention_bias"),
+        ("llama", {"mlp_bias": True}, "mlp_bias"),
+        ("llama", {"hidden_act": "gelu"}, "hidden_act 'gelu'"),
+        ("llama", {"rope_scaling": {"rope_type": "linear", "factor": 2.0}}, "rope scaling .linear."),
+        ("llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}, "dynamic"),
+        ("llama", {"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "rope_theta": 1e4,
+                                       "original_max_position_embeddings": 16}}, "yarn"),
+        ("qwen3", {"attention_bias": True}, "attention_bias"),
+        ("qwen3", {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1}, "sliding_window 4"),
+        ("qwen3", {"use_sliding_window": True, "sliding_window": 4,
+                   "layer_types": ["full_attention", "sliding_attention"]}, "layer_types sliding_attention"),
+    ],
+)  # fmt: skip
+def test_what_computes_something_else_is_refused_by_name(
+    tmp_path: Path, kind: str, changes: dict[str, Any], named: str
+) -> None:
+    saved(tmp_path, kind, **changes)
+    with pytest.raises(CheckpointError, match=named):
+        lb.load_model(tmp_path, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "named"),
+    [
+        ("llama", {"attention_multiplier": 0.5}, "attention_multiplier 0.5"),
+        ("llama", {"logit_scale": 0}, "logit_scale 0"),
+        ("llama", {"final_logit_softcapping": 30.0}, "final_logit_softcapping"),
+        ("llama", {"sliding_window": 16}, "sliding_window 16"),
+        ("llama", {"layer_types": ["sliding_attention", "full_attention"]}, "layer_types sliding_attention"),
+        ("llama", {"partial_rotary_factor": 0.5}, "partial_rotary_factor 0.5"),
+        ("llama", {"rope_parameters": {"rope_theta": 1e4, "partial_rotary_factor": 0.5}}, "partial_rotary_factor"),
+        ("llama", {"rope_parameters": {"rope_theta": 1e4, "mrope_section": [4, 4]}}, "mrope_section"),
+        ("llama", {"rope_theta": 77.0}, "two values of rope_theta"),
+        ("llama", {"rope_scaling": "linear"}, "rope scaling 'linear'"),
+        ("llama", {"quantization_config": {"bits": 4}}, "quantization_config"),
+        ("llama", {"pruned_heads": {"0": [1]}}, "pruned_heads"),
+        ("llama", {"auto_map": {"AutoModelForCausalLM": "modeling_mine.Mine"}}, "auto_map"),
+        ("llama", {"hidden_size": "wide"}, "embedding_dim"),
+        ("llama", {"layer_types": 3}, "layer_types 3"),
+        ("gpt2", {"activation_function": ["gelu"]}, "activation_function"),
+        ("gpt2", {"n_head": 0, "scale_attn_weights": False}, "num_heads"),
+        ("gpt2", {"is_encoder_decoder": True}, "is_encoder_decoder"),
+        ("gpt2", {"parallel_attn": True, "alibi": True}, "parallel_attn True, alibi True"),
+        ("qwen3", {"use_sliding_window": True, "sliding_window": 4, "layer_types": None, "max_window_layers": None},
+         "sliding_window 4"),
+    ],
+)  # fmt: skip
+def test_fields_that_are_not_understood_are_refused_by_name(
+    tmp_path: Path, kind: str, written: dict[str, Any], named: str
+) -> None:
+    saved(tmp_path, kind, written)
+    with pytest.raises(CheckpointError, match=named):
+        lb.load_model(tmp_path, "cpu")
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_bookkeeping_refuses_nothing(tmp_path: Path, kind: str) -> None:
+    theirs = saved(
+        tmp_path,
+        kind,
+        {"torch_dtype": "float32", "_name_or_path": "x", "use_cache": True, "id2label": {"0": "A"}, "max_length": 20,
+         "task_specific_params": {"text-generation": {"do_sample": True}}, "pad_token_id": 3, "something": None,
+         "something_else": False, "pruned_heads": {}, "auto_map": {"AutoTokenizer": ["mine.Mine", None]}},
+    )  # fmt: skip
+    assert difference(tmp_path, theirs) < 2e-4
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_every_field_of_transformers_has_its_place(kind: str) -> None:
+    config = CLASSES[kind][0]
+    family = FIELDS[kind]
+    tables = {*family.honoured, *family.without_effect, *family.only, *_BOOKKEEPING, *_ONLY_EVERYWHERE}
+    refused_unless_off = {"attention_bias", "mlp_bias"}
+    assert {*config().to_dict()} <= tables | refused_unless_off
+    for field in dataclasses.fields(config):
+        if field.name in family.honoured and field.name not in ("num_key_value_heads", "head_dim"):
+            assert family.honoured[field.name] == field.default, field.name
+    assert family.honoured.get("head_dim") in (None, config().head_dim if kind == "qwen3" else None)
+
+
+def test_what_a_short_config_leaves_out_is_as_in_transformers(tmp_path: Path) -> None:
+    theirs = saved(tmp_path, "qwen3", num_attention_heads=2, num_key_value_heads=2, head_dim=128)
+    path = tmp_path / "config.json"
+    values = json.loads(path.read_text())
+    for name in ("head_dim", "rms_norm_eps", "rope_parameters", "layer_types", "hidden_act", "use_sliding_window"):
+        values.pop(name)
+    path.write_text(json.dumps(values))
+    assert difference(tmp_path, theirs) < 2e-4
+
+
+def test_other_names_of_fields_are_read(tmp_path: Path) -> None:
+    theirs = saved(tmp_path, "gpt2")
+    path = tmp_path / "config.json"
+    values = json.loads(path.read_text())
+    values["hidden_size"], values["num_hidden_layers"] = values.pop("n_embd"), values.pop("n_layer")
+    path.write_text(json.dumps(values))
+    assert difference(tmp_path, theirs) < 2e-4
+
+
+@pytest.mark.parametrize("text", ["[]", "{", "null", '{"model_type": ["llama"]}', "\udcff"])
+def test_a_broken_config_is_a_message(tmp_path: Path, text: str) -> None:
+    saved(tmp_path, "llama")
+    (tmp_path / "config.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(CheckpointError, match="cannot be opened"):
+        lb.load_model(tmp_path, "cpu")
+
+
+@torch.no_grad()
+def test_scaled_attention_goes_back_to_transformers(tmp_path: Path) -> None:
+    theirs = saved(tmp_path / "a", "gpt2", scale_attn_by_inverse_layer_idx=True)
+    lb.save_model(lb.load_model(tmp_path / "a", "cpu"), tmp_path / "b")
+    again = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "b").eval()
+    tokens = torch.randint(90, (1, 32))
+    assert (theirs(tokens).logits - again(tokens).logits).abs().max() < 2e-4
