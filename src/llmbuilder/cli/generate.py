@@ -83,7 +83,9 @@ def _read_prompt(path: Path) -> str:
     except FileNotFoundError:
         raise GenerationError(f"there is no prompt file {path}: name a text file with --prompt-file") from None
     except UnicodeDecodeError as error:
-        raise GenerationError(f"{path} is no UTF-8 text ({error.reason} at byte {error.start}): save it as such") from None
+        raise GenerationError(
+            f"{path} is no UTF-8 text ({error.reason} at byte {error.start}): save it as such"
+        ) from None
     except OSError as error:
         raise GenerationError(f"{path} cannot be read as a prompt: {error.strerror or error}") from None
 
