@@ -14,7 +14,6 @@ import torch
 import llmbuilder as lb
 from llmbuilder.errors import MigrationError
 from llmbuilder.migration import migrate_project
-from llmbuilder.migration.commands import find_commands
 from llmbuilder.model import load_model
 from llmbuilder.training import resume_training
 from tests.migration.legacy_project import write_legacy_project
@@ -111,11 +110,6 @@ def test_commands_get_their_new_form(project: tuple[Path, NanoGPT]) -> None:
         "llmbuilder generate text --model model/model.pt --tokenizer tokenizer/ --prompt Hello --num-samples 5"
     )
     assert found[6]["new"] == "llmbuilder model evaluate model/ckpt.pt --data data/data.txt"
-
-
-def test_commands_are_found_in_prose_and_torchrun() -> None:
-    found = find_commands("Run `torchrun --standalone --nproc_per_node=8 train.py config/x.py` first.\nNothing here.")
-    assert [(line, new.command.split(" --")[1]) for line, _, new in found] == [(1, "config configs/x.json")]
 
 
 def test_dry_run_writes_nothing(tmp_path: Path, project: tuple[Path, NanoGPT]) -> None:

@@ -9,7 +9,7 @@ import logging
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from llmbuilder.config.loading import build_config, merge
@@ -27,7 +27,8 @@ from llmbuilder.formats.nanogpt.checkpoint import (
 from llmbuilder.formats.nanogpt.configuration import MigratedConfig, is_legacy, migrate_dictionary, migrate_python_file
 from llmbuilder.formats.nanogpt.formula import compare_with_legacy
 from llmbuilder.migration.account import MigrationReport
-from llmbuilder.migration.commands import find_commands
+from llmbuilder.migration.commands import find_calls, translate
+from llmbuilder.migration.commands.by_name import NamedPlaces
 from llmbuilder.tokenizer import Tokenizer
 from llmbuilder.training.loop.optimizers import Optimizers
 from llmbuilder.training.storage.checkpoints import TrainingState, write_checkpoint
@@ -333,11 +334,14 @@ def _take_other(project: _Project, path: Path) -> None:
     commands = []
     if path.suffix.lower() in _SCRIPT_SUFFIXES or path.name == "Makefile":
         try:
-            commands = find_commands(path.read_text("utf-8"))
+            calls = find_calls(PurePosixPath(name), path.read_text("utf-8"))
+            commands = [(call, new) for call in calls if (new := translate(call, NamedPlaces())).command]
         except (UnicodeDecodeError, OSError) as error:
             logger.debug(f"{name}: no text ({error})")
-    for line, old, new in commands:
-        project.report.commands.append({"file": name, "line": line, "old": old, "new": new.command, "left": new.left})
+    for call, new in commands:
+        project.report.commands.append(
+            {"file": name, "line": call.line, "old": call.old, "new": new.command, "left": new.left}
+        )
     if commands:
         project.report.add_file(name, "left", f"{len(commands)} command(s) in it have a new form, listed below")
     elif path.suffix == ".py":
