@@ -321,7 +321,7 @@ def test_any_text_gives_calls_and_no_exception(name: str, text: str) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.text(max_size=30).filter(lambda text: "\0" not in text and text.isprintable() or "\n" in text))
+@given(st.text(max_size=30).filter(lambda text: ("\0" not in text and text.isprintable()) or "\n" in text))
 @example("\n")
 @example('it\'s $HOME `x` \\ "q"')
 def test_a_quoted_word_comes_back_from_a_shell(text: str) -> None:
