@@ -309,3 +309,25 @@ def test_the_command_switches_filters_off_and_acts_on_what_it_is_told(
     assert "--- sample 2 ---" in run(*command, "-i", "--num-samples", 2, cwd=tmp_path).stdout
     monkeypatch.setenv("LLMBUILDER_GENERATION__TOP_K", "null")
     assert run(*command, "-p", "The", cwd=tmp_path).stdout.removesuffix("\n") == everything
+
+
+def test_the_command_reads_its_prompt_from_a_file(tmp_path: Path, model: LanguageModel, bpe: Tokenizer) -> None:
+    save_model(model, tmp_path / "m.pt", tokenizer=bpe)
+    command = ("generate", "text", "-m", "m.pt", "-n", 8, "--seed", 1)
+    (tmp_path / "prompt.txt").write_text("The first line,\nand é\n", "utf-8")
+    said = run(*command, "--prompt-file", "prompt.txt", cwd=tmp_path).stdout
+    assert said == run(*command, "--prompt", "The first line,\nand é\n", cwd=tmp_path).stdout
+    assert said.startswith("The first line,\nand é\n")
+    assert "leave out one" in run(*command, "--prompt-file", "prompt.txt", "-p", "x", cwd=tmp_path, status=2).stderr
+    assert "--prompt-file" in run(*command, "--prompt-file", "prompt.txt", "-i", cwd=tmp_path, status=2).stderr
+    assert "no prompt file absent.txt" in run(*command, "--prompt-file", "absent.txt", cwd=tmp_path, status=1).stderr
+    (tmp_path / "latin.txt").write_bytes("é".encode("latin-1"))
+    assert "no UTF-8 text" in run(*command, "--prompt-file", "latin.txt", cwd=tmp_path, status=1).stderr
+
+
+def test_a_newline_is_a_prompt_like_any_other(tmp_path: Path, model: LanguageModel, bpe: Tokenizer) -> None:
+    save_model(model, tmp_path / "m.pt", tokenizer=bpe)
+    command = ("generate", "text", "-m", "m.pt", "-n", 8, "--seed", 1)
+    said = run(*command, "--prompt", "\n", cwd=tmp_path).stdout
+    assert said.removesuffix("\n") == generate_text(model, bpe, "\n", max_new_tokens=8, seed=1)
+    assert said.startswith("\n") and said != run(*command, "--prompt", "", cwd=tmp_path).stdout

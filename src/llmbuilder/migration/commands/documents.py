@@ -130,7 +130,7 @@ def notebook(text: str) -> list[Snippet]:
 
 
 def _placeless(text: str, line: int, is_example: bool) -> Snippet:
-    return Snippet([Piece(text)], line, is_example)
+    return Snippet([Piece(text)], line, is_example, keeps_state=False)
 
 
 def _source_lines(source: Any) -> list[str]:

@@ -38,7 +38,7 @@ def find_calls(file: PurePosixPath, text: str) -> list[Call]:
     found: list[Call] = []
     state = State()
     for snippet in snippets:
-        own = state if snippet.keeps_state and snippet.cwd == "." else State(cwd=snippet.cwd)
+        own = state if snippet.cwd == "." else State(cwd=snippet.cwd)
         own = own if snippet.keeps_state and not snippet.is_example else own.copy()
         own.variables |= {name: (Word(value),) for name, value in snippet.variables.items()}
         shell = read_shell(snippet.text, posixpath.dirname(str(file)) or ".", own, snippet.written)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from llmbuilder.migration.commands.arguments import literal
@@ -44,7 +44,7 @@ def translate_sampling(draft: Draft) -> list[str]:
     """Return the words of `llmbuilder generate text`, with what the old program does by itself written out."""
     defaults = _defaults(draft)
     draft.words = ["llmbuilder", "generate", "text", "--model"]
-    _model(draft, defaults)
+    _model(draft, defaults, draft.places.tokenizer)
     refuse_processes(draft, "generating text")
     is_interactive = draft.arguments.find("interactive")
     if is_interactive is not None and literal(is_interactive.value) is True:
@@ -75,7 +75,7 @@ def _defaults(draft: Draft) -> dict[str, Any]:
     return {**base, **own, **from_file}
 
 
-def _model(draft: Draft, defaults: Mapping[str, Any]) -> None:
+def _model(draft: Draft, defaults: Mapping[str, Any], tokenizer_of: Callable[[str], str | None]) -> None:
     """Add the model that is read, and its tokenizer where it has none of its own."""
     initial = draft.arguments.find("init_from")
     start = initial.value.settled if initial is not None else defaults.get("init_from")
@@ -87,15 +87,16 @@ def _model(draft: Draft, defaults: Mapping[str, Any]) -> None:
             draft.note(f"out_dir={folder} has no effect, there as here: the model is {start}")
         tokenizer = None
     else:
-        model, tokenizer = _own_model(draft, defaults)
+        model, folder_name = _own_model(draft, defaults)
+        tokenizer = tokenizer_of(folder_name)
         draft.say(quoted(model))
     if initial is not None:
         initial.is_taken = start in (*_GPT2, "resume")
     _tokenizer(draft, tokenizer)
 
 
-def _own_model(draft: Draft, defaults: Mapping[str, Any]) -> tuple[Word, str | None]:
-    """Return the model that a call names by its file or its folder, and the tokenizer that goes with it."""
+def _own_model(draft: Draft, defaults: Mapping[str, Any]) -> tuple[Word, str]:
+    """Return the model that a call names by its file or its folder, and the folder it lay in."""
     named = draft.arguments.find(*_MODELS)
     files = [p for p in draft.arguments.positional() if p.value.endswith((".pt", ".pth", ".ckpt"))]
     named = named or (files[0] if files else None)
@@ -110,7 +111,7 @@ def _own_model(draft: Draft, defaults: Mapping[str, Any]) -> tuple[Word, str | N
         found = draft.mapped(out_dir, draft.places.sampled_model)
         if found is None:
             draft.note(f"which model lies in {out_dir} is only known to the shell")
-        return found if found is not None else out_dir, draft.places.tokenizer(out_dir.settled or "")
+        return found if found is not None else out_dir, out_dir.settled or ""
     path = Word(default)
     if named is not None:
         named.is_taken = True
@@ -119,7 +120,7 @@ def _own_model(draft: Draft, defaults: Mapping[str, Any]) -> tuple[Word, str | N
     if found is None:
         found = Word(f"model/{posixpath.basename(path.settled or 'model.pt')}")
         draft.note(f"{path} was not carried over: convert it to {found} with `llmbuilder import nanogpt`")
-    return found, draft.places.tokenizer(posixpath.dirname(path.settled or ""))
+    return found, posixpath.dirname(path.settled or "")
 
 
 def _tokenizer(draft: Draft, tokenizer: str | None) -> None:
@@ -204,7 +205,7 @@ def translate_evaluation(draft: Draft) -> list[str]:
         config.is_taken = True
         draft.note(f"{config.shown}: a model's file says all of its shape")
     given = draft.arguments.find("data", "dataset", "data_path", "data_dir", "input")
-    _model(draft, defaults)
+    _model(draft, defaults, lambda folder: draft.places.tokenizer(folder) if folder else None)
     refuse_processes(draft, "an evaluation")
     own = next((defaults[key] for key in ("data", "dataset", "data_path") if isinstance(defaults.get(key), str)), None)
     name = given.value if given is not None else Word(own if own is not None else "data.txt")

@@ -65,17 +65,22 @@ def _acting(
     draft: Draft, command: str, config: Config, fixed: dict[str, str], found: dict[str, tuple[Given, Word]]
 ) -> dict[str, str]:
     """Return the settings that would act, each beside all others; what would not is noted."""
-    while True:
-        together: dict[str, str] = {**fixed, **{key: text for key, (_, text) in found.items()}}
-        problems = {key: _problem(command, config, together, key, choices(text, draft.call.loops))
-                    for key, (_, text) in found.items()}  # fmt: skip
-        refused = {key: problem for key, problem in problems.items() if problem is not None}
-        if not refused:
-            break
-        for key, problem in refused.items():
+
+    def refuse(problems: dict[str, str]) -> None:
+        for key, problem in problems.items():
             given, _ = found.pop(key)
             draft.note(f"{given.shown}: {problem}")
             given.is_taken = key in TAKEN[command] and "would not act" in problem
+
+    ways = {key: choices(text, draft.call.loops) for key, (_, text) in found.items()}
+    refuse({key: why for key, values in ways.items() if (why := _wrong_alone(command, key, values)) is not None})
+    while True:
+        together: dict[str, str] = {**fixed, **{key: text for key, (_, text) in found.items()}}
+        problems = {key: _problem(command, config, together, key, ways[key]) for key in found}
+        refused = {key: problem for key, problem in problems.items() if problem is not None}
+        if not refused:
+            break
+        refuse(refused)
     for given, _ in found.values():
         given.is_taken = True
     return {key: text for key, (_, text) in found.items()}
@@ -102,7 +107,8 @@ def _setting(draft: Draft, given: Given) -> tuple[str, Word] | None:
         if given.value.settled is None:
             draft.note(f"{given.shown}: what it becomes depends on the value, which only the shell knows")
             return None
-        converted = CONVERTED_KEYS[given.name](literal(given.value.settled))
+        value = literal(given.value.settled)
+        converted = CONVERTED_KEYS[given.name](value) if isinstance(value, str | bool | int | float) else None
         if converted is None:
             draft.note(f"{given.shown}: there is no such value here")
             return None
@@ -147,10 +153,20 @@ def _config_of(values: Mapping[str, Any]) -> Config:
     return build_config(found, "the legacy values")
 
 
-def _problem(command: str, config: Config, taken: dict[str, str], key: str, values: list[str]) -> str | None:
-    """Return why a setting would be refused beside those already taken, or None if it would act."""
+def _wrong_alone(command: str, key: str, values: list[str]) -> str | None:
+    """Return why a setting would be refused whatever the others are."""
     if key not in TAKEN[command]:
         return f"{key} is no setting of `llmbuilder {command}`"
+    for value in values:
+        try:
+            build_config(parse_overrides([f"{key}={value}"]), "its value")
+        except ConfigError as error:
+            return " ".join(str(error).split())
+    return None
+
+
+def _problem(command: str, config: Config, taken: dict[str, str], key: str, values: list[str]) -> str | None:
+    """Return why a setting would be refused beside those already taken, or None if it would act."""
     known = {name: text for name, text in taken.items() if name != key and not getattr(text, "expansions", ())}
     for value in values:
         overrides = [*(f"{name}={text}" for name, text in known.items()), f"{key}={value}"]

@@ -167,7 +167,10 @@ class _Walk:
                 state.variables.pop(key, None)
                 return
             found = (*before, *found) if is_array else (joined([before[0], found[0]]),)
-        state.variables[key] = found
+        if any(re.match(r"\$\(|`", expansion.name) for word in found for expansion in word.expansions):
+            state.variables.pop(key, None)  # computed once, when the script runs: the variable has to stay
+        else:
+            state.variables[key] = found
         for child in [value] if value is not None else []:
             self._substitutions(child, state, 0)
 

@@ -179,15 +179,15 @@ class Words:
         return re.match(r"\$(@|\{@|\{\w+\[@\])", self._text_of(node)) is not None
 
     def _variable(self, node: Node, state: State) -> tuple[Word, ...]:
-        text = self._text_of(node)
-        braces = _BRACES.fullmatch(text)
-        name = braces["name"] if braces else text.removeprefix("$").strip("{}")
+        text, read = self._text_of(node), (node.text or b"").decode("utf-8", "replace")
+        braces = _BRACES.fullmatch(read)
+        name = braces["name"] if braces else read.removeprefix("$").strip("{}")
         if name in ("0", "BASH_SOURCE") and (braces is None or not braces["operator"]):
             return (Word(from_root(posixpath.join(self.here, "script.sh"))),)
         if name == "PWD":
             return (Word(from_root(state.cwd)),)
         known = state.variables.get(name)
-        if braces is None or text.startswith("${#"):
+        if braces is None or read.startswith("${#"):
             return known[:1] if known is not None and braces is None else (_unknown(text, name),)
         if braces["index"] is not None:
             return self._element(text, braces, known)

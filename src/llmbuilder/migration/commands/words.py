@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+_VARIABLE = re.compile(r"\$(\w+)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SPECIAL = re.compile(r"[\\$`\"]")
 _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\", "'": "\\'"}
@@ -104,9 +105,19 @@ def quoted(word: str) -> str:
     """Return a word as a shell reads it back, with its expansions alive."""
     if not isinstance(word, Word) or not word.expansions:
         return f"$'{_escaped(word)}'" if _CONTROL.search(word) else shlex.quote(word)
-    if all(is_expansion or shlex.quote(text) == text for text, is_expansion in word.pieces()):
-        return f'"{word}"'
-    return "".join(_inside_double_quotes(text, is_expansion) for text, is_expansion in word.pieces())
+    pieces = list(_apart(word))
+    if all(is_expansion or shlex.quote(text) == text for text, is_expansion in pieces):
+        return '"' + "".join(text for text, _ in pieces) + '"'
+    return "".join(_inside_double_quotes(text, is_expansion) for text, is_expansion in pieces)
+
+
+def _apart(word: Word) -> Iterator[tuple[str, bool]]:
+    """Yield a word's pieces with braces around the name of a variable that letters follow."""
+    pieces = list(word.pieces())
+    for number, (text, is_expansion) in enumerate(pieces):
+        follows = pieces[number + 1][0][:1] if number + 1 < len(pieces) else ""
+        name = _VARIABLE.fullmatch(text) if is_expansion and re.match(r"\w", follows) else None
+        yield (f"${{{name[1]}}}", True) if name is not None else (text, is_expansion)
 
 
 def _escaped(text: str) -> str:
