@@ -239,12 +239,14 @@ def test_a_configuration_that_is_an_object_is_read_without_its_class(tmp_path: P
     torch.save(content, tmp_path / "model.pt")
     model = load_model(tmp_path / "model.pt", "cpu")
     assert (model.config.num_heads, model.config.activation) == (2, "gelu_tanh")
-    for key in ("config", "optimizer"):
-        torch.save({**content, "model_args": ARGUMENTS, key: Runs(tmp_path / "ran")}, tmp_path / "bad.pt")
-        load_model(tmp_path / "bad.pt", "cpu")
-    torch.save({**content, "model": {**nanogpt(), "more": Runs(tmp_path / "ran")}}, tmp_path / "bad.pt")
-    with pytest.raises(CheckpointError, match="run any code"):
-        load_model(tmp_path / "bad.pt", "cpu")
+    for bad in (
+        {**content, "config": Runs(tmp_path / "ran")},
+        {**content, "optimizer": Runs(tmp_path / "ran")},
+        {**content, "model": {**nanogpt(), "more": Runs(tmp_path / "ran")}},
+    ):
+        torch.save(bad, tmp_path / "bad.pt")
+        with pytest.raises(CheckpointError, match="run any code"):
+            load_model(tmp_path / "bad.pt", "cpu")
     assert not (tmp_path / "ran").exists()
 
 

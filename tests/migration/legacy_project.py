@@ -105,6 +105,14 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     Path(arguments.output).write_text("".join(p.read_text() for p in sorted(Path(arguments.input).glob("*.txt"))))
 """
+EVAL_PY = """
+import argparse
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data")
+    print(parser.parse_args().data)
+"""
 RUN_SH = """#!/bin/bash
 python prepare_data.py --input raw/ --output data.txt
 python train.py --config config.json --data data.txt --batch_size=12 --compile=False --unknown_flag=3
@@ -135,7 +143,7 @@ def write_legacy_project(folder: Path, text: str) -> NanoGPT:
     (folder / "config.json").write_text(json.dumps({**CONFIG, "mystery": 7}))
     for name, content in (
         ("model.py", MODEL_PY), ("train.py", TRAIN_PY), ("sample.py", SAMPLE_PY), ("dataset.py", DATASET_PY),
-        ("prepare_data.py", PREPARE_PY), ("run.sh", RUN_SH), ("data.txt", text), ("training_data.txt", text),
+        ("prepare_data.py", PREPARE_PY), ("eval.py", EVAL_PY), ("run.sh", RUN_SH), ("data.txt", text), ("training_data.txt", text),
         ("requirements.txt", "torch\n"), ("README.txt", "how to run\n"),
     ):  # fmt: skip
         (folder / name).write_text(content)

@@ -44,7 +44,7 @@ def test_every_file_and_key_is_accounted_for(project: tuple[Path, NanoGPT]) -> N
     assert files["raw/a.txt"]["result"] == "data/raw/a.txt"
     assert files["out-chars/ckpt.pt"]["result"] == "model/out-chars.pt"
     assert files["requirements.txt"]["result"] == "left"
-    assert "would have to run code" in files["unsafe.pt"]["why"]
+    assert "run any code" in files["unsafe.pt"]["why"]
     keys = {(row["file"], row["key"]): row for row in report["keys"]}
     assert keys["config.json", "n_layer"]["new"] == "model.num_layers"
     assert keys["config.json", "mystery"]["new"] is None

@@ -8,6 +8,7 @@ anything is refused.
 from __future__ import annotations
 
 import pickle
+import sys
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -48,10 +49,10 @@ def read_torch_file(path: Path, *, in_place: bool = False) -> Any:
         return _load(path, mapped=in_place and zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path} is refused: opening it would have to run code ({_unpickling_reason(error)}). If you made it "
-            "yourself, save it again from your own program with plain values only: torch.save({'model': "
-            "model.state_dict(), 'config': dataclasses.asdict(config)}, 'model.pt'), or vars(config) where it is no "
-            "dataclass"
+            f"{path} is refused: opening it would have to call functions, which can run any code "
+            f"({_unpickling_reason(error)}). If you made it yourself, save it again from your own program with plain "
+            "values only: torch.save({'model': model.state_dict(), 'config': dataclasses.asdict(config)}, 'model.pt'), "
+            "or vars(config) where it is no dataclass"
         ) from None
     except Exception as error:  # noqa: BLE001 - bytes that are no model can make the parser raise anything
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
@@ -73,15 +74,29 @@ def _load(path: Path, *, mapped: bool) -> Any:
 class _Held:
     """What an object of a class that is not loaded holds."""
 
+    def __setstate__(self, state: Any) -> None:
+        for part in state if isinstance(state, tuple) and len(state) == 2 else (state,):  # with and without slots
+            if isinstance(part, dict):
+                self.__dict__.update((str(key), value) for key, value in part.items())
+
 
 class _NeverCalled(type):
-    def __call__(cls, *_arguments: Any, **_options: Any) -> Any:
-        if cls.__name__.startswith(_HARMLESS):  # such as the state of a generator: its value is not needed
-            return object.__new__(cls)
-        raise pickle.UnpicklingError(f"it asks to call {cls.__name__}")
+    """The kind of the stand-ins: a call of one gives an object that holds the arguments, and does nothing else.
+
+    Enumerations and generators' states are stored as calls. A call of Python's own functions is no way to store a
+    value, and says that the file is after something else.
+    """
+
+    def __call__(cls, *arguments: Any, **_options: Any) -> Any:
+        library = cls.__name__.partition(".")[0]
+        if library in sys.stdlib_module_names and library not in _MAKES_VALUES:
+            raise pickle.UnpicklingError(f"it asks to call {cls.__name__}")
+        made = _Held()
+        made.__dict__["arguments"] = list(arguments)
+        return made
 
 
-_HARMLESS = ("torch.", "numpy.", "random.", "collections.", "datetime.", "copyreg.")
+_MAKES_VALUES = ("collections", "copyreg", "datetime", "decimal", "enum", "fractions", "random", "uuid")
 
 
 def _stand_ins(named: Sequence[str]) -> list[Any]:
@@ -89,7 +104,7 @@ def _stand_ins(named: Sequence[str]) -> list[Any]:
 
     NumPy's numbers and arrays, and paths, are plain values, and made by their own constructors.
     """
-    others = [_stand_in(name) for name in named if name not in _NUMPY]
+    others = [_Held, *(_stand_in(name) for name in named if name not in _NUMPY)]
     if not any(name.startswith("numpy") for name in named):
         return others
     import numpy as np
@@ -108,6 +123,8 @@ def _stand_in(name: str) -> tuple[Any, str]:
 def _plain(value: Any) -> Any:
     """Return a value with objects as dictionaries of what they hold; a module as its weights."""
     if isinstance(value, _Held):
+        if vars(value).keys() == {"arguments"} and len(vars(value)["arguments"]) == 1:
+            return _plain(vars(value)["arguments"][0])  # an enumeration's value
         return _weights_of(value) if "_parameters" in vars(value) else {k: _plain(v) for k, v in vars(value).items()}
     if isinstance(value, OrderedDict):
         return OrderedDict((key, _plain(item)) for key, item in value.items())

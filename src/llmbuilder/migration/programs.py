@@ -182,7 +182,7 @@ def _read_class(node: ast.ClassDef, program: Program) -> None:
         return
     values: dict[str, Any] = {}
     for statement in node.body:
-        target = statement.target if isinstance(statement, ast.AnnAssign) else None
+        target: ast.expr | None = statement.target if isinstance(statement, ast.AnnAssign) else None
         if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
             target = statement.targets[0]
         value = getattr(statement, "value", None)

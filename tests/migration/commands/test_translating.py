@@ -232,7 +232,7 @@ def test_the_guides_own_commands() -> None:
         'python sample.py --model model.pt --prompt "Hello" --num_samples 5':
             "llmbuilder generate text --model model/model.pt --tokenizer tokenizer/ --prompt Hello --num-samples 5",
         "python prepare_data.py --input raw/ --output data.txt":
-            "llmbuilder data load --input raw/ --output data.txt --clean",
+            "llmbuilder data load --input raw/ --output data/data.txt --clean",
     }.items():  # fmt: skip
         assert translated(old, places).command == new
 

@@ -41,7 +41,8 @@ def _loaded(draft: Draft) -> list[str]:
     if not isinstance(read, str):
         draft.note(f"what {draft.call.script} prepares is not known: nothing stands for it")
         return []
-    output = str(written) if isinstance(written, str) else "data.txt"
+    output = draft.places.data(written) if isinstance(written, str) else None
+    output = output or _below_data(written if isinstance(written, str) else "data.txt")
     if not output.endswith(_CORPUS_SUFFIXES):
         draft.note(f"`llmbuilder data load` writes .txt, .jsonl or .parquet, not {output}")
         return []
@@ -49,7 +50,15 @@ def _loaded(draft: Draft) -> list[str]:
         if given is not None:
             given.is_taken = True
     draft.words = ["llmbuilder", "data", "load"]
-    draft.option("--input", read)
-    draft.option("--output", written if isinstance(written, str) else output)
+    found = draft.places.data(read)
+    if found is None:
+        draft.note(f"no documents were carried over from {read}: put them there")
+    draft.option("--input", found or read)
+    draft.option("--output", output)
     draft.say("--clean")
     return draft.words
+
+
+def _below_data(path: str) -> str:
+    """Return where a text that is still to be written belongs in the new project: where trainings look for it."""
+    return path if path.startswith("data/") else f"data/{path.rsplit('/', 1)[-1]}"

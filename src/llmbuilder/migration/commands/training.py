@@ -192,7 +192,7 @@ def _resume(draft: Draft, start: Given | None, out_dir: Word, values: Mapping[st
             given.is_taken = True
             draft.note(f"{given.shown} has no effect, there as here: the run's model has its shape already")
     source = " ".join(given.shown for given in draft.arguments.given if given.value.endswith((".py", ".json")))
-    draft.note(f"{source or posixpath.basename(draft.call.script)} said all settings there; here the run keeps those it was "
-               "begun with, and --set changes them")  # fmt: skip
+    draft.note(f"{source or posixpath.basename(draft.call.script)} said all settings there; here the run keeps those "
+               "it was begun with, and --set changes them")  # fmt: skip
     add_settings(draft, "train resume", values)
     return draft.words
