@@ -44,6 +44,23 @@ def difference(model: torch.nn.Module, reference: torch.nn.Module) -> float:
     return float((model(TOKENS)[0] - reference(TOKENS)).abs().max())
 
 
+def fused(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Put queries, keys and values of each layer into one projection."""
+    for layer in range(2):
+        parts = [weights.pop(f"layers.{layer}.attention.w{part}.weight") for part in "qkv"]
+        weights[f"layers.{layer}.attention.wqkv.weight"] = torch.cat(parts)
+    return weights
+
+
+def test_a_projection_of_grouped_queries_keys_and_values_comes_apart() -> None:
+    torch.manual_seed(0)
+    reference = Rotary()
+    content = reference.checkpoint()
+    legacy = convert_checkpoint({**content, "model": fused(dict(content["model"]))})
+    assert legacy.config.num_key_value_heads == 2
+    assert difference(legacy.build(), reference) < 1e-5
+
+
 @pytest.mark.parametrize("interleaved", [True, False])
 @pytest.mark.parametrize("qk_norm", [True, False])
 def test_rotary_models_load_whichever_way_positions_pair_elements(interleaved: bool, qk_norm: bool) -> None:
@@ -266,6 +283,10 @@ SOURCES = {
         ("att = (q @ k.transpose(-2, -1)) * (1.0 / math.sqrt(k.size(-1)))", 0),
         ("att = (q @ k.transpose(-2, -1)) / math.sqrt(d)", 0),
         ("att = (q @ k.transpose(-2, -1)) * (1.0 / k.size(-1))", 1),
+        ("att = q @ k.transpose(-2, -1) * (C // n_head) ** -0.5", 0), ("att = q @ k.transpose(-2, -1) * d ** -0.25", 1),
+        ("self.scale = 1 / math.sqrt(k.shape[3])\natt = torch.matmul(q, k.transpose(2, 3)) * self.scale", 0),
+        ("self.scale = 1 / math.sqrt(2 * d)\natt = torch.matmul(q, k.transpose(2, 3)) * self.scale", 1),
+        ("att = (q @ k.transpose(-2, -1)) * math.sqrt(d)", 1), ("y = scaled_dot_product_attention(q, k, v, scale=None)", 0),
         ("y = F.scaled_dot_product_attention(q, k, v, is_causal=True)", 0),
         ("y = F.scaled_dot_product_attention(q, k, v, scale=0.12)", 1),
         ("logits = 30 * torch.tanh(logits / 30)", 1),

@@ -13,6 +13,7 @@ from llmbuilder.errors import CheckpointError
 from llmbuilder.formats.nanogpt.arranging import Layout
 from llmbuilder.formats.nanogpt.declared import Declared
 from llmbuilder.formats.nanogpt.evidence import (
+    FORMS,
     Evidence,
     activation_of,
     default_of,
@@ -53,6 +54,10 @@ def decide_architecture(evidence: Evidence) -> Layout:
 def _require_known_source(evidence: Evidence) -> None:
     source = evidence.source
     if source is None:
+        if evidence.origin not in FORMS:
+            evidence.assumed.append(
+                "the project's source was not read: norms before each part and plain causal attention are taken for given"
+            )
         return
     if source.always:
         raise CheckpointError(f"the project's model {source.always[0]}, which no model of this package does")
@@ -171,6 +176,9 @@ def _llama(evidence: Evidence) -> Layout:
     if biases:
         raise CheckpointError(f"biases ({biases[0]}) with rotary positions: this package has no such family")
     require_silu(evidence)
+    gate = next(legacy for legacy, name in named.names.items() if name == "layers.0.gate.weight")
+    if "gate" not in gate and evidence.origin != "llama2.c":
+        evidence.assumed.append(f"its MLP is gated by {gate}, as weights of that name are in Llama; nothing says so")
     vocab_size, width = tensors["tokens.weight"].shape
     heads = _heads(evidence)
     head_width, kv_heads = _head_shape(evidence, heads, width)

@@ -24,7 +24,7 @@ _ACTIVATIONS: dict[str, Activation] = {
 }  # fmt: skip
 _GATES = ("silu", "swish", "swiglu")
 _SMALLEST_EPSILON = 1e-12  # for norms that add nothing
-_FORMS = {
+FORMS = {
     "nanoGPT": ("gelu", 1e-5),
     "older LLMBuilder scripts": ("gelu", 1e-5),
     "build-nanogpt": ("gelu_tanh", 1e-5),
@@ -75,7 +75,7 @@ def epsilon_of(evidence: Evidence, kind: str) -> float:
     found = evidence.source.norm_epsilons.get(kind, set()) if evidence.source is not None else set()
     if len(found) == 1:
         return max(next(iter(found)), _SMALLEST_EPSILON)
-    if evidence.origin not in _FORMS or evidence.source is not None:
+    if evidence.origin not in FORMS or evidence.source is not None:
         evidence.assumed.append("its norms add an epsilon of 1e-05; neither the checkpoint nor the source says so")
     return 1e-5
 
@@ -139,7 +139,7 @@ def activation_of(evidence: Evidence) -> Activation:
         return _ACTIVATIONS[read]
     if declared is not None:
         return _ACTIVATIONS[str(declared).lower()]
-    usual = _FORMS.get(evidence.origin, (None, 0))[0]
+    usual = FORMS.get(evidence.origin, (None, 0))[0]
     if usual is None or (evidence.source is not None and evidence.source.activations):
         raise CheckpointError(
             "nothing says whether its GELU is the exact form or the tanh form, which weights do not show: give "

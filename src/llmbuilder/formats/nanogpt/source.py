@@ -239,7 +239,8 @@ def _foreign(node: ast.AST, tree: ast.Module) -> str | None:
             return _scale(node, tree)
     if isinstance(node, ast.Call) and _name_of(node.func) == "scaled_dot_product_attention":
         scale = next((keyword.value for keyword in node.keywords if keyword.arg == "scale"), None)
-        if scale is not None and not _is_usual_scale(ast.Div(), _resolve(scale, tree)):
+        is_given = scale is not None and not (isinstance(scale, ast.Constant) and scale.value is None)
+        if scale is not None and is_given and not _is_usual_scale(ast.Mult(), _resolve(scale, tree)):
             return f"scales attention by {ast.unparse(_resolve(scale, tree))}"
     if (
         isinstance(node, ast.Call)
@@ -270,9 +271,19 @@ def _scale(node: ast.BinOp, tree: ast.Module) -> str | None:
 
 
 def _is_usual_scale(operation: ast.operator, scale: ast.AST) -> bool:
-    text = ast.unparse(scale)
-    by_root = "sqrt(" in text or "** -0.5" in text or "** 0.5" in text
-    return by_root and not re.search(r"\b(2|3|4|0\.25|8|n_embd)\b(?!\s*\))", text.replace("1.0 /", ""))
+    """Whether scores are multiplied by, or divided by the inverse of, one over the root of a head's width."""
+    power = 1.0 if isinstance(operation, ast.Mult) else -1.0
+    if isinstance(scale, ast.BinOp) and isinstance(scale.op, ast.Div) and _number(scale.left) == 1:
+        scale, power = scale.right, -power
+    if isinstance(scale, ast.Call) and _name_of(scale.func) in ("sqrt", "rsqrt") and len(scale.args) == 1:
+        width: ast.AST = scale.args[0]
+        power *= 0.5 if _name_of(scale.func) == "sqrt" else -0.5
+    elif isinstance(scale, ast.BinOp) and isinstance(scale.op, ast.Pow) and _number(scale.right) is not None:
+        width, power = scale.left, power * (_number(scale.right) or 0.0)
+    else:
+        return False
+    is_width = not isinstance(width, ast.BinOp) or isinstance(width.op, ast.FloorDiv)
+    return is_width and _number(width) is None and power == -0.5
 
 
 def _resolve(node: ast.AST, tree: ast.Module) -> ast.AST:
