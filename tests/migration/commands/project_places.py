@@ -53,6 +53,7 @@ class ProjectPlaces:
     datasets: tuple[str, ...] = ("chars", "tale", "data.txt")
     trained: tuple[str, ...] = ("out-chars",)
     tokenizers: dict[str, str] = field(default_factory=lambda: {"tale": "tokenizer/tale"})
+    vocabularies: dict[str, int] = field(default_factory=lambda: {"tale": 50304})
 
     def script(self, path: str) -> ScriptFacts | None:
         return self.scripts.get(path)
@@ -91,7 +92,7 @@ class ProjectPlaces:
         return self.tokenizers.get(out_dir_or_dataset)
 
     def vocabulary(self, dataset: str) -> int | None:
-        return {"tale": 50304}.get(dataset)
+        return self.vocabularies.get(dataset)
 
     def prepared(self, script: str) -> PreparedDataset | None:
         name = script.split("/")[1] if script.startswith("data/") else ""

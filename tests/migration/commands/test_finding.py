@@ -62,6 +62,10 @@ def only(text: str, file: str = "run.sh") -> Call:
         ("sudo nice -n 10 taskset -c 0-3 env A=1 python3.10 -O train.py", "train.py"),
         ("./train.py --a=1\n/usr/bin/python3 train.py", "train.py --a=1\ntrain.py"),
         ("python train.py <<EOF\npython no.py\nEOF", "train.py"),
+        ("sbatch <<EOF\n#!/bin/bash\npython train.py --a=1\nEOF", "train.py --a=1"),
+        ("cat > job.sh <<'EOF'\npython train.py --a=1\nEOF", "train.py --a=1"),
+        ("srun bash -c 'torchrun --nnodes 2 python train.py'", "train.py"),
+        ("f() { local x=$1; shift; python train.py --x=$x \"$@\"; }\nf 1 --y=2\nf 1 --y=3", "train.py --x=$x $@"),
         ("echo 'python no.py'\n# a remark\npython train.py # python no.py", "train.py"),
     ],
 )  # fmt: skip

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
 import subprocess
+import sys
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,6 +19,7 @@ from llmbuilder.config.in_force import require_taken
 from llmbuilder.config.loading import build_config, merge, parse_overrides
 from llmbuilder.formats.nanogpt.configuration import CONVERTED_KEYS, FLAT_KEYS, migrate_dictionary
 from llmbuilder.migration.commands import ScriptFacts, TranslatedCommand, find_calls, translate, translate_script
+from llmbuilder.tokenizer import Tokenizer
 from tests.migration.commands.project_places import CHARS, SAMPLE, TRAIN, ProjectPlaces, facts_of
 
 
@@ -337,3 +342,57 @@ def test_a_training_command_starts_as_it_is_printed(arguments: list[str]) -> Non
     whole = build_config(merge(values, parse_overrides(given_sets)), "the printed command")
     require_taken(command, given_sets, whole)
     assert CHARS["out_dir"] == "out-chars"
+
+
+TWO_EXPERIMENTS = """#!/bin/bash
+set -e
+for name in a b; do
+  python train.py config/$name.py --max_iters=4 --out_dir=out-$name
+done
+python sample.py --out_dir=out-a --num_samples=2 --max_new_tokens=5 --device=cpu > a.txt
+python sample.py --out_dir=out-b --start=FILE:prompts/data.txt --num_samples=1 --max_new_tokens=5 > b.txt
+python train.py config/a.py --init_from=resume --max_iters=6 --out_dir=out-a
+python train.py config/a.py --init_from=resume --eval_only=True --out_dir=out-a
+python train.py config/b.py --out_dir=out-c --dataset=chars --init_from=out-b/ckpt.pt --max_iters=2
+"""
+
+
+@pytest.mark.slow
+def test_a_translated_script_of_two_experiments_runs_from_its_first_line_to_its_last(tmp_path: Path) -> None:
+    shape = {"n_layer": 1, "n_head": 2, "n_embd": 16, "block_size": 16, "batch_size": 2, "eval_interval": 2,
+             "eval_iters": 2, "gradient_accumulation_steps": 1, "compile": False, "device": "cpu", "warmup_iters": 1,
+             "lr_decay_iters": 4, "vocab_size": 30}  # fmt: skip
+    configs = {"config/a.py": {**shape, "dataset": "chars"}, "config/b.py": {**shape, "dataset": "tale"}}
+    places = ProjectPlaces(configs=configs, trained=("out-b",), tokenizers={}, vocabularies={})
+    places.replaces = lambda out_dir: False  # type: ignore[method-assign]
+    places.model = lambda path: "run/out-b" if path == "out-b/ckpt.pt" else None  # type: ignore[method-assign]
+    text = "ab cd ef.\n" * 200
+    for number, name in enumerate(("chars", "tale")):
+        folder = tmp_path / "data" / name
+        folder.mkdir(parents=True)
+        characters = sorted(set(text)) if number == 0 else sorted(set(text), reverse=True)
+        ids = np.array([characters.index(c) for c in text], dtype=np.uint16)
+        ids[:-200].tofile(folder / "train.bin")
+        ids[-200:].tofile(folder / "val.bin")
+        Tokenizer.from_characters(characters, end_of_text=None).save_pretrained(folder)
+    (tmp_path / "data" / "data.txt").write_text("ab cd\n")
+    (tmp_path / "configs").mkdir()
+    for file, legacy in configs.items():
+        values = merge(migrate_dictionary(legacy).values, {"data": {"path": f"data/{legacy['dataset']}"}})
+        build_config(values, file).save(tmp_path / "configs" / f"{PurePosixPath(file).stem}.json")
+    new = translate_script(TWO_EXPERIMENTS, find_calls(PurePosixPath("run.sh"), TWO_EXPERIMENTS), places)
+    program = tmp_path / "bin" / "llmbuilder"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m llmbuilder "$@"\n')
+    program.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-c", new], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{new}\n{done.stderr[-3000:]}"
+    steps = {name: json.loads((tmp_path / "run" / name / "metrics.jsonl").read_text().splitlines()[-1])["step"]
+             for name in ("out-a", "out-b", "out-c")}  # fmt: skip
+    assert steps == {"out-a": 6, "out-b": 4, "out-c": 2}
+    assert (tmp_path / "a.txt").read_text().startswith("--- sample 1 ---\n\n")
+    assert (tmp_path / "b.txt").read_text().startswith("ab cd\n")
+    assert (tmp_path / "run" / "out-a-evaluation").is_dir()

@@ -78,13 +78,17 @@ def _calls(file: PurePosixPath, text: str, snippet: Snippet, shell: ShellText) -
 
 def _commented(lines: list[tuple[int, str]], text: str) -> list[Snippet]:
     """Return commands in comments, which go on in the next comment behind a backslash."""
-    whole_lines = []
+    runs: list[list[tuple[int, str]]] = [[]]
+    before = 0
     for at, line in lines:
         if line.startswith(("#SBATCH", "#PBS", "#BSUB", "#!")):
             continue
+        if text.count("\n", before, at) > 1:
+            runs.append([])
+        before = at
         end = text.find("\n", at)
-        whole_lines.append((at, line.rstrip("\n") + ("\n" if end >= 0 else "")))
-    return prose(whole_lines)
+        runs[-1].append((at, line.rstrip("\n") + ("\n" if end >= 0 else "")))
+    return [snippet for run in runs for snippet in prose(run)]
 
 
 def _call(file: PurePosixPath, text: str, snippet: Snippet, command: SimpleCommand, program: Started) -> Call:

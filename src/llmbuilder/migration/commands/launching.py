@@ -154,6 +154,9 @@ def _by_launcher(words: Sequence[Word], at: int, name: str) -> Started | None:
         if word in ("-m", "--module"):
             return _program(words, at + 1, True, _launcher(name, facts, arguments, left))
         if not word.startswith("-"):
+            if _is_python(word):  # behind --no-python, or by mistake
+                found = _by_python(words, at + 1)
+                return replace(found, launcher=_launcher(name, facts, arguments, left)) if found is not None else None
             if word.endswith(".py") or word.expansions:
                 return _program(words, at, False, _launcher(name, facts, arguments, left))
             left.append(word)

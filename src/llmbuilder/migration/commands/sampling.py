@@ -32,7 +32,7 @@ _MODELS = (
     "model", "checkpoint", "ckpt", "model_path", "checkpoint_path", "ckpt_path", "model_file", "resume_from",
     "resume_ckpt", "load",
 )  # fmt: skip
-_FOLDERS = ("out_dir", "model_dir", "checkpoint_dir", "output_dir", "work_dir")
+_FOLDERS = ("out_dir", "model_dir", "run_dir", "checkpoint_dir", "output_dir", "work_dir")
 _GPT2 = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
 _NOT_HERE = {
     "dtype": "text is generated in the numbers that the model's file has",
@@ -212,6 +212,9 @@ def translate_evaluation(draft: Draft) -> list[str]:
     found = draft.mapped(name, draft.places.data) or draft.mapped(draft.path(name), draft.places.data)
     if given is not None:
         given.is_taken = True
+    if found is None and given is None:
+        draft.note(f"what {draft.call.script} measures a model on is not known: nothing stands for it")
+        return []
     if found is None:
         draft.note(f"{name}: no such data was carried over; --data names the text to predict")
     draft.option("--data", found if found is not None else name)

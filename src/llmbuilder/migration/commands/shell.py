@@ -156,6 +156,7 @@ class _Walk:
         key = self._text_of(name)
         if key in state.variables:
             self._changed.add(key)
+        state.forget_made_of(lambda variable: variable == key)
         if value is not None and value.type == "array":
             found = tuple(word for child in value.named_children for word in self._words.fields(child, state))
         else:
@@ -241,10 +242,28 @@ class _Walk:
         redirects = [child for child in node.children if child.type == "file_redirect"]
         more = [extra for r in redirects for extra in r.children_by_field_name("destination")[1:]]
         for child in node.children:
+            if child.type == "heredoc_redirect" and self._is_script(node):
+                self._heredoc(child, state)
             if body is not None and child.id == body.id and body.type == "command" and more:
                 self._command(body, state, body.start_byte, more[-1].end_byte, more, go_on)
             else:
                 go_on(child, state)
+
+    def _is_script(self, node: Node) -> bool:
+        """Whether what follows `<<EOF` is given to a shell or a scheduler, or written to a script."""
+        first = self._text_of(node).partition("\n")[0]
+        return re.match(r"(?:\S*/)?(?:bash|sh|zsh|sbatch|qsub|bsub|ssh)\b", first) is not None or (
+            re.search(r">\s*\S+\.(?:sh|bash|slurm|sbatch|job|pbs)\b", first) is not None
+        )
+
+    def _heredoc(self, node: Node, state: State) -> None:
+        for body in node.children:
+            if body.type == "heredoc_body" and not self._is_nested:
+                walk = _Walk(self._text_of(body), self._text_of(body), self._here)
+                walk._is_nested = True
+                start = self._position(body.start_byte)
+                for found in walk.read(state.copy()).commands:
+                    self._found.commands.append(replace(found, start=start + found.start, end=start + found.end))
 
     def _command(
         self, node: Node, state: State, start: int, end: int, more: list[Node], go_on: Callable[[Node, State], None]
@@ -286,6 +305,11 @@ class _Walk:
             state.leave()
         elif name == "git" and arguments[:1] == ("clone",):
             state.roots.update(_clone_names(arguments[1:]))
+        elif name == "shift":
+            for known in [key for key in state.variables if key.isdecimal() or key == "@"]:
+                del state.variables[known]
+            state.forget_made_of(lambda variable: variable.isdecimal() or variable == "@")
+            state.loops = tuple(loop for loop in state.loops if not loop.variable.isdecimal())
         elif name in ("read", "unset"):
             for word in arguments:
                 state.variables.pop(str(word), None)

@@ -50,6 +50,12 @@ class State:
         """Return a state that can change without this one."""
         return replace(self, variables=dict(self.variables), earlier=list(self.earlier), roots=set(self.roots))
 
+    def forget_made_of(self, is_changed: Callable[[str], bool]) -> None:
+        """Forget variables whose values have others in them that are not the same any more."""
+        for name, words in list(self.variables.items()):
+            if any(is_changed(expansion.name) for word in words for expansion in word.expansions):
+                del self.variables[name]
+
     def enter(self, folder: str) -> None:
         """Change to a folder, as `cd` does."""
         self.earlier.append(self.cwd)

@@ -23,7 +23,10 @@ _SHAPE = ("n_layer", "n_head", "n_embd", "block_size", "bias", "vocab_size")  # 
 
 def translate_training(draft: Draft) -> list[str]:
     """Return the words of the new command behind `llmbuilder`, and how it is started, in front of them."""
-    config, values = _configuration(draft)
+    found = _configuration(draft)
+    if found is None:
+        return []
+    config, values = found
     out_dir = _out_dir(draft, values)
     start = draft.arguments.find(*_START_NAMES)
     init_from = start.value.settled if start is not None else _text(values.get("init_from"))
@@ -51,8 +54,11 @@ def _value_of(draft: Draft, name: str, values: Mapping[str, Any]) -> Any:
     return given.value if given is not None else values.get(name, False)
 
 
-def _configuration(draft: Draft) -> tuple[Word, Mapping[str, Any]]:
-    """Return the new configuration file and the legacy values in force, options left out."""
+def _configuration(draft: Draft) -> tuple[Word, Mapping[str, Any]] | None:
+    """Return the new configuration file and the legacy values in force, options left out.
+
+    None if the call names a file that was not carried over: a training with other settings is another training.
+    """
     given = draft.arguments.find(*_CONFIG_NAMES)
     positional = [
         p
@@ -66,10 +72,8 @@ def _configuration(draft: Draft) -> tuple[Word, Mapping[str, Any]]:
     path = draft.path(named.value)
     found = draft.mapped(path, draft.places.config)
     if found is None:
-        draft.note(
-            f"{named.shown} is no configuration that was carried over: {draft.places.default_config(script)} is used"
-        )
-        return Word(draft.places.default_config(script)), draft.places.config_values(None, script)
+        draft.note(f"{named.shown} is no configuration that was carried over: nothing stands for this call")
+        return None
     named.is_taken = True
     if any(given.place < named.place for given in draft.arguments.options()) and draft.facts.style == "configurator":
         draft.note(f"{named.value} was read after the options before it and may have said otherwise")
@@ -136,9 +140,9 @@ def _start(
     draft: Draft, start: Given | None, init_from: str | None, out_dir: Word, values: Mapping[str, Any]
 ) -> dict[str, str]:
     """Return the settings that say what training starts from."""
-    if start is None and init_from in (None, "scratch"):
+    if start is None and init_from in (None, "", "scratch"):
         return {}
-    if init_from in ("scratch", "False", "None"):
+    if init_from in ("", "scratch", "False", "None"):
         if start is not None:
             start.is_taken = True
         return {"training.init_from": "scratch"}

@@ -40,16 +40,18 @@ def translate(call: Call, places: Places) -> TranslatedCommand:
     for given in draft.arguments.overridden():
         draft.note(f"{given.shown} is overridden by what follows it")
     words = _TRANSLATORS[facts.role](draft)
+    if not words:
+        return _untranslated(call, *draft.notes)
     left = [*draft.left, *draft.arguments.left()]
-    if not words or words[0] == "#":
+    if words[0] == "#":
         return TranslatedCommand(" ".join(words), [*_front(call), *left], draft.notes)
     return TranslatedCommand(" ".join([*in_front(draft), *words]), left, draft.notes)
 
 
-def _untranslated(call: Call, why: str) -> TranslatedCommand:
+def _untranslated(call: Call, *why: str) -> TranslatedCommand:
     launcher = call.launcher
     return TranslatedCommand("", [*_front(call), *map(str, (*launcher.arguments, *launcher.left)),
-                                  *map(str, call.arguments)], [why])  # fmt: skip
+                                  *map(str, call.arguments)], list(why))  # fmt: skip
 
 
 def _front(call: Call) -> Iterator[str]:
