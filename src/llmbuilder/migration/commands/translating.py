@@ -29,6 +29,8 @@ def translate(call: Call, places: Places) -> TranslatedCommand:
     stands for, and a comment where nothing need be run.
     """
     located = _located(call, places)
+    if located is None and call.loops and "$" in call.script:
+        return _each_time(call, places)
     if located is None:
         return _untranslated(call, f"{call.script} is not in the project")
     script, base, facts = located
@@ -46,6 +48,22 @@ def translate(call: Call, places: Places) -> TranslatedCommand:
     if words[0] == "#":
         return TranslatedCommand(" ".join(words), [*_front(call), *left], draft.notes)
     return TranslatedCommand(" ".join([*in_front(draft), *words]), left, draft.notes)
+
+
+def _each_time(call: Call, places: Places) -> TranslatedCommand:
+    """Translate a program that is another one each time around a loop: only where nothing need be run each time."""
+    scripts = [call.script]
+    for loop in call.loops:
+        scripts = [
+            script.replace(f"${{{loop.variable}}}", value).replace(f"${loop.variable}", value)
+            for script in scripts
+            for value in loop.values
+        ]
+    results = [translate(replace(call, script=script, loops=()), places) for script in scripts]
+    if not results or not all(result.command.startswith("#") for result in results):
+        return _untranslated(call, f"{call.script} is another program each time, and not all of them stand for nothing")
+    done = "; ".join(result.command.lstrip("# ") for result in results)
+    return TranslatedCommand(f"# {done}", results[0].left, [note for result in results for note in result.notes])
 
 
 def _untranslated(call: Call, *why: str) -> TranslatedCommand:
