@@ -19,6 +19,7 @@ from llmbuilder.config.schema import ModelConfig, TrainingConfig
 from llmbuilder.errors import CheckpointError
 from llmbuilder.formats.nanogpt.checkpoint import convert_checkpoint
 from llmbuilder.formats.nanogpt.formula import prove_with_formula
+from llmbuilder.formats.nanogpt.model_source import find_model_source, read_model_source
 from llmbuilder.formats.nanogpt.source import ArchitectureFacts, imported_files, read_architecture
 from llmbuilder.model import load_model
 from llmbuilder.training.loop.optimizers import Optimizers
@@ -326,6 +327,57 @@ def test_defaults_of_the_projects_configuration_count_where_the_checkpoint_is_si
         handle.write("    residual_twist: float = 0.5\n")
     with pytest.raises(CheckpointError, match="residual_twist = 0.5"):
         convert_checkpoint(checkpoint(), source=read_architecture(files))
+
+
+MODEL = """
+class Block(nn.Module):
+    def __init__(self):
+        self.ln_1 = self.ln_2 = self.attn = self.mlp = None
+        self.c_attn = self.c_proj = self.c_fc = None
+    def forward(self, x): return F.gelu(x, approximate="tanh")
+class GPT(nn.Module):
+    def __init__(self):
+        self.transformer = dict(wte=1, wpe=2, h=3, ln_f=4)
+        self.lm_head = 5
+    def forward(self, x): pass
+"""
+
+
+def test_the_file_that_names_a_checkpoints_parts_defines_its_model(tmp_path: Path) -> None:
+    for name, text in {
+        "train.py": "from nets.model import GPT\nclass Wrapper(nn.Module):\n    def forward(self): pass\n",
+        "nets/model.py": MODEL,
+        "nets/other.py": MODEL.replace("wte", "tok_embeddings").replace("c_attn", "wq").replace("c_fc", "w1"),
+        ".venv/model.py": MODEL,
+        "nets/bare.py": "wte wpe h ln_f ln_1 ln_2 attn mlp c_attn c_proj c_fc transformer lm_head",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert find_model_source(checkpoint(), tmp_path) == tmp_path / "nets" / "model.py"
+    assert read_model_source(checkpoint(), tmp_path).activation == "gelu_tanh"  # type: ignore[union-attr]
+    assert find_model_source({"model": Rotary().state_dict()}, tmp_path) is None
+    assert find_model_source({"model": {}}, tmp_path) is None
+
+
+def test_an_older_scripts_optimizer_keeps_its_order() -> None:
+    """One group of all parameters in their order, as the older scripts and mini-nanoGPT have it."""
+    model = NanoGPT(vocab=50, bias=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    model(TOKENS).sum().backward()
+    optimizer.step()
+    legacy = convert_checkpoint(
+        {"model": model.state_dict(), "model_args": ARGUMENTS, "optimizer": optimizer.state_dict()}
+    )
+    assert legacy.optimizer is not None and not legacy.left
+    names = [n for n, p in legacy.build().named_parameters() if p.dim() >= 2]
+    names += [n for n, p in legacy.build().named_parameters() if p.dim() < 2]
+    moments = {name: legacy.optimizer["state"][number]["exp_avg"] for number, name in enumerate(names)}
+    for name, parameter in model.named_parameters():
+        assert torch.equal(moments[name], optimizer.state[parameter]["exp_avg"])
+    plain = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+    plain.step()
+    legacy = convert_checkpoint({"model": model.state_dict(), "model_args": ARGUMENTS, "optimizer": plain.state_dict()})
+    assert legacy.optimizer is None and "optimizer state is left" in legacy.left[0]
 
 
 def test_a_configuration_that_is_given_has_to_fit() -> None:

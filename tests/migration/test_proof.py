@@ -279,11 +279,7 @@ FAILURES = {
     "a crash": ("x = self.transformer.ln_f(x)", "import os; os._exit(3)", r"ended without an answer \(status 3\)"),
     "an exception": ("x = self.transformer.ln_f(x)", "x = undefined", "does not return logits|NameError"),
     "a hang": ("x = self.transformer.ln_f(x)", "import time; time.sleep(600)", "not done after 6 s"),
-    "another shape of logits": (
-        "logits = self.lm_head(x)",
-        "logits = self.lm_head(x)[..., :7]",
-        "does not return logits",
-    ),
+    "another shape of logits": ("self.lm_head(x", "(lambda y: self.lm_head(y)[..., :7])(x", "does not return logits"),
     "no Python": ("import math", "import math ][", "no Python source"),
 }
 

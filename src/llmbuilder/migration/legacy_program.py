@@ -56,12 +56,19 @@ def _limit_resources(job: dict[str, Any]) -> str:
         import resource
     except ImportError:
         return "this system sets no limits on memory and CPU time"
-    seconds, memory, file_size = job["cpu_seconds"], job["memory_bytes"], job["file_bytes"]
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
-    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    return f"at most {seconds} s of CPU time and {memory / 2**30:.0f} GiB of memory"
+    wanted = {resource.RLIMIT_CPU: job["cpu_seconds"], resource.RLIMIT_DATA: job["memory_bytes"],
+              resource.RLIMIT_FSIZE: job["file_bytes"], resource.RLIMIT_CORE: 0}  # fmt: skip
+    refused = []
+    for kind, most in wanted.items():
+        hard = resource.getrlimit(kind)[1]
+        limit = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        try:
+            resource.setrlimit(kind, (limit, limit))
+        except (ValueError, OSError):
+            refused.append(kind)
+    if refused:
+        return "this system refused limits on memory or CPU time"
+    return f"at most {job['cpu_seconds']} s of CPU time and {job['memory_bytes'] / 2**30:.0f} GiB of memory"
 
 
 def _leave_network() -> str:

@@ -33,6 +33,7 @@ from llmbuilder.formats.model_file import read_torch_file
 from llmbuilder.formats.nanogpt.checkpoint import find_weights
 from llmbuilder.formats.nanogpt.declared import declared_values
 from llmbuilder.formats.nanogpt.known_arguments import SPELLINGS
+from llmbuilder.formats.nanogpt.model_source import find_model_source
 from llmbuilder.formats.nanogpt.names import name_weights, strip_wrappers
 from llmbuilder.migration import legacy_program
 from llmbuilder.migration.legacy_source import definitions, does_more_than_define
@@ -88,7 +89,7 @@ class Proof:
 
 def prove_with_legacy_code(
     project_folder: str | Path,
-    model_source: str | Path,
+    model_source: str | Path | None,
     checkpoint: str | Path | Mapping[str, Any],
     model: LanguageModel,
     *,
@@ -98,17 +99,20 @@ def prove_with_legacy_code(
 ) -> Proof:
     """Run the project's own model on its checkpoint, and compare what it computes with the converted model.
 
-    `model_source` is the file in the project that defines the model; `data` are validation tokens. The project's code
-    is executed, so its owner has to agree.
+    `model_source` is the file in the project that defines the model (default: the one that names the checkpoint's
+    parts); `data` are validation tokens. The project's code is executed, so its owner has to agree.
     Raises MigrationError if that code cannot be run, crashes or hangs, or has no model that takes the weights.
     """
     folder, content = Path(project_folder).resolve(), checkpoint
-    source = _inside(folder, Path(model_source))
     if not isinstance(content, Mapping):
         content = read_torch_file(Path(content))
     weights = find_weights(content) if isinstance(content, Mapping) else None
     if weights is None or not isinstance(content, Mapping):
         raise MigrationError("the checkpoint holds no GPT weights to run the project's own model with")
+    found = Path(model_source) if model_source is not None else find_model_source(content, folder)
+    if found is None:
+        raise MigrationError(f"no file in {folder} defines a model with the checkpoint's weights")
+    source = _inside(folder, found)
     ours = copy.deepcopy(model).cpu().float().eval()
     inputs = _inputs(ours, strip_wrappers(weights), data, text_prompt_tokens)
     with tempfile.TemporaryDirectory(prefix="llmbuilder-proof-") as temporary:

@@ -56,7 +56,7 @@ def _require_known_source(evidence: Evidence) -> None:
     if source is None:
         if evidence.origin not in FORMS:
             evidence.assumed.append(
-                "the project's source was not read: norms before each part and plain causal attention are taken for given"
+                "the project's source was not read: norms before each part and plain attention are taken for given"
             )
         return
     if source.always:
