@@ -10,8 +10,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from llmbuilder.migration.commands import Call, Loop, find_calls
+from llmbuilder.migration.commands import Call, Loop, find_calls, translate
+from llmbuilder.migration.commands.by_name import NamedPlaces
 from llmbuilder.migration.commands.words import Expansion, Word, joined, quoted
+from tests.migration.commands.project_places import ProjectPlaces
 
 
 def calls(text: str, file: str = "run.sh") -> list[Call]:
@@ -300,7 +302,8 @@ NAMES = st.sampled_from(
     ["run.sh", "README.md", "Makefile", "a.ipynb", "Dockerfile", "ci.yml", "run.bat", "t.py", "a.txt"]
 )
 PARTS = st.sampled_from(
-    ["python train.py", "$X", "${", "}", "'", '"', "`", "$(", ")", "(", "for x in", "do", "done", "if", "then", "fi", "\n",
+    ["python train.py", "python train.py config/$c.py", "torchrun --nproc_per_node=$N train.py", "--out_dir=out-$i",
+     "python sample.py --start=$X", "for c in train_chars finetune; do", "$X", "${", "}", "'", '"', "`", "$(", ")", "(", "for x in", "do", "done", "if", "then", "fi", "\n",
      "\t", "\\\n", ";", "&&", "|", "<<EOF\n", "EOF\n", ">", "A=", "A+=(", "```", "~~~sh\n", "    ", "> ", "- run: |\n", "!",
      "%%bash\n", "RUN ", "CMD [", "]", "{", "$$", "$(X)", "é", "\ud800", "\0", "\r", "case", "esac", "f() {", "cd ..", "#",
      "seq 1 9", "{1..9}", "${X%.py}", "$((1/0))", '{"cells": [', "train:"]
@@ -318,8 +321,10 @@ PARTS = st.sampled_from(
 @example("t.py", "(" * 3000)
 @example("run.sh", "for i in {1..999999999}; do python train.py $i; done")
 @example("README.md", "`" * 20_000 + "python train.py")
-def test_any_text_gives_calls_and_no_exception(name: str, text: str) -> None:
+def test_any_text_gives_calls_that_translate_and_no_exception(name: str, text: str) -> None:
     for call in calls(text, name):
+        for places in (ProjectPlaces(), NamedPlaces()):
+            assert translate(call, places).command or translate(call, places).notes
         assert call.line >= 1
         assert call.span is None or text[slice(*call.span)].replace("\0", " ") == call.old
 

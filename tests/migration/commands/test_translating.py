@@ -18,7 +18,14 @@ from hypothesis import strategies as st
 from llmbuilder.config.in_force import require_taken
 from llmbuilder.config.loading import build_config, merge, parse_overrides
 from llmbuilder.formats.nanogpt.configuration import CONVERTED_KEYS, FLAT_KEYS, migrate_dictionary
-from llmbuilder.migration.commands import ScriptFacts, TranslatedCommand, find_calls, translate, translate_script
+from llmbuilder.migration.commands import (
+    ScriptFacts,
+    TranslatedCommand,
+    find_calls,
+    translate,
+    translate_all,
+    translate_script,
+)
 from llmbuilder.tokenizer import Tokenizer
 from tests.migration.commands.project_places import CHARS, SAMPLE, TRAIN, ProjectPlaces, facts_of
 
@@ -83,8 +90,10 @@ CHARS_MODEL = "llmbuilder train model --config configs/train_chars.json --output
         ("for lr in 1e-3 1e-4; do python train.py --learning_rate=$lr --out_dir=out-$lr; done",
          'llmbuilder train model --config configs/train-defaults.json --output "run/out-$lr" '
          '--set "training.learning_rate=$lr"'),
-        ("for c in train_chars finetune; do python train.py config/$c.py --init_from=scratch; done",
-         'llmbuilder train model --config "configs/$c.json" --output run/ --set training.init_from=scratch'),
+        ("for c in train_chars finetune; do python train.py config/$c.py --init_from=scratch --out_dir=out-$c; done",
+         'llmbuilder train model --config "configs/$c.json" --output "run/out-$c" --set training.init_from=scratch'),
+        ("for i in 1 2; do python train.py --seed=$i; done",
+         'llmbuilder train model --config configs/train-defaults.json --output run/out --overwrite --set "system.seed=$i"'),
         ("python train.py --batch_size=${B:-8} --out_dir=${O:-out-b}",
          'llmbuilder train model --config configs/train-defaults.json --output run/out-b --set '
          '"training.batch_size=${B:-8}"'),
@@ -188,6 +197,24 @@ def test_a_loop_whose_names_differ_is_not_guessed() -> None:
     places = ProjectPlaces(configs={"config/a.py": {}, "config/b.py": {}})
     found = translated("for c in a missing; do python train.py config/$c.py; done", places)
     assert found.left == ["config/$c.py"]
+
+
+def test_a_loop_over_configurations_writes_where_each_of_them_says() -> None:
+    configs = {f"config/train_{name}.py": {"out_dir": f"out-{name}"} for name in ("a", "b")}
+    text = "for c in a b; do python train.py config/train_$c.py; done"
+    assert option(translated(text, ProjectPlaces(configs=configs)).command, "--output") == "run/out-$c"
+    configs["config/train_b.py"] = {"out_dir": "elsewhere"}
+    found = translated(text, ProjectPlaces(configs=configs))
+    assert found.command == "" and "differ in out_dir" in found.notes[0]
+    configs["config/train_b.py"] = {"out_dir": "out-b", "init_from": "resume"}
+    assert "differ in init_from" in translated(text, ProjectPlaces(configs=configs)).notes[0]
+
+
+def test_a_training_may_replace_what_one_before_it_made() -> None:
+    text = "# python train.py\npython train.py --a=1\npython train.py --out_dir=out-b\npython train.py"
+    calls = find_calls(PurePosixPath("run.sh"), text)
+    commands = [found.command for found in translate_all(calls, ProjectPlaces())]
+    assert ["--overwrite" in command for command in commands] == [False, False, False, True]
 
 
 ARGPARSE = """

@@ -4,4 +4,4 @@ from llmbuilder.migration.commands.call import Call, Launcher, Loop, TranslatedC
 from llmbuilder.migration.commands.finding import find_calls
 from llmbuilder.migration.commands.places import Places, PreparedDataset, ScriptFacts
 from llmbuilder.migration.commands.scripts import translate_script
-from llmbuilder.migration.commands.translating import translate
+from llmbuilder.migration.commands.translating import translate, translate_all

@@ -22,6 +22,7 @@ class Draft:
     places: Places
     arguments: Arguments
     base: str = "."
+    written: set[str] = field(default_factory=set)  # out_dirs that commands before this one trained in
     words: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -81,7 +81,7 @@ def _language(info: str, lines: list[tuple[int, str]]) -> list[Snippet]:
         pieces = [Piece(line[cut:], at + cut) for at, line, cut in marked]
         return [
             *([Snippet(pieces)] if pieces else []),
-            *(replace(s, is_example=False, _starts=[]) for s in prose(lines)),
+            *(replace(s, is_example=False) for s in prose(lines)),
         ]
     return []
 

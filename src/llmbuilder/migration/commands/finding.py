@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import posixpath
 import re
 from collections.abc import Callable, Iterator
@@ -34,6 +35,7 @@ def find_calls(file: PurePosixPath, text: str) -> list[Call]:
     file of another kind has none. Calls in comments, docstrings and running text are marked as examples.
     """
     text = text[:LARGEST_TEXT].replace("\0", " ")
+    place = _Place(file, text)
     snippets = _snippets(file, text)
     found: list[Call] = []
     state = State()
@@ -42,7 +44,7 @@ def find_calls(file: PurePosixPath, text: str) -> list[Call]:
         own = own if snippet.keeps_state and not snippet.is_example else own.copy()
         own.variables |= {name: (Word(value),) for name, value in snippet.variables.items()}
         shell = read_shell(snippet.text, posixpath.dirname(str(file)) or ".", own, snippet.written)
-        found += _calls(file, text, snippet, shell)
+        found += _calls(place, snippet, shell)
     return sorted(_distinct(found), key=lambda call: (call.line, call.span or (0, 0)))
 
 
@@ -59,21 +61,37 @@ def _snippets(file: PurePosixPath, text: str) -> list[Snippet]:
     return plain_text(text) if not suffix and name.startswith(("readme", "usage", "howto")) else []
 
 
-def _calls(file: PurePosixPath, text: str, snippet: Snippet, shell: ShellText) -> Iterator[Call]:
+class _Place:
+    """A file with its text and where the lines of it begin."""
+
+    def __init__(self, file: PurePosixPath, text: str) -> None:
+        self.file = file
+        self.text = text
+        self._lines = [found.end() for found in re.finditer("\n", text)]
+
+    def line(self, snippet: Snippet, at: int) -> int:
+        """Return the line of the file in which a character of a snippet stands."""
+        start = snippet.position(at)
+        if start is None:
+            return snippet.line + snippet.text.count("\n", 0, at)
+        return bisect.bisect_right(self._lines, start) + 1
+
+
+def _calls(place: _Place, snippet: Snippet, shell: ShellText) -> Iterator[Call]:
     for command in shell.commands:
         program = started(command.words)
         if program is not None:
-            yield _call(file, text, snippet, command, program)
+            yield _call(place, snippet, command, program)
     lines = [pair for start, comment in shell.comments for pair in lines_at(comment, start)]
     for example in _commented(lines, snippet.text):
         at = example.pieces[0].at or 0
-        inner = read_shell(example.text, posixpath.dirname(str(file)) or ".")
+        inner = read_shell(example.text, posixpath.dirname(str(place.file)) or ".")
         for command in inner.commands:
             program = started(command.words)
             if program is not None:
-                line = _line(text, snippet, at + command.start)
+                line = place.line(snippet, at + command.start)
                 old = example.text[command.start : command.end]
-                yield _made(file, line, old, command, program, True, None)
+                yield _made(place.file, line, old, command, program, True, None)
 
 
 def _commented(lines: list[tuple[int, str]], text: str) -> list[Snippet]:
@@ -91,17 +109,12 @@ def _commented(lines: list[tuple[int, str]], text: str) -> list[Snippet]:
     return [snippet for run in runs for snippet in prose(run)]
 
 
-def _call(file: PurePosixPath, text: str, snippet: Snippet, command: SimpleCommand, program: Started) -> Call:
+def _call(place: _Place, snippet: Snippet, command: SimpleCommand, program: Started) -> Call:
     start, last = snippet.position(command.start), snippet.position(max(command.start, command.end - 1))
     span = (start, last + 1) if start is not None and last is not None and command.is_exact else None
-    old = text[span[0] : span[1]] if span is not None else snippet.written[command.start : command.end]
-    line = _line(text, snippet, command.start)
-    return _made(file, line, old, command, program, snippet.is_example, span)
-
-
-def _line(text: str, snippet: Snippet, at: int) -> int:
-    start = snippet.position(at)
-    return text.count("\n", 0, start) + 1 if start is not None else snippet.line + snippet.text.count("\n", 0, at)
+    old = place.text[span[0] : span[1]] if span is not None else snippet.written[command.start : command.end]
+    line = place.line(snippet, command.start)
+    return _made(place.file, line, old, command, program, snippet.is_example, span)
 
 
 def _made(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from llmbuilder.migration.commands.call import Call
 from llmbuilder.migration.commands.places import Places
-from llmbuilder.migration.commands.translating import translate
+from llmbuilder.migration.commands.translating import translate_all
 from llmbuilder.migration.commands.words import quoted
 
 
@@ -18,8 +18,7 @@ def translate_script(text: str, calls: Sequence[Call], places: Places) -> str:
     """
     remarks: list[str] = []
     changes: list[tuple[int, int, str]] = []
-    for call in calls:
-        new = translate(call, places)
+    for call, new in zip(calls, translate_all(calls, places), strict=True):
         said = [*(f"left out: {argument}" for argument in new.left), *new.notes] if new.command else new.notes
         remarks += [_comment(f"line {call.line}: {remark}") for remark in said if not call.is_example]
         if call.span is None and not call.is_example:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -36,7 +37,8 @@ class Snippet:
     """A shell text from a file. `line` is where it begins, for pieces that stand nowhere as they are.
 
     `variables` are those set outside of it; `cwd` is the folder it runs in; `keeps_state`: the next snippet of the file
-    goes on with its folder and variables, as blocks of a README do.
+    goes on with its folder and variables, as blocks of a README do. `text` is what a shell would read, `written` the
+    same as its author wrote it, of the same length.
     """
 
     pieces: list[Piece]
@@ -45,30 +47,20 @@ class Snippet:
     cwd: str = "."
     keeps_state: bool = True
     variables: dict[str, str] = field(default_factory=dict)
-    _starts: list[int] = field(default_factory=list)
+    text: str = field(init=False)
+    written: str = field(init=False)
+    _starts: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        total = 0
-        for piece in self.pieces:
-            self._starts.append(total)
-            total += len(piece.text)
-
-    @property
-    def text(self) -> str:
-        """The text a shell would read."""
-        return "".join(piece.text for piece in self.pieces)
-
-    @property
-    def written(self) -> str:
-        """The text as its author wrote it, of the same length."""
-        return "".join(piece.text if piece.written is None else piece.written for piece in self.pieces)
+        self._starts = [0, *itertools.accumulate(len(piece.text) for piece in self.pieces)]
+        self.text = "".join(piece.text for piece in self.pieces)
+        self.written = "".join(piece.text if piece.written is None else piece.written for piece in self.pieces)
 
     def position(self, at: int) -> int | None:
         """Return where a character of the text stands in the file, or None if it does not stand there."""
-        number = bisect.bisect_right(self._starts, at) - 1
-        if number < 0 or self.pieces[number].at is None:
-            return None
-        return (self.pieces[number].at or 0) + at - self._starts[number]
+        number = min(bisect.bisect_right(self._starts, at) - 1, len(self.pieces) - 1)
+        start = self.pieces[number].at if number >= 0 else None
+        return start + at - self._starts[number] if start is not None else None
 
 
 def whole(text: str) -> Snippet:
@@ -152,4 +144,4 @@ def readable(pieces: Iterable[Piece]) -> list[Piece]:
 
 def with_variables(snippet: Snippet, variables: dict[str, str], cwd: str | None = None) -> Snippet:
     """Return a snippet that knows what was set outside of it."""
-    return replace(snippet, variables=dict(variables), cwd=snippet.cwd if cwd is None else cwd, _starts=[])
+    return replace(snippet, variables=dict(variables), cwd=snippet.cwd if cwd is None else cwd)

@@ -8,6 +8,7 @@ from typing import Any
 
 from llmbuilder.migration.commands.arguments import Given, literal
 from llmbuilder.migration.commands.command_line import Draft
+from llmbuilder.migration.commands.looping import choices
 from llmbuilder.migration.commands.settings import add_settings
 from llmbuilder.migration.commands.starting import add_processes, launched
 from llmbuilder.migration.commands.words import Word, joined, quoted
@@ -26,8 +27,7 @@ def translate_training(draft: Draft) -> list[str]:
     found = _configuration(draft)
     if found is None:
         return []
-    config, values = found
-    out_dir = _out_dir(draft, values)
+    config, values, out_dir = found
     start = draft.arguments.find(*_START_NAMES)
     init_from = start.value.settled if start is not None else _text(values.get("init_from"))
     if start is not None and start.value.settled is None:
@@ -54,10 +54,11 @@ def _value_of(draft: Draft, name: str, values: Mapping[str, Any]) -> Any:
     return given.value if given is not None else values.get(name, False)
 
 
-def _configuration(draft: Draft) -> tuple[Word, Mapping[str, Any]] | None:
-    """Return the new configuration file and the legacy values in force, options left out.
+def _configuration(draft: Draft) -> tuple[Word, Mapping[str, Any], Word] | None:
+    """Return the new configuration file, the legacy values in force, options left out, and the out_dir.
 
-    None if the call names a file that was not carried over: a training with other settings is another training.
+    None if the call names a file that was not carried over, or a loop goes over files that differ in more than one
+    command can say: a training with other settings is another training.
     """
     given = draft.arguments.find(*_CONFIG_NAMES)
     positional = [
@@ -68,7 +69,8 @@ def _configuration(draft: Draft) -> tuple[Word, Mapping[str, Any]] | None:
     named = given if given is not None else (positional[0] if positional else None)
     script = draft.call.script
     if named is None:
-        return Word(draft.places.default_config(script)), draft.places.config_values(None, script)
+        values = draft.places.config_values(None, script)
+        return Word(draft.places.default_config(script)), values, _out_dir(draft) or Word(_own_out_dir(values))
     path = draft.path(named.value)
     found = draft.mapped(path, draft.places.config)
     if found is None:
@@ -77,16 +79,30 @@ def _configuration(draft: Draft) -> tuple[Word, Mapping[str, Any]] | None:
     named.is_taken = True
     if any(given.place < named.place for given in draft.arguments.options()) and draft.facts.style == "configurator":
         draft.note(f"{named.value} was read after the options before it and may have said otherwise")
-    settled = path.settled
-    return found, draft.places.config_values(settled, script) if settled is not None else {}
+    files = choices(path, draft.call.loops)
+    each = [draft.places.config_values(file, script) for file in files] or [{}]
+    values = {key: value for key, value in each[0].items() if all(other.get(key) == value for other in each)}
+    out_dir = _out_dir(draft)
+    if out_dir is None:
+        out_dir = draft.mapped(path, lambda file: _own_out_dir(draft.places.config_values(file, script)))
+    differing = [key for key in ("init_from", "eval_only") if key in each[0] and key not in values]
+    if out_dir is None or any(draft.arguments.find(key) is None for key in differing):
+        draft.note(f"the configurations {path} goes through differ in {', '.join(differing) or 'out_dir'}: write a "
+                   "line for each of them")  # fmt: skip
+        return None
+    return found, values, out_dir
 
 
-def _out_dir(draft: Draft, values: Mapping[str, Any]) -> Word:
+def _out_dir(draft: Draft) -> Word | None:
+    """Return the out_dir that the call names."""
     given = draft.arguments.take(*_OUTPUT_NAMES)
-    if given is not None:
-        return draft.path(given) if draft.facts.style == "argparse" or given.startswith(".") else given
-    own = next((values[name] for name in _OUTPUT_NAMES if isinstance(values.get(name), str)), "")
-    return Word(own)
+    if given is None:
+        return None
+    return draft.path(given) if draft.facts.style == "argparse" or given.startswith(".") else given
+
+
+def _own_out_dir(values: Mapping[str, Any]) -> str:
+    return next((values[name] for name in _OUTPUT_NAMES if isinstance(values.get(name), str)), "")
 
 
 def run_of(draft: Draft, out_dir: Word) -> Word:
@@ -106,11 +122,15 @@ def _output(draft: Draft, out_dir: Word, *, is_evaluation: bool) -> None:
         draft.say("--overwrite")
         return
     draft.option("--output", run)
-    settled = out_dir.settled
-    if settled is not None and draft.places.replaces(settled):
+    folders = choices(out_dir, draft.call.loops) or [str(out_dir)]
+    if any(draft.places.replaces(folder) for folder in folders):
         draft.say("--overwrite")
         draft.note(f"a run that was carried over lies in {run}: it is replaced, as train.py replaced its checkpoint; "
                    "the model under model/ stays")  # fmt: skip
+    elif draft.written & set(folders) or (draft.call.loops and not run.expansions):
+        draft.say("--overwrite")
+        draft.note(f"a command before this one trains in {run}, too: its run is replaced, as its checkpoint was")
+    draft.written.update(folders)
 
 
 def _data(draft: Draft, values: Mapping[str, Any]) -> None:
@@ -196,7 +216,7 @@ def _resume(draft: Draft, start: Given | None, out_dir: Word, values: Mapping[st
             given.is_taken = True
             draft.note(f"{given.shown} has no effect, there as here: the run's model has its shape already")
     source = " ".join(given.shown for given in draft.arguments.given if given.value.endswith((".py", ".json")))
-    draft.note(f"{source or posixpath.basename(draft.call.script)} said all settings there; here the run keeps those "
+    draft.note(f"{source or posixpath.basename(draft.call.script)} said all settings there; the run keeps those "
                "it was begun with, and --set changes them")  # fmt: skip
     add_settings(draft, "train resume", values)
     return draft.words

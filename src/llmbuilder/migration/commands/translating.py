@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from llmbuilder.migration.commands.arguments import read_arguments
@@ -21,9 +21,16 @@ _TRANSLATORS: dict[str, Callable[[Draft], list[str]]] = {
 }  # fmt: skip
 
 
-def translate(call: Call, places: Places) -> TranslatedCommand:
+def translate_all(calls: Sequence[Call], places: Places) -> list[TranslatedCommand]:
+    """Return the new forms of calls made one after the other: a training may replace what one before it made."""
+    written: set[str] = set()
+    return [translate(call, places, set() if call.is_example else written) for call in calls]
+
+
+def translate(call: Call, places: Places, written: set[str] | None = None) -> TranslatedCommand:
     """Return the new form of a call, to be run in the new project's folder.
 
+    `written` are the out_dirs that calls before this one trained in; those of this one are added.
     `left` lists what has no counterpart, as it was written; each argument of the old call is in the command, in `left`
     or in `notes`. The command is empty for a program that is not in the project, or is none of those this package
     stands for, and a comment where nothing need be run.
@@ -38,7 +45,8 @@ def translate(call: Call, places: Places) -> TranslatedCommand:
         return _untranslated(call, f"{script} is a program of the project's own, which nothing here stands for")
     if any(word in ("--help", "-h", "--version") for word in call.arguments):
         return _untranslated(call, f"{script} only says what it is there")
-    draft = Draft(replace(call, script=script), facts, places, read_arguments(call.arguments, facts), base)
+    arguments = read_arguments(call.arguments, facts)
+    draft = Draft(replace(call, script=script), facts, places, arguments, base, set() if written is None else written)
     for given in draft.arguments.overridden():
         draft.note(f"{given.shown} is overridden by what follows it")
     words = _TRANSLATORS[facts.role](draft)
