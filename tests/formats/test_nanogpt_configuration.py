@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import llmbuilder as lb
 from llmbuilder.config import Config, migrate_legacy_config
+from llmbuilder.config.validation import find_problems
 from llmbuilder.errors import ConfigError
 from llmbuilder.formats.nanogpt.configuration import CONVERTED_KEYS, FLAT_KEYS, migrate_dictionary
 
@@ -147,3 +148,25 @@ def test_no_key_is_dropped(extra: dict[str, object]) -> None:
     migrated = migrate_dictionary(given_keys)
     accounted = {*migrated.mapping, *(key.split(" ")[0] for key in migrated.unmapped)}
     assert accounted == set(given_keys)
+
+
+def test_mingpts_configuration_of_a_run() -> None:
+    written = {
+        "system": {"seed": 3407, "work_dir": "./out/chargpt"},
+        "data": {"block_size": 128},
+        "model": {"model_type": "gpt-mini", "n_layer": None, "n_head": None, "n_embd": None, "vocab_size": 65,
+                  "block_size": 128, "embd_pdrop": 0.1, "resid_pdrop": 0.1, "attn_pdrop": 0.2},
+        "trainer": {"device": "auto", "num_workers": 4, "max_iters": None, "batch_size": 64, "learning_rate": 0.0005,
+                    "betas": [0.9, 0.95], "weight_decay": 0.1, "grad_norm_clip": 1.0},
+    }  # fmt: skip
+    found = migrate_dictionary(written)
+    config = migrate_legacy_config(written)
+    assert (config.model.num_layers, config.model.num_heads, config.model.embedding_dim) == (6, 6, 192)
+    assert (config.model.activation, config.model.tie_embeddings, config.model.bias) == ("gelu_tanh", False, True)
+    assert (config.training.learning_rate, config.training.beta2, config.training.lr_schedule) == (
+        0.0005, 0.95, "constant",
+    )  # fmt: skip
+    assert (config.system.seed, config.training.output_dir) == (3407, "./out/chargpt")
+    assert found.mapping.keys() | found.unmapped.keys() == found.legacy_values.keys()
+    assert {"model.attn_pdrop", "data.block_size"} <= found.unmapped.keys()
+    assert not find_problems(config)

@@ -22,10 +22,11 @@ from llmbuilder.documents.file_types import TABLE_SUFFIXES
 from llmbuilder.documents.folders import MANIFEST, LeaveOut, is_prepared
 from llmbuilder.documents.json_files import read_json
 from llmbuilder.documents.tables import iter_parquet_rows, read_csv, read_json_lines, read_parquet, require_pyarrow
-from llmbuilder.documents.text import RECORD_SEPARATOR, SEPARATOR, iter_text_pieces
+from llmbuilder.documents.text import ONLY_RECORDS, RECORD_SEPARATOR, SEPARATOR, iter_text_pieces
 from llmbuilder.errors import DataError
 from llmbuilder.files import atomic_path, set_aside, write_json
 from llmbuilder.notices import warn_once
+from llmbuilder.tokenizer import Tokenizer
 
 CORPUS_SUFFIXES = (".txt", ".jsonl", ".parquet")
 
@@ -127,10 +128,13 @@ def _write_parquet(documents: Iterable[Document], path: Path) -> None:
             writer.write_table(pyarrow.Table.from_pylist(batch, schema))
 
 
-def iter_pieces(path: Path, text_column: str | None = None) -> Iterator[tuple[str, bool]]:
+def iter_pieces(
+    path: Path, text_column: str | None = None, tokenizer: Tokenizer | None = None
+) -> Iterator[tuple[str, bool]]:
     """Yield a corpus (a file, or a prepared folder) in pieces, and whether a document ends there.
 
-    `text_column` names the column of a table that has the text (default: see `documents.tables`).
+    `text_column` names the column of a table that has the text (default: see `documents.tables`). "<|endoftext|>" in a
+    text ends a document, unless a `tokenizer` is given that can only spell it.
     A text comes in pieces of a million characters, cut where no token changes; a table in whole documents, rows without
     a text being passed over with a warning. Raises DataError for a missing, binary, damaged or empty file.
     """
@@ -143,7 +147,8 @@ def iter_pieces(path: Path, text_column: str | None = None) -> Iterator[tuple[st
     elif (kind := TABLE_SUFFIXES.get(path.suffix.lower())) is not None:
         pieces = ((document.text, True) for document in _readable(_TABLES[kind](path, str(path), text_column)))
     else:
-        pieces = iter_text_pieces(path)
+        is_text = tokenizer is not None and tokenizer.spells_end_of_text
+        pieces = iter_text_pieces(path, ONLY_RECORDS if is_text else SEPARATOR)
     empty = True
     for text, ends in pieces:
         empty = empty and not text.strip()

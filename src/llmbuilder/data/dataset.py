@@ -197,7 +197,7 @@ class TextDataset:
         if self._read_documents is not None:
             yield from iter_pieces(Path(self._read_documents.name) / _READ_DOCUMENTS)
         elif self._path is not None:
-            yield from iter_pieces(self._path, self._data.text_column)
+            yield from iter_pieces(self._path, self._data.text_column, self.tokenizer)
         elif self._texts is not None:
             for text in self._texts:
                 yield text, True

@@ -18,6 +18,7 @@ from llmbuilder.errors import DataError
 RECORD_SEPARATOR = "\x1e"
 _END_OF_TEXT = "<|endoftext|>"
 SEPARATOR = re.compile(rf"\r?\n?(?:{re.escape(_END_OF_TEXT)}|{RECORD_SEPARATOR})\r?\n?")
+ONLY_RECORDS = re.compile(rf"\r?\n?{RECORD_SEPARATOR}\r?\n?")  # where "<|endoftext|>" is text
 _SEPARATING_LINE = re.compile(rf"\n{RECORD_SEPARATOR}\n")
 _MARKS = (
     (b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"),
@@ -117,8 +118,8 @@ def split_records(text: str) -> list[str]:
     return _SEPARATING_LINE.split(text)
 
 
-def iter_text_pieces(path: Path) -> Iterator[tuple[str, bool]]:
-    """Yield a UTF-8 file in pieces of a million characters, and whether a document ends there.
+def iter_text_pieces(path: Path, separator: re.Pattern[str] = SEPARATOR) -> Iterator[tuple[str, bool]]:
+    """Yield a UTF-8 file in pieces of a million characters, and whether a document ends there, at a `separator`.
 
     Pieces are cut where a tokenizer would cut too (a line end between two visible characters), so tokens do not
     depend on the piece size. Raises DataError for a binary file, or one in another encoding.
@@ -128,7 +129,7 @@ def iter_text_pieces(path: Path) -> Iterator[tuple[str, bool]]:
             raise DataError(f"{path}: {_BINARY}")
     try:
         with open(path, encoding="utf-8-sig", newline="") as handle:
-            yield from _split_stream(handle)
+            yield from _split_stream(handle, separator)
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path} is not UTF-8 text ({error.reason} at byte {error.start}): "
@@ -136,13 +137,13 @@ def iter_text_pieces(path: Path) -> Iterator[tuple[str, bool]]:
         ) from error
 
 
-def _split_stream(handle: TextIO) -> Iterator[tuple[str, bool]]:
+def _split_stream(handle: TextIO, separator: re.Pattern[str]) -> Iterator[tuple[str, bool]]:
     held = ""
     while block := handle.read(_PIECE):
         held += block
         if held.endswith((_END_OF_TEXT, RECORD_SEPARATOR)):
             held += handle.read(2)  # the line break after a separator belongs to it
-        *documents, held = SEPARATOR.split(held)
+        *documents, held = separator.split(held)
         for document in documents:
             yield document, True
         while (cut := _safe_cut(held)) is not None:
@@ -159,4 +160,6 @@ def _safe_cut(text: str) -> int | None:
     for match in re.compile(r"\S\n(?=\S)").finditer(text, _PIECE):
         if len(text) - match.end() > len(_END_OF_TEXT):
             return match.end()
-    return 16 * _PIECE if len(text) > 32 * _PIECE else None
+    if len(text) <= 32 * _PIECE:
+        return None
+    return 16 * _PIECE + (text[16 * _PIECE - 1 : 16 * _PIECE + 1] == "\r\n")  # one line end stays one

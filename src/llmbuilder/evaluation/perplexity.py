@@ -62,7 +62,7 @@ def evaluate_model(
 def _encoded(data: Path, tokenizer: Tokenizer) -> Iterator[np.ndarray]:
     separator = tokenizer.end_of_text_id
     begins = True
-    for text, ends in iter_pieces(data):
+    for text, ends in iter_pieces(data, tokenizer=tokenizer):
         if begins and tokenizer.beginning_ids:
             yield np.array(tokenizer.beginning_ids, dtype=np.uint32)
         yield tokenizer.encode_arrays([text])[0]

@@ -13,7 +13,7 @@ from llmbuilder.migration.programs import Program
 from llmbuilder.tokenizer import Tokenizer
 
 TABLE = "meta.pkl"
-_TOKEN_FILES = ("train.bin", "val.bin")
+TOKEN_FILES = ("train.bin", "val.bin")
 _DATA_SUFFIXES = {".txt", ".bin", ".json", ".jsonl", ".csv", ".tsv", ".parquet", ".npy", ".md", ".html", ".xml"}
 _NOT_TEXT = re.compile(r"(requirements|readme|licen[cs]e|changelog|notice|authors|cmakelists|robots)", re.I)
 NOT_DATA_FOLDERS = {"test", "tests", "testing", "fixtures", "doc", "docs", "node_modules", "site-packages"}
@@ -86,7 +86,7 @@ def find_datasets(
     for file in files:
         home = next((folder for folder in file.parents if folder in datasets), None)
         if home is not None and (home != PurePosixPath() or file.parent == home):
-            if file.name == TABLE or file.name in _TOKEN_FILES or (
+            if file.name == TABLE or file.name in TOKEN_FILES or (
                 file.suffix.lower() in _DATA_SUFFIXES and not _NOT_TEXT.match(file.name)
                 and (home != PurePosixPath() or file.suffix in (".txt", ".bin"))
             ):  # fmt: skip
@@ -105,7 +105,7 @@ def _dataset_folders(
     for file in files:
         prepares = file in programs and programs[file].role == "prepare"
         is_below_data = file.parts[:1] == ("data",) and len(file.parts) > 2
-        if file.name in (*_TOKEN_FILES, TABLE) or (prepares and is_below_data):
+        if file.name in (*TOKEN_FILES, TABLE) or (prepares and is_below_data):
             yield file.parent
 
 

@@ -15,11 +15,11 @@ from llmbuilder.formats.nanogpt.configuration import is_legacy, migrate_dictiona
 from llmbuilder.formats.torch_files import read_torch_file
 from llmbuilder.migration.commands import Call
 from llmbuilder.migration.configurations import Configuration, values_in_force
-from llmbuilder.migration.datasets import Dataset, find_dataset
+from llmbuilder.migration.datasets import TOKEN_FILES, Dataset, find_dataset
 from llmbuilder.migration.names import Names, naming_path
 from llmbuilder.migration.programs import Program
 
-CHECKPOINT_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin")
+_SUFFIXES = (".pt", ".pth", ".ckpt", ".pth.tar", ".pt.tar")
 
 
 @dataclass
@@ -78,7 +78,7 @@ def read_checkpoints(root: Path, files: Sequence[PurePosixPath]) -> list[FoundCh
     """Return the files that PyTorch wrote; those that cannot be read say why. Weights stay on the disk."""
     found = []
     for file in files:
-        if file.suffix.lower() not in CHECKPOINT_SUFFIXES or (file.suffix == ".bin" and not _is_torch_zip(root / file)):
+        if not _is_checkpoint(root, file):
             continue
         checkpoint = FoundCheckpoint(file, (root / file).stat().st_mtime)
         try:
@@ -116,8 +116,12 @@ _EMBEDDINGS = ("wte.weight", "tok_embeddings.weight", "token_embedding.weight", 
                "embed_tokens.weight", "tok_emb.weight")  # fmt: skip
 
 
-def _is_torch_zip(path: Path) -> bool:
-    with open(path, "rb") as handle:
+def _is_checkpoint(root: Path, file: PurePosixPath) -> bool:
+    if file.name.lower().endswith(_SUFFIXES):
+        return True
+    if file.suffix != ".bin" or file.name in TOKEN_FILES:
+        return False
+    with open(root / file, "rb") as handle:  # pytorch_model.bin is a zip file, token files are none
         return handle.read(4) == b"PK\x03\x04"
 
 

@@ -76,7 +76,7 @@ def _ranks(backend: tokenizers.Tokenizer, description: dict[str, Any]) -> dict[b
     numbers = [vocabulary.get(token, -1) for token in merged]
     increasing = all(one < other for one, other in itertools.pairwise(numbers))
     single = set(vocabulary) - set(merged)
-    alphabet = _alphabet()
+    alphabet = byte_alphabet()
     if not increasing or -1 in numbers or not single <= set(alphabet) or len(single) != len(alphabet):
         return None
     first = min(numbers, default=len(alphabet))
@@ -94,7 +94,7 @@ def _each_is_itself(backend: tokenizers.Tokenizer, model: dict[str, Any], merged
     return all(len(plain.tokenize(token)) == 1 for token in merged)
 
 
-def _alphabet() -> dict[str, int]:
+def byte_alphabet() -> dict[str, int]:
     """GPT-2's printable stand-ins for bytes."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = iter(range(256, 512))

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tokenizers
-from tokenizers import Regex, decoders, models, pre_tokenizers
+from tokenizers import decoders, models, pre_tokenizers
 
 from llmbuilder.errors import TokenizerError
 from llmbuilder.files import write_json, write_text
-from llmbuilder.formats.nanogpt.characters import read_nanogpt_characters
+from llmbuilder.formats.nanogpt.characters import BYTES, read_nanogpt_characters, read_nanogpt_meta
+from llmbuilder.tokenizer.characters import LINE_END, byte_backend, character_backend, nanogpt_backend
 from llmbuilder.tokenizer.fast import encode_fast, fast_encoder
 from llmbuilder.tokenizer.pretokenizing import gguf_name, name_of
 from llmbuilder.tokenizer.special import (
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 _MISSING_HINT = "train one with `llmbuilder tokenizer train`, or name a folder that holds tokenizer.json"
+_SENTENCEPIECE = (
+    "a SentencePiece model (tokenizer.model) cannot be read here: write it as tokenizer.json with transformers "
+    "(LlamaTokenizerFast(vocab_file='tokenizer.model').save_pretrained('tokenizer')), and name that folder"
+)
 
 
 class Tokenizer:
@@ -58,6 +63,11 @@ class Tokenizer:
         Raises TokenizerError if nothing of the kind is there or the files are damaged.
         """
         location = Path(path)
+        if location.suffix == ".model" or (
+            (location / "tokenizer.model").is_file()
+            and not any((location / name).is_file() for name in ("tokenizer.json", "meta.pkl"))
+        ):
+            raise TokenizerError(f"{location}: {_SENTENCEPIECE}")
         if location.is_file():
             return cls._from_meta(location) if location.suffix == ".pkl" else cls._from_json(location)
         if not location.is_dir():
@@ -74,17 +84,12 @@ class Tokenizer:
     @classmethod
     def from_characters(cls, alphabet: Sequence[str], *, end_of_text: str | None = END_OF_TEXT) -> Tokenizer:
         """Return a tokenizer whose tokens are the given characters, with ids in that order, then `end_of_text`."""
-        if not alphabet:
-            raise TokenizerError("a character tokenizer needs at least one character")
-        vocabulary = {character: index for index, character in enumerate(alphabet)}
-        if len(vocabulary) != len(alphabet) or any(len(character) != 1 for character in alphabet):
-            raise TokenizerError("the alphabet of a character tokenizer must be distinct single characters")
-        backend = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token=None))
-        backend.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-        backend.decoder = decoders.Fuse()
-        if end_of_text is not None:
-            backend.add_special_tokens([tokenizers.AddedToken(end_of_text, special=True, normalized=False)])
-        return cls(backend, SpecialTokens.ending_with(end_of_text))
+        return cls(character_backend(alphabet, end_of_text), SpecialTokens.ending_with(end_of_text))
+
+    @classmethod
+    def from_nanogpt_characters(cls, alphabet: Sequence[str]) -> Tokenizer:
+        """Return nanoGPT's tokenizer of these characters: without end-of-text, and any line end is a line feed."""
+        return cls(nanogpt_backend(alphabet), SpecialTokens())
 
     @classmethod
     def from_json(cls, content: str, special: SpecialTokens | None = None) -> Tokenizer:
@@ -123,7 +128,9 @@ class Tokenizer:
 
     @classmethod
     def _from_meta(cls, path: Path) -> Tokenizer:
-        return cls.from_characters(read_nanogpt_characters(path), end_of_text=None)
+        if read_nanogpt_meta(path).kind == BYTES:
+            return cls(byte_backend(), SpecialTokens())
+        return cls.from_nanogpt_characters(read_nanogpt_characters(path))
 
     @classmethod
     def _from_hub(cls, name: str) -> Tokenizer:
@@ -248,6 +255,7 @@ class Tokenizer:
         """Like `encode_batch`, as arrays of uint32; `threads` are used at a time (default: one for each CPU)."""
         import numpy as np
 
+        texts = [self._with_line_ends(text) for text in texts]
         self._check_characters(texts)
         try:
             if self._fast is not None:
@@ -278,7 +286,21 @@ class Tokenizer:
 
     def keep_known(self, text: str) -> str:
         """Return `text` without the characters a character tokenizer does not have."""
+        text = self._with_line_ends(text)
         return text if self._alphabet is None else "".join(c for c in text if c in self._alphabet)
+
+    def _with_line_ends(self, text: str) -> str:
+        """Apply the only normalizer that a character tokenizer has."""
+        return LINE_END.sub("\n", text) if self._replaces_line_ends and "\r" in text else text
+
+    @functools.cached_property
+    def _replaces_line_ends(self) -> bool:
+        return self._alphabet is not None and self._description["normalizer"] is not None
+
+    @property
+    def spells_end_of_text(self) -> bool:
+        """Whether "<|endoftext|>" in a text can only be text: there are its characters, and no such token."""
+        return self.end_of_text is None and self._alphabet is not None and set(END_OF_TEXT) <= self._alphabet
 
     def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = False) -> str:
         """Return the text of token ids. Raises TokenizerError for an id outside the vocabulary."""

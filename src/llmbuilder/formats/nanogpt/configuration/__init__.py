@@ -1,4 +1,4 @@
-"""Legacy configurations: nanoGPT's flat keys and Python files, and the nested form of older LLMBuilder scripts.
+"""Legacy configurations: nanoGPT's flat keys and Python files, minGPT's, and the older LLMBuilder's nested forms.
 
 Everything here is pure (values in, values out) and nothing is executed: Python files are parsed, and only what needs no
 running is understood. No key is dropped: what has no counterpart is kept in `legacy`.
@@ -13,6 +13,7 @@ from typing import Any
 from llmbuilder.errors import ConfigError
 from llmbuilder.formats.nanogpt.configuration.keys import CONVERTED_KEYS, FLAT_KEYS, NANOGPT_DEFAULTS
 from llmbuilder.formats.nanogpt.configuration.migrated import Default, MigratedConfig, flatten, translate, weight_of
+from llmbuilder.formats.nanogpt.configuration.mingpt import is_mingpt, migrate_mingpt
 from llmbuilder.formats.nanogpt.configuration.nested import NESTED_MARKS, migrate_nested
 from llmbuilder.formats.nanogpt.configuration.older_llmbuilder import (
     is_older_llmbuilder,
@@ -40,7 +41,7 @@ _FLAT_MARKS = frozenset({"n_layer", "n_head", "n_embd", "block_size", "max_iters
 def is_legacy(values: Mapping[str, Any]) -> bool:
     """Tell a legacy mapping from one in the new format."""
     marks = _FLAT_MARKS & values.keys() or NESTED_MARKS & flatten(values).keys()
-    return bool(marks) or is_older_llmbuilder(values)
+    return bool(marks) or is_mingpt(values) or is_older_llmbuilder(values)
 
 
 def place_of(key: str, value: Any) -> str | None:
@@ -53,6 +54,8 @@ def migrate_dictionary(values: Mapping[str, Any]) -> MigratedConfig:
     """Translate a legacy mapping, flat or nested. Raises ConfigError if it has no legacy key at all."""
     if not is_legacy(values):
         raise ConfigError("this is no legacy configuration: none of its keys is nanoGPT's or an older LLMBuilder's")
+    if is_mingpt(values):
+        return _finish(migrate_mingpt(values))
     if is_older_llmbuilder(values):
         return _finish(migrate_older_llmbuilder(values))
     if is_older_training(values):
