@@ -310,6 +310,16 @@ def test_a_whole_script_keeps_everything_but_its_commands() -> None:
     subprocess.run(["bash", "-n"], input=new, text=True, check=True)
 
 
+def test_a_script_that_works_elsewhere_goes_to_the_projects_folder_first() -> None:
+    text = "python prepare.py\n"
+    new = translate_script(text, find_calls(PurePosixPath("data/tale/get.sh"), text), ProjectPlaces())
+    assert new.startswith("(cd ../.. && llmbuilder data load --input data/tale/input.txt")
+    text = "cd ~/work/nanoGPT\npython train.py\n"
+    new = translate_script(text, find_calls(PurePosixPath("run.sh"), text), ProjectPlaces())
+    assert new.splitlines()[0] == "# line 2: ~/work/nanoGPT has to be the new project's folder"
+    assert new.splitlines()[2].startswith("llmbuilder train model")
+
+
 def test_a_translated_script_runs_its_loop(tmp_path: Path) -> None:
     """Each turn of the loop calls the program with its own words, as the shell hands them over."""
     text = "for s in 'a b' c; do\n  python sample.py --start=\"it's $s\" --num_samples=1 --out_dir=out-chars\ndone\n"
