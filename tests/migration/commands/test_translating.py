@@ -269,6 +269,20 @@ def test_the_guides_own_commands() -> None:
         assert translated(old, places).command == new
 
 
+def test_tasks_of_a_cluster_are_not_taken_for_processes_of_one_training() -> None:
+    found = translated("srun -n 4 python train.py")
+    assert found.command.startswith("srun -n 4 llmbuilder train model") and "torchrun once" in found.notes[0]
+    assert translated("srun torchrun --nproc_per_node=4 train.py").notes == []
+
+
+def test_evaluations_name_model_and_text() -> None:
+    places = ProjectPlaces(scripts={"eval.py": ScriptFacts("evaluate", "argparse")})
+    found = translated("python eval.py --checkpoint out-chars/ckpt.pt --data data.txt --batch_size 4", places)
+    assert found.command == "llmbuilder model evaluate model/out-chars.pt --data data/data.txt --batch-size 4"
+    assert "no text" in translated("python eval.py --out_dir out-chars --dataset chars", places).notes[0]
+    assert translated("python eval.py --tasks mmlu", places).command == ""
+
+
 def test_temperature_zero_is_greedy() -> None:
     found = translated("python sample.py --temperature=0.0")
     assert "--greedy" in found.command and "--top-k" not in found.command and "--temperature" not in found.command

@@ -217,6 +217,8 @@ def translate_evaluation(draft: Draft) -> list[str]:
         return []
     if found is None:
         draft.note(f"{name}: no such data was carried over; --data names the text to predict")
+    elif not found.endswith((".txt", ".jsonl", ".parquet")):
+        draft.note(f"{found} is no text: name the .txt, .jsonl or .parquet file that it was made from")
     draft.option("--data", found if found is not None else name)
     for option, names in (("--batch-size", ("batch_size",)), ("--device", ("device",))):
         value = draft.arguments.take(*names)
