@@ -280,6 +280,7 @@ def test_evaluations_name_model_and_text() -> None:
     found = translated("python eval.py --checkpoint out-chars/ckpt.pt --data data.txt --batch_size 4", places)
     assert found.command == "llmbuilder model evaluate model/out-chars.pt --data data/data.txt --batch-size 4"
     assert "no text" in translated("python eval.py --out_dir out-chars --dataset chars", places).notes[0]
+    places.datasets = ()
     assert translated("python eval.py --tasks mmlu", places).command == ""
 
 

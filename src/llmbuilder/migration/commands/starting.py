@@ -32,7 +32,7 @@ def launched(draft: Draft) -> list[str]:
     draft.left += [str(word) for word in launcher.left]
     several = [word for word in draft.call.prefix if word in _SEVERAL]
     if several and launcher.processes is None:
-        draft.note(f"{several[0]} starts each of its tasks by itself: for one training of several processes, let it start "
+        draft.note(f"{several[0]} starts each task by itself: for one training of several processes, let it start "
                    "torchrun once on each machine")  # fmt: skip
     if not launcher.is_multi_node:
         return ["llmbuilder"]
