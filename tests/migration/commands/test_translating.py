@@ -280,6 +280,8 @@ def test_evaluations_name_model_and_text() -> None:
     found = translated("python eval.py --checkpoint out-chars/ckpt.pt --data data.txt --batch_size 4", places)
     assert found.command == "llmbuilder model evaluate model/out-chars.pt --data data/data.txt --batch-size 4"
     assert "no text" in translated("python eval.py --out_dir out-chars --dataset chars", places).notes[0]
+    measured = translated("python sample.py --out_dir=out-a --eval_only=True --eval_dataset=data.txt")
+    assert measured.command == "llmbuilder model evaluate run/out-a --data data/data.txt"
     places.datasets = ()
     assert translated("python eval.py --tasks mmlu", places).command == ""
 
