@@ -270,7 +270,11 @@ def _program_of(checkpoint: FoundCheckpoint, programs: Mapping[PurePosixPath, Pr
         here = sorted((p for p in training if p.path.parent == folder), key=lambda p: (p.path.stem != "train", p.path))
         if here:
             return here[0]
-    return training[0] if len(training) == 1 else None
+    called_so = [program for program in training if program.path.stem == "train"]
+    for candidates in (training, called_so):
+        if len(candidates) == 1:
+            return candidates[0]
+    return None
 
 
 def newest(checkpoints: Sequence[FoundCheckpoint]) -> FoundCheckpoint | None:

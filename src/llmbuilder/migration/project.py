@@ -13,7 +13,7 @@ from llmbuilder.errors import MigrationError
 from llmbuilder.files import require_absent, write_json, write_text
 from llmbuilder.formats.nanogpt.configuration import place_of
 from llmbuilder.migration.account import MigrationReport
-from llmbuilder.migration.commands import translate, translate_script
+from llmbuilder.migration.commands import translate_all, translate_script
 from llmbuilder.migration.configurations import Configuration
 from llmbuilder.migration.datasets import TABLE, Dataset
 from llmbuilder.migration.models import Proving, migrate_checkpoint
@@ -152,8 +152,7 @@ def _account_for_keys(
 
 def _carry_commands(project: LegacyProject, new: Path | None, report: MigrationReport) -> None:
     places = ProjectPlaces(project)
-    for call in project.calls:
-        translated = translate(call, places)
+    for call, translated in zip(project.calls, translate_all(project.calls, places), strict=True):
         report.commands.append(
             {"file": str(call.file), "line": call.line, "old": call.old, "new": translated.command,
              "left": translated.left, "notes": translated.notes}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -229,6 +230,7 @@ def model_sources(project: LegacyProject, checkpoint: FoundCheckpoint) -> list[l
     models = {path: program for path, program in project.programs.items() if program.is_model}
     used = [checkpoint.program, *imported(checkpoint.program, project.programs)] if checkpoint.program else []
     order = [program.path for program in used if program.path in models]
+    order.sort(key=lambda path: (path.stem != "model", not re.search("model|gpt|llama", path.stem.lower())))
     used_models = list(order)
     order += sorted(models.keys() - set(order), key=lambda path: (_distance(path, checkpoint.file), path))
     wanted = checkpoint.parts - {"module", "_orig_mod"}
@@ -268,7 +270,9 @@ def main_configuration(project: LegacyProject) -> tuple[Configuration | None, st
             found = _configuration_of_call(project, call, program)
             if found is not None and not found.is_evaluation:
                 return found, f"what {call.file} trains with, line {call.line}"
-    by_depth = sorted(training, key=lambda c: (len(c.source.parts), c.kind != "program", c.source))
+    by_depth = sorted(
+        training, key=lambda c: (len(c.source.parts), c.kind != "program", c.source.stem != "train", c.source)
+    )
     if not by_depth:
         return None, ""
     first = by_depth[0]

@@ -269,6 +269,23 @@ def test_the_guides_own_commands() -> None:
         assert translated(old, places).command == new
 
 
+def test_tasks_of_a_cluster_are_not_taken_for_processes_of_one_training() -> None:
+    found = translated("srun -n 4 python train.py")
+    assert found.command.startswith("srun -n 4 llmbuilder train model") and "torchrun once" in found.notes[0]
+    assert translated("srun torchrun --nproc_per_node=4 train.py").notes == []
+
+
+def test_evaluations_name_model_and_text() -> None:
+    places = ProjectPlaces(scripts={"eval.py": ScriptFacts("evaluate", "argparse")})
+    found = translated("python eval.py --checkpoint out-chars/ckpt.pt --data data.txt --batch_size 4", places)
+    assert found.command == "llmbuilder model evaluate model/out-chars.pt --data data/data.txt --batch-size 4"
+    assert "no text" in translated("python eval.py --out_dir out-chars --dataset chars", places).notes[0]
+    measured = translated("python sample.py --out_dir=out-a --eval_only=True --eval_dataset=data.txt")
+    assert measured.command == "llmbuilder model evaluate run/out-a --data data/data.txt"
+    places.datasets = ()
+    assert translated("python eval.py --tasks mmlu", places).command == ""
+
+
 def test_temperature_zero_is_greedy() -> None:
     found = translated("python sample.py --temperature=0.0")
     assert "--greedy" in found.command and "--top-k" not in found.command and "--temperature" not in found.command
@@ -308,6 +325,16 @@ def test_a_whole_script_keeps_everything_but_its_commands() -> None:
     assert "python bench.py | tee bench.txt" in lines and "# python train.py --commented=1" in lines
     assert "#SBATCH --gres=gpu:2" in lines
     subprocess.run(["bash", "-n"], input=new, text=True, check=True)
+
+
+def test_a_script_that_works_elsewhere_goes_to_the_projects_folder_first() -> None:
+    text = "python prepare.py\n"
+    new = translate_script(text, find_calls(PurePosixPath("data/tale/get.sh"), text), ProjectPlaces())
+    assert new.startswith("(cd ../.. && llmbuilder data load --input data/tale/input.txt")
+    text = "cd ~/work/nanoGPT\npython train.py\n"
+    new = translate_script(text, find_calls(PurePosixPath("run.sh"), text), ProjectPlaces())
+    assert new.splitlines()[0] == "# line 2: ~/work/nanoGPT has to be the new project's folder"
+    assert new.splitlines()[2].startswith("llmbuilder train model")
 
 
 def test_a_translated_script_runs_its_loop(tmp_path: Path) -> None:

@@ -42,6 +42,11 @@ _NOT_HERE = {
 
 def translate_sampling(draft: Draft) -> list[str]:
     """Return the words of `llmbuilder generate text`, with what the old program does by itself written out."""
+    measures = draft.arguments.find("eval_only")
+    if measures is not None and literal(measures.value) is True:
+        measures.is_taken = True
+        draft.note(f"{measures.shown}: nothing is sampled then, the model is measured")
+        return translate_evaluation(draft)
     defaults = _defaults(draft)
     draft.words = ["llmbuilder", "generate", "text", "--model"]
     _model(draft, defaults, draft.places.tokenizer)
@@ -204,7 +209,7 @@ def translate_evaluation(draft: Draft) -> list[str]:
     if config is not None:
         config.is_taken = True
         draft.note(f"{config.shown}: a model's file says all of its shape")
-    given = draft.arguments.find("data", "dataset", "data_path", "data_dir", "input")
+    given = draft.arguments.find("data", "dataset", "eval_dataset", "data_path", "data_dir", "input")
     _model(draft, defaults, lambda folder: draft.places.tokenizer(folder) if folder else None)
     refuse_processes(draft, "an evaluation")
     own = next((defaults[key] for key in ("data", "dataset", "data_path") if isinstance(defaults.get(key), str)), None)
@@ -217,6 +222,8 @@ def translate_evaluation(draft: Draft) -> list[str]:
         return []
     if found is None:
         draft.note(f"{name}: no such data was carried over; --data names the text to predict")
+    elif not found.endswith((".txt", ".jsonl", ".parquet")):
+        draft.note(f"{found} is no text: name the .txt, .jsonl or .parquet file that it was made from")
     draft.option("--data", found if found is not None else name)
     for option, names in (("--batch-size", ("batch_size",)), ("--device", ("device",))):
         value = draft.arguments.take(*names)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from llmbuilder.migration.commands.call import Call
 from llmbuilder.migration.commands.places import Places
-from llmbuilder.migration.commands.translating import translate_all
+from llmbuilder.migration.commands.translating import located, translate_all
 from llmbuilder.migration.commands.words import quoted
 
 
@@ -24,7 +24,10 @@ def translate_script(text: str, calls: Sequence[Call], places: Places) -> str:
         if call.span is None and not call.is_example:
             remarks.append(_comment(f"line {call.line}: put this in yourself: {new.command or 'nothing'}"))
         elif call.span is not None and new.command:
-            changes.append((*call.span, _in_place(call, new.command)))
+            place = located(call, places)
+            changes.append((*call.span, _in_place(place[1] if place is not None else ".", new.command)))
+            if call.cwd.startswith(("/", "~", "$")):
+                remarks.append(_comment(f"line {call.line}: {call.cwd} has to be the new project's folder"))
     for start, end, command in sorted(changes, reverse=True):
         text = text[:start] + command + text[end:]
     if not remarks:
@@ -38,10 +41,10 @@ def _comment(text: str) -> str:
     return "# " + " ".join(text.split())
 
 
-def _in_place(call: Call, command: str) -> str:
+def _in_place(base: str, command: str) -> str:
     if command.startswith("#"):
         return f": {quoted(command.lstrip('# '))}"
-    if call.cwd == "." or call.cwd.startswith(("/", "~", "$", "..")):
+    if base == "." or base.startswith(("/", "~", "$", "..")):
         return command
-    # The new command's paths begin at the project's folder, which the script has left here.
-    return f"(cd {quoted(posixpath.relpath('.', call.cwd))} && {command})"
+    # The new command's paths begin at the project's folder, and the script is in another one here.
+    return f"(cd {quoted(posixpath.relpath('.', base))} && {command})"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 # What a line of prose may have in front of a command: a list's mark, a comment's, a prompt, "Usage:".
 _PROMPT = re.compile(
-    r"^(?:\([\w.-]+\)\s*)?(?:[\w.-]+@[\w.-]+[^$#\n]*)?(?:\$|%|>|>>>|#|❯|□|☐|➜)\s+|^(?:PS [^>]*|[A-Z]:\\[^>]*)>\s*"
+    r"^(?:\([\w.-]+\)\s*)?(?:[\w.-]+@[\w.-]+[^$#\n]*)?(?:\$|%|>|>>>|❯|□|☐|➜)\s+|^(?:PS [^>]*|[A-Z]:\\[^>]*)>\s*"
 )
 _LEAD = re.compile(
     r"^(?:[-*+•]\s+|\d+[.)]\s+)?(?:(?:[A-Z][\w ,()/'-]{0,60}|e\.g\.?|i\.e\.?)[:,]\s+)?(?:\$\s+|>>>\s*!?|>\s+|!)?"
@@ -95,7 +95,7 @@ def block(lines: list[tuple[int, str]], *, is_example: bool = False) -> Snippet 
     """Return a block of a document: what stands behind prompts if there are any, else all of it."""
     groups = continued(lines)
     prompts = [_PROMPT.match(group[0][1].lstrip(" \t")) for group in groups]
-    has_prompts = any(found is not None and not found[0].lstrip().startswith("#") for found in prompts)
+    has_prompts = any(found is not None for found in prompts)
     pieces = []
     for group, prompt in zip(groups, prompts, strict=True):
         if has_prompts and prompt is None:

@@ -23,10 +23,17 @@ def in_front(draft: Draft) -> list[str]:
     return assigned + [quoted(word) for word in call.prefix]
 
 
+_SEVERAL = ("srun", "mpirun", "mpiexec", "jsrun", "aprun")
+
+
 def launched(draft: Draft) -> list[str]:
     """Return how `llmbuilder` is started: by torchrun where several machines take part, else by its name."""
     launcher = draft.call.launcher
     draft.left += [str(word) for word in launcher.left]
+    several = [word for word in draft.call.prefix if word in _SEVERAL]
+    if several and launcher.processes is None:
+        draft.note(f"{several[0]} starts each task by itself: for one training of several processes, let it start "
+                   "torchrun once on each machine")  # fmt: skip
     if not launcher.is_multi_node:
         return ["llmbuilder"]
     words = launcher.arguments if launcher.name == "torchrun" else _as_torchrun(launcher)

@@ -35,12 +35,12 @@ def translate(call: Call, places: Places, written: set[str] | None = None) -> Tr
     or in `notes`. The command is empty for a program that is not in the project, or is none of those this package
     stands for, and a comment where nothing need be run.
     """
-    located = _located(call, places)
-    if located is None and call.loops and "$" in call.script:
+    found = located(call, places)
+    if found is None and call.loops and "$" in call.script:
         return _each_time(call, places)
-    if located is None:
+    if found is None:
         return _untranslated(call, f"{call.script} is not in the project")
-    script, base, facts = located
+    script, base, facts = found
     if facts.role not in _TRANSLATORS:
         return _untranslated(call, f"{script} is a program of the project's own, which nothing here stands for")
     if any(word in ("--help", "-h", "--version") for word in call.arguments):
@@ -85,7 +85,7 @@ def _front(call: Call) -> Iterator[str]:
     yield from map(str, call.prefix)
 
 
-def _located(call: Call, places: Places) -> tuple[str, str, ScriptFacts] | None:
+def located(call: Call, places: Places) -> tuple[str, str, ScriptFacts] | None:
     """Return a program's path in the project, the folder it was started in, and the facts about it.
 
     Text does not say where it is run: at the root, beside the file, or in a folder called like the project.
