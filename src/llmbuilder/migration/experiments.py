@@ -30,6 +30,8 @@ class FoundCheckpoint:
     modified: float = 0.0
     step: int = 0
     vocab_size: int | None = None  # rows of the token embedding
+    width: int | None = None  # and its columns
+    num_layers: int = 0
     parts: set[str] = field(default_factory=set)  # what the modules that hold its weights are called
     settings: dict[str, Any] = field(default_factory=dict)  # of the training that wrote it, in its own words
     problem: str = ""  # why it cannot be read
@@ -89,7 +91,9 @@ def read_checkpoints(root: Path, files: Sequence[PurePosixPath]) -> list[FoundCh
             if isinstance(content, Mapping):
                 checkpoint.settings = settings_of(content)
                 weights = _weights(content)
-                checkpoint.vocab_size = _vocab_size(weights)
+                checkpoint.vocab_size, checkpoint.width = _embedding_shape(weights)
+                numbers = (next(filter(str.isdigit, name.split(".")), None) for name in weights)
+                checkpoint.num_layers = len({number for number in numbers if number is not None})
                 checkpoint.parts = {part for name in weights for part in name.split(".")[:-1] if not part.isdigit()}
                 steps = (content.get(key) for key in ("iter_num", "step", "global_step", "iter"))
                 checkpoint.step = next((int(step) for step in steps if isinstance(step, int)), 0)
@@ -107,13 +111,16 @@ def _weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
     return {}
 
 
-def _vocab_size(weights: Mapping[str, Tensor]) -> int | None:
-    embeddings = (tensor for name, tensor in weights.items() if name.endswith(_EMBEDDINGS) and tensor.ndim == 2)
-    return next((len(tensor) for tensor in embeddings), None)
+def _embedding_shape(weights: Mapping[str, Tensor]) -> tuple[int | None, int | None]:
+    for name, tensor in weights.items():
+        if name.endswith(_EMBEDDINGS) and tensor.ndim == 2:
+            return tensor.shape[0], tensor.shape[1]
+    return None, None
 
 
 _EMBEDDINGS = ("wte.weight", "tok_embeddings.weight", "token_embedding.weight", "token_embedding_table.weight",
-               "embed_tokens.weight", "tok_emb.weight")  # fmt: skip
+               "embed_tokens.weight", "tok_emb.weight",
+    "token_embeddings.weight")  # fmt: skip
 
 
 def _is_checkpoint(root: Path, file: PurePosixPath) -> bool:

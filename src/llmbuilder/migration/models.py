@@ -26,6 +26,7 @@ from llmbuilder.formats.torch_files import read_torch_file
 from llmbuilder.migration.account import MigrationReport, describe_proof
 from llmbuilder.migration.experiments import FoundCheckpoint
 from llmbuilder.migration.proof import Proof, prove_with_legacy_code
+from llmbuilder.migration.shapes import find_heads
 from llmbuilder.migration.understanding import LegacyProject, model_sources
 from llmbuilder.migration.writing import new_configuration, place_tokenizer
 from llmbuilder.model import LanguageModel
@@ -52,7 +53,7 @@ def migrate_checkpoint(
     try:
         if checkpoint.problem:
             raise CheckpointError(checkpoint.problem)
-        content = _content(project, checkpoint)
+        content, assumed = _content(project, checkpoint)
         legacy = convert_checkpoint(content, source=_source(project, checkpoint), activation=proving.activation)
         model = legacy.build()
         proof = _prove(project, checkpoint, content, legacy, model, proving)
@@ -69,21 +70,30 @@ def migrate_checkpoint(
     report.checkpoints.append(
         {"file": file, "new": checkpoint.new_model, "origin": legacy.origin, "step": legacy.step,
          "best_validation_loss": legacy.best_validation_loss, "resume": resume, "proof": proof,
-         "assumed": legacy.assumed}
+         "assumed": [*assumed, *legacy.assumed]}
     )  # fmt: skip
     report.add_file(file, checkpoint.new_model, describe_proof(proof))
 
 
-def _content(project: LegacyProject, checkpoint: FoundCheckpoint) -> dict[str, Any]:
+def _content(project: LegacyProject, checkpoint: FoundCheckpoint) -> tuple[dict[str, Any], list[str]]:
+    """Return a checkpoint's content, with the shape that it does not say itself, and what was assumed of that."""
     content = read_torch_file(project.root / checkpoint.file)
     if not is_legacy_checkpoint(content):
         raise CheckpointError("it holds no GPT weights of a known form")
     if not any(isinstance(content.get(key), Mapping) for key in ("model", "model_state_dict", "state_dict")):
         content = {"model": content}
-    # A checkpoint that does not say its shape has that of the configuration that it belongs to.
-    if not any(isinstance(content.get(key), Mapping) for key in ("model_args", "config")) and checkpoint.configuration:
-        content = {**content, "config": dict(checkpoint.configuration.values)}
-    return dict(content)
+    if any(isinstance(content.get(key), Mapping) for key in ("model_args", "config")):
+        return dict(content), []
+    configuration = checkpoint.configuration
+    if configuration is not None and configuration.values.get("n_embd") in (checkpoint.width, None):
+        return {**content, "config": dict(configuration.values)}, []
+    heads = find_heads(
+        project.root, project.files, project.programs, checkpoint.width or 0, checkpoint.num_layers
+    )
+    if heads is None:
+        return dict(content), []
+    said = f"its {heads[0]} heads are those of the only shape of this width and depth in the project, in {heads[1]}"
+    return {**content, "config": {"n_head": heads[0]}}, [said]
 
 
 def _source(project: LegacyProject, checkpoint: FoundCheckpoint) -> ArchitectureFacts | None:
