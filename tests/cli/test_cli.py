@@ -107,11 +107,15 @@ def test_configuration_commands(tmp_path: Path) -> None:
 
 def test_import_asks_for_the_activation_or_reads_it(tmp_path: Path) -> None:
     """An untied head is not nanoGPT's, so that nothing says which GELU its MLP computes."""
+    import torch
+
+    from llmbuilder.model import load_model
+
     model = NanoGPT(vocab=60)
     weights = {**model.state_dict(), "lm_head.weight": torch.randn(60, 32)}
     torch.save({"model": weights, "model_args": model.args}, tmp_path / "ckpt.pt")
     (tmp_path / "model.py").write_text("x = F.gelu(x, approximate='tanh')\n")
-    result = run("import", "nanogpt", "ckpt.pt", "model.pt", cwd=tmp_path, code=1)
+    result = run("import", "nanogpt", "ckpt.pt", "model.pt", cwd=tmp_path, status=1)
     assert "--activation gelu" in result.stderr
     for name, options in {"given.pt": ["--activation", "gelu_tanh"], "read.pt": ["--source", "model.py"]}.items():
         run("import", "nanogpt", "ckpt.pt", name, *options, cwd=tmp_path)
