@@ -87,9 +87,7 @@ def _content(project: LegacyProject, checkpoint: FoundCheckpoint) -> tuple[dict[
     configuration = checkpoint.configuration
     if configuration is not None and configuration.values.get("n_embd") in (checkpoint.width, None):
         return {**content, "config": dict(configuration.values)}, []
-    heads = find_heads(
-        project.root, project.files, project.programs, checkpoint.width or 0, checkpoint.num_layers
-    )
+    heads = find_heads(project.root, project.files, project.programs, checkpoint.width or 0, checkpoint.num_layers)
     if heads is None:
         return dict(content), []
     said = f"its {heads[0]} heads are those of the only shape of this width and depth in the project, in {heads[1]}"

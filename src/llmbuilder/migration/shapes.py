@@ -1,7 +1,7 @@
 """How many attention heads a model has, where its checkpoint does not say so: no tensor shows it.
 
-A project's files name shapes: configurations, tables in programs, defaults of classes. Those of the same width and number
-of layers as the tensors are the model's, if they all agree.
+A project's files name shapes: configurations, tables in programs, defaults of classes. Those of the same width and
+number of layers as the tensors are the model's, if they all agree.
 """
 
 from __future__ import annotations

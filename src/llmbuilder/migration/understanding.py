@@ -142,7 +142,7 @@ def _learn_characters(project: LegacyProject) -> None:
         for size in wanted:
             characters = characters_of(texts, size)
             if characters is not None:
-                dataset.tokenizer = Tokenizer.from_characters(characters, end_of_text=None)
+                dataset.tokenizer = Tokenizer.from_nanogpt_characters(characters)
                 project.notes.append(
                     f"{dataset.place} has no meta.pkl: its tokenizer is the {len(characters)} different characters of "
                     f"{', '.join(file.name for file in dataset.texts)}, sorted, as nanoGPT's prepare.py does it."

@@ -80,11 +80,14 @@ def read_nanogpt_characters(path: Path) -> list[str]:
     return list(meta.characters)
 
 
-def characters_of(text_files: Iterable[Path], vocab_size: int) -> list[str] | None:
+_MOST_CHARACTERS = 60_000  # that ids of 16 bits have room for
+
+
+def characters_of(text_files: Iterable[Path], vocab_size: int | None) -> list[str] | None:
     """Return the sorted distinct characters of texts if there are `vocab_size` of them, as nanoGPT's prepare.py does.
 
-    Line ends count as `\\n`, as Python reads them. None for another number of characters, and for files that are no
-    UTF-8 text.
+    Without `vocab_size` any number is right. Line ends count as `\\n`, as Python reads them. None for another number of
+    characters, and for files that are no UTF-8 text.
     """
     found: set[str] = set()
     try:
@@ -92,11 +95,11 @@ def characters_of(text_files: Iterable[Path], vocab_size: int) -> list[str] | No
             with open(path, encoding="utf-8") as handle:
                 while piece := handle.read(1 << 20):
                     found.update(piece)
-                    if len(found) > vocab_size:
+                    if len(found) > (vocab_size or _MOST_CHARACTERS):
                         return None
     except UnicodeDecodeError:
         return None
-    return sorted(found) if len(found) == vocab_size else None
+    return sorted(found) if len(found) == (vocab_size or len(found)) else None
 
 
 def _encoding(table: Mapping[str, Any]) -> str | None:
