@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from llmbuilder.config.sizes import intermediate_size, num_key_value_heads
+from llmbuilder.config.sizes import head_dim, intermediate_size, num_key_value_heads
 from llmbuilder.errors import CheckpointError, MigrationError
 from llmbuilder.formats.model_file import read_torch_file
 from llmbuilder.formats.nanogpt.checkpoint import find_weights
@@ -178,6 +178,7 @@ def _job(
         "embedding_dim": config.embedding_dim,
         "max_seq_length": config.max_seq_length,
         "vocab_size": config.vocab_size,
+        "head_dim": head_dim(config) if config.model_type == "llama" else config.embedding_dim // config.num_heads,
         "bias": config.bias,
         "dropout": 0.0,
         "intermediate_size": intermediate_size(config),
@@ -186,7 +187,7 @@ def _job(
     arguments: dict[str, Any] = {
         spelling: value for name, value in shape.items() for spelling in SPELLINGS[name].split()
     }
-    arguments |= {"embd_pdrop": 0.0, "attn_pdrop": 0.0, "head_size": None, "head_dim": None}
+    arguments |= {"embd_pdrop": 0.0, "attn_pdrop": 0.0}
     if intermediate_size(config) % config.embedding_dim == 0:
         arguments |= dict.fromkeys(_MULTIPLES, intermediate_size(config) // config.embedding_dim)
     arguments |= {key: value for key, value in declared_values(content).items() if _is_plain(value)}
