@@ -10,6 +10,7 @@ from typing import Any
 from llmbuilder.config.parsing import read_mapping
 from llmbuilder.errors import ConfigError
 from llmbuilder.formats.nanogpt.configuration import (
+    CONVERTED_KEYS,
     FLAT_KEYS,
     MigratedConfig,
     is_legacy,
@@ -202,12 +203,21 @@ def _of_program(program: Program, programs: Mapping[PurePosixPath, Program], nam
     return Configuration(path, migrated, new, "program", values_in_force(migrated), written)
 
 
+_FLAT_NAMES = {new: key for key, new in reversed(FLAT_KEYS.items())}
+
+
 def values_in_force(migrated: MigratedConfig) -> dict[str, Any]:
-    """Return the legacy values that act: a program's defaults, with what the configuration says over them."""
+    """Return the legacy values that act, by nanoGPT's names where it has one for a setting.
+
+    They are a program's defaults, with what the configuration says over them.
+    """
     values = {key: default.value for key, default in migrated.defaults.items()}
     for key, new in migrated.mapping.items():
         section, _, name = new.partition(".")
-        values[key] = migrated.values[section].get(name) if key in FLAT_KEYS else migrated.legacy_values[key]
+        if new in _FLAT_NAMES and key not in CONVERTED_KEYS:
+            values[key if key in FLAT_KEYS else _FLAT_NAMES[new]] = migrated.values.get(section, {}).get(name)
+        else:
+            values[key] = migrated.legacy_values[key]
     return {**values, **migrated.unmapped}
 
 
@@ -219,7 +229,7 @@ def _read(root: Path, file: PurePosixPath, programs: Mapping[PurePosixPath, Prog
             if len(file.parts) <= 2 and "config" in file.name.lower():
                 raise ConfigError(f"it looks like a configuration, but {error}") from error
             return None
-        return migrate_dictionary(_with_preset(values, programs)) if is_legacy(values) else None
+        return migrate_dictionary(values) if is_legacy(values) else None
     program = programs.get(file)
     if program is None or not program.is_plain:
         return None
@@ -233,17 +243,6 @@ def _read(root: Path, file: PurePosixPath, programs: Mapping[PurePosixPath, Prog
     if found.is_program:
         return None
     return found if len(found.mapping) >= 2 and len(found.mapping) >= len(found.skipped) else None
-
-
-def _with_preset(values: Mapping[str, Any], programs: Mapping[PurePosixPath, Program]) -> dict[str, Any]:
-    """Fill in the shape that a configuration leaves to a name in the project's own table: `model_type: gpt-mini`."""
-    model = values.get("model", values)
-    name = model.get("model_type") if isinstance(model, Mapping) else None
-    shape = next((p.presets[name] for p in programs.values() if isinstance(name, str) and name in p.presets), {})
-    if not shape:
-        return dict(values)
-    filled = {**model, **{key: value for key, value in shape.items() if model.get(key) is None}}
-    return {**values, "model": filled} if "model" in values else filled
 
 
 def training_program(file: PurePosixPath, programs: Mapping[PurePosixPath, Program]) -> Program | None:

@@ -32,7 +32,6 @@ class FoundCheckpoint:
     vocab_size: int | None = None  # rows of the token embedding
     width: int | None = None  # and its columns
     num_layers: int = 0
-    parts: set[str] = field(default_factory=set)  # what the modules that hold its weights are called
     settings: dict[str, Any] = field(default_factory=dict)  # of the training that wrote it, in its own words
     problem: str = ""  # why it cannot be read
     name: str = ""
@@ -94,7 +93,6 @@ def read_checkpoints(root: Path, files: Sequence[PurePosixPath]) -> list[FoundCh
                 checkpoint.vocab_size, checkpoint.width = _embedding_shape(weights)
                 numbers = (next(filter(str.isdigit, name.split(".")), None) for name in weights)
                 checkpoint.num_layers = len({number for number in numbers if number is not None})
-                checkpoint.parts = {part for name in weights for part in name.split(".")[:-1] if not part.isdigit()}
                 steps = (content.get(key) for key in ("iter_num", "step", "global_step", "iter"))
                 checkpoint.step = next((int(step) for step in steps if isinstance(step, int)), 0)
         found.append(checkpoint)

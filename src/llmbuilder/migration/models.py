@@ -21,13 +21,13 @@ from llmbuilder.formats.nanogpt.checkpoint import (
     training_settings,
 )
 from llmbuilder.formats.nanogpt.formula import prove_with_formula
-from llmbuilder.formats.nanogpt.source import ArchitectureFacts, read_architecture
+from llmbuilder.formats.nanogpt.source import imported_files, read_architecture
 from llmbuilder.formats.torch_files import read_torch_file
 from llmbuilder.migration.account import MigrationReport, describe_proof
 from llmbuilder.migration.experiments import FoundCheckpoint
-from llmbuilder.migration.proof import Proof, prove_with_legacy_code
+from llmbuilder.migration.proof import prove_with_legacy_code
 from llmbuilder.migration.shapes import find_heads
-from llmbuilder.migration.understanding import LegacyProject, model_sources
+from llmbuilder.migration.understanding import LegacyProject, model_source
 from llmbuilder.migration.writing import new_configuration, place_tokenizer
 from llmbuilder.model import LanguageModel
 from llmbuilder.training.loop.optimizers import Optimizers
@@ -54,9 +54,13 @@ def migrate_checkpoint(
         if checkpoint.problem:
             raise CheckpointError(checkpoint.problem)
         content, assumed = _content(project, checkpoint)
-        legacy = convert_checkpoint(content, source=_source(project, checkpoint), activation=proving.activation)
+        source = model_source(project, checkpoint, content)
+        facts = read_architecture(imported_files(source, project.root)) if source is not None else None
+        legacy = convert_checkpoint(content, source=facts, activation=proving.activation)
         model = legacy.build()
-        proof = _prove(project, checkpoint, content, legacy, model, proving)
+        proof = _prove(content, legacy, model)
+        if proving.run_legacy_code:
+            proof = _prove_with_code(project, checkpoint, content, model, source, proof)
     except LLMBuilderError as error:
         checkpoint.problem = str(error)
         report.add_file(file, "left", str(error))
@@ -94,54 +98,37 @@ def _content(project: LegacyProject, checkpoint: FoundCheckpoint) -> tuple[dict[
     return {**content, "config": {"n_head": heads[0]}}, [said]
 
 
-def _source(project: LegacyProject, checkpoint: FoundCheckpoint) -> ArchitectureFacts | None:
-    """Return what the code of a checkpoint's model says that no tensor shows; None where there is no such code."""
-    sources = model_sources(project, checkpoint)
-    return read_architecture([project.root / file for file in sources[0]]) if sources else None
+def _prove(content: Mapping[str, Any], legacy: LegacyCheckpoint, model: LanguageModel) -> dict[str, Any] | None:
+    """Compare with nanoGPT's formula, where it is all there is to the model."""
+    difference = prove_with_formula(content, legacy, model)
+    if difference is None:
+        return None
+    if difference > LARGEST_ACCEPTED_DIFFERENCE:
+        raise CheckpointError(f"its logits would change by {difference:.1e}, which must not be: please report this")
+    return {"against": "formula", "largest_logit_difference": difference}
 
 
-def _prove(
+def _prove_with_code(
     project: LegacyProject,
     checkpoint: FoundCheckpoint,
     content: Mapping[str, Any],
-    legacy: LegacyCheckpoint,
     model: LanguageModel,
-    proving: Proving,
-) -> dict[str, Any] | None:
-    difference = prove_with_formula(content, legacy, model)
-    if difference is not None and difference > LARGEST_ACCEPTED_DIFFERENCE:
-        raise CheckpointError(f"its logits would change by {difference:.1e}, which must not be: please report this")
-    by_formula = None if difference is None else {"against": "formula", "largest_logit_difference": difference}
-    if not proving.run_legacy_code:
-        return by_formula
-    proof = _run_legacy_code(project, checkpoint, content, model)
-    if isinstance(proof, str):
-        return {**by_formula, "not_run": proof} if by_formula else {"against": None, "not_run": proof}
+    source: Path | None,
+    by_formula: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """Compare with the project's own code; where that cannot be run, what is known otherwise, and why it could not."""
+    try:
+        if source is None:
+            raise MigrationError("no program in the project defines a model with its weights")
+        proof = prove_with_legacy_code(project.root, source, content, model, data=_held_out(project, checkpoint))
+    except MigrationError as error:
+        return {**(by_formula or {"against": None}), "not_run": str(error)}
     if not proof.is_certified:
         raise CheckpointError(f"it would not compute the same here, and is not carried over: {proof.verdict()}")
     return {
         "against": "code", "largest_logit_difference": proof.largest_logit_difference, "program": proof.program,
-        "certified": True, "legacy_loss": proof.legacy_loss, "new_loss": proof.loss,
-        "same_greedy_text": proof.same_greedy_text, "isolation": proof.isolation,
+        "legacy_loss": proof.legacy_loss, "new_loss": proof.loss, "isolation": proof.isolation,
     }  # fmt: skip
-
-
-def _run_legacy_code(
-    project: LegacyProject, checkpoint: FoundCheckpoint, content: Mapping[str, Any], model: LanguageModel
-) -> Proof | str:
-    """Return what the project's own model computes beside ours, or why it could not be run."""
-    reason = "no program in the project defines a model with its weights"
-    for files in model_sources(project, checkpoint)[:_MODEL_PROGRAMS]:
-        try:
-            return prove_with_legacy_code(
-                project.root, project.root / files[0], content, model, data=_held_out(project, checkpoint)
-            )
-        except MigrationError as error:
-            reason = str(error)
-    return reason
-
-
-_MODEL_PROGRAMS = 3  # that are tried, at most
 
 
 def _held_out(project: LegacyProject, checkpoint: FoundCheckpoint) -> np.ndarray | None:

@@ -48,7 +48,6 @@ class Program:
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)  # "gpt-mini" -> its shape
     imports: list[str] = field(default_factory=list)
     modules: list[str] = field(default_factory=list)  # classes that are PyTorch modules
-    attributes: set[str] = field(default_factory=set)  # names that its classes give to their parts
     strings: set[str] = field(default_factory=set)
     makes_characters: bool = False
     is_library: bool = False  # classes and functions only: it does nothing when it is run
@@ -162,13 +161,10 @@ def _read_node(node: ast.AST, program: Program) -> None:
         _read_call(node, program)
     elif isinstance(node, ast.Dict):
         _read_presets(node, program)
-        program.attributes.update(str(key.value) for key in node.keys if isinstance(key, ast.Constant))
     elif isinstance(node, ast.FunctionDef) and re.fullmatch(r"get_(default_)?config", node.name):
         _read_config_function(node, program)
     elif isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < 300:
         program.strings.add(node.value)
-    elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-        program.attributes.add(node.attr)
     elif isinstance(node, ast.Name) and node.id in ("stoi", "itos", "char_to_idx", "char2idx"):
         program.makes_characters = True
 
@@ -222,8 +218,6 @@ def _read_config_function(node: ast.FunctionDef, program: Program) -> None:
 def _read_call(node: ast.Call, program: Program) -> None:
     name = ast.unparse(node.func).rsplit(".", 1)[-1]
     first = node.args[0] if node.args else None
-    if name in ("dict", "ModuleDict"):
-        program.attributes.update(keyword.arg for keyword in node.keywords if keyword.arg)
     if name == "add_argument":
         _read_option(node, program)
     elif name.endswith(("Config", "Args")) or name == "configure_optimizers":

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from llmbuilder.errors import MigrationError
 from llmbuilder.formats.nanogpt.characters import characters_of
+from llmbuilder.formats.nanogpt.model_source import defines_model, find_model_source
 from llmbuilder.migration.commands import Call, find_calls
 from llmbuilder.migration.configurations import Configuration, find_configurations, imported
 from llmbuilder.migration.datasets import Dataset, find_dataset, find_datasets, name_tokenizers, read_tables
@@ -221,34 +222,23 @@ def _configuration_of_call(project: LegacyProject, call: Call, program: Program)
     return next((c for c in project.configurations if c.kind == "program" and c.source == program.path), None)
 
 
-def model_sources(project: LegacyProject, checkpoint: FoundCheckpoint) -> list[list[PurePosixPath]]:
-    """Return the programs that may define a checkpoint's model, likeliest first, each with those that it needs.
+def model_source(project: LegacyProject, checkpoint: FoundCheckpoint, content: Mapping[str, Any]) -> Path | None:
+    """Return the file that defines a checkpoint's model; None if none does.
 
-    Their classes have the parts that the weights name. What the training program imports, or is, comes first, then what
-    lies nearest to the checkpoint.
+    That is the one model that its training program imports or is; else the one in the nearest folder whose classes have
+    the parts that the weights name.
     """
-    models = {path: program for path, program in project.programs.items() if program.is_model}
-    used = [checkpoint.program, *imported(checkpoint.program, project.programs)] if checkpoint.program else []
-    order = [program.path for program in used if program.path in models]
-    order.sort(key=lambda path: (path.stem != "model", not re.search("model|gpt|llama", path.stem.lower())))
-    used_models = list(order)
-    order += sorted(models.keys() - set(order), key=lambda path: (_distance(path, checkpoint.file), path))
-    wanted = checkpoint.parts - {"module", "_orig_mod"}
-    alone = [[path] for path in order if wanted and wanted <= models[path].attributes]
-    together = [
-        [path, *(other.path for other in imported(models[path], project.programs) if other.path in models)]
-        for path in order
-    ]
-    covering = [
-        paths for paths in together if wanted and wanted <= set().union(*(models[path].attributes for path in paths))
-    ]
-    return alone or covering or ([used_models] if used_models else [])
-
-
-def _distance(path: PurePosixPath, other: PurePosixPath) -> int:
-    """Count the folders between two files."""
-    common = len(set(path.parents) & set(other.parents))
-    return len(path.parents) + len(other.parents) - 2 * common
+    program = checkpoint.program
+    if program is not None:
+        used = [project.root / one.path for one in (program, *imported(program, project.programs)) if one.is_model]
+        defining = [path for path in used if defines_model(path, content, project.root)]
+        if len(defining) == 1:
+            return defining[0]
+    for folder in checkpoint.file.parents:
+        found = find_model_source(content, project.root / folder)
+        if found is not None:
+            return found
+    return None
 
 
 def main_configuration(project: LegacyProject) -> tuple[Configuration | None, str]:

@@ -18,18 +18,30 @@ _NO_SOURCES = {"__pycache__", "node_modules", "site-packages", "venv", "env", "b
 
 def find_model_source(content: Mapping[str, Any], folder: Path) -> Path | None:
     """Return the file in a project that defines a checkpoint's model, None if no file names the model's parts."""
-    weights = find_weights(content)
-    if weights is None:
-        return None
-    parts = {part for name in strip_wrappers(weights) for part in name.split(".")[:-1] if not part.isdigit()}
+    parts = _parts(content)
     best: tuple[tuple[float, float, bool, int], Path] | None = None
     for path, text in _candidates(folder):
-        texts = [text, *(_read(file) for file in imported_files(path, folder)[1:])]
-        whole, own = _share(parts, "\n".join(texts)), _share(parts, text)
+        whole, own = _shares(path, text, folder, parts)
         rank = (whole, own, path.stem == "model", -len(path.parts))
         if whole >= _LEAST_SHARE and (best is None or rank > best[0]):
             best = rank, path
     return best[1] if best is not None else None
+
+
+def defines_model(path: Path, content: Mapping[str, Any], folder: Path) -> bool:
+    """Whether a file of a project, with what it imports, names the parts of a checkpoint's model."""
+    return _shares(path, _read(path), folder, _parts(content))[0] >= _LEAST_SHARE
+
+
+def _parts(content: Mapping[str, Any]) -> set[str]:
+    weights = find_weights(content) or {}
+    return {part for name in strip_wrappers(weights) for part in name.split(".")[:-1] if not part.isdigit()}
+
+
+def _shares(path: Path, text: str, folder: Path, parts: set[str]) -> tuple[float, float]:
+    """Return the shares of the parts that a file names with what it imports, and alone."""
+    texts = [text, *(_read(file) for file in imported_files(path, folder)[1:])]
+    return _share(parts, "\n".join(texts)), _share(parts, text)
 
 
 def _candidates(folder: Path) -> Iterator[tuple[Path, str]]:
