@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 from llmbuilder.errors import CheckpointError
-from llmbuilder.formats.nanogpt.inert import plain_fields
 from llmbuilder.formats.nanogpt.known_arguments import (
     IS_ARCHITECTURE,
     NEUTRAL,
@@ -94,7 +95,7 @@ def read_declared(content: Mapping[Any, Any], defaults: Mapping[str, Any]) -> De
 
 
 def _section(content: Mapping[Any, Any], key: str) -> dict[str, Any]:
-    value = plain_fields(content.get(key))
+    value = _plain_fields(content.get(key))
     if not isinstance(value, dict):
         return {}
     nested = value.get("model")
@@ -139,3 +140,18 @@ def _is_parameter_of_something_off(key: str, values: Mapping[str, Any]) -> bool:
         and key != switch and key.startswith(f"{stem}_")
         for switch, switched in values.items()
     )  # fmt: skip
+
+
+_DEEPEST = 20
+
+
+def _plain_fields(value: Any, depth: int = 0) -> Any:
+    """Return dataclasses and namespaces as dictionaries of their fields, however deep they lie."""
+    if depth > _DEEPEST or value is None or isinstance(value, bool | int | float | str | Tensor):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain_fields(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain_fields(item, depth + 1) for item in value]
+    fields = getattr(value, "__dict__", None)
+    return _plain_fields(dict(fields), depth + 1) if isinstance(fields, dict) else str(value)

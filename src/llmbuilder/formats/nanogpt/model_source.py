@@ -9,7 +9,7 @@ from typing import Any
 
 from llmbuilder.formats.nanogpt.checkpoint import find_weights
 from llmbuilder.formats.nanogpt.names import strip_wrappers
-from llmbuilder.formats.nanogpt.source import ArchitectureFacts, imported_files, read_architecture
+from llmbuilder.formats.nanogpt.source import imported_files
 
 _LEAST_SHARE = 0.8  # of the names in a state dict that a source and what it imports have to have
 _LARGEST = 2**20
@@ -62,9 +62,3 @@ def _read(path: Path) -> str:
 def _share(parts: set[str], text: str) -> float:
     words = set(re.findall(r"\w+", text))
     return len(parts & words) / max(1, len(parts))
-
-
-def read_model_source(content: Mapping[str, Any], folder: Path) -> ArchitectureFacts | None:
-    """Return what the project's source says of a checkpoint's model, None if no file defines it."""
-    path = find_model_source(content, folder)
-    return read_architecture(imported_files(path, folder)) if path is not None else None
