@@ -259,7 +259,7 @@ def _role(path: PurePosixPath, text: str) -> str:
     if ".backward()" in text or re.search(r"\bTrainer\(.{0,80}\)[\s\S]*\.(run|train|fit)\(", text):
         return "train"
     if named == "train":
-        return "train" if re.search(r"optimizer|zero_grad|Trainer\b|\.fit\(", text) else "other"
+        return "train" if re.search(r"\b(torch|jax|tensorflow)\b|optimizer|Trainer\b", text) else "other"
     if named is not None:
         return named
     if re.search(r"\.tofile\(|['\"]train\.bin", text):

@@ -9,10 +9,10 @@ from pathlib import PurePosixPath
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from llmbuilder.migration.commands.by_name import NamedPlaces
 
 from llmbuilder.migration.commands import Call, Loop, find_calls, translate
 from llmbuilder.migration.commands.words import Expansion, Word, joined, quoted
+from tests.migration.commands.named_places import NamedPlaces
 from tests.migration.commands.project_places import ProjectPlaces
 
 
