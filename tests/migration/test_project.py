@@ -15,6 +15,7 @@ from llmbuilder.errors import MigrationError
 from llmbuilder.migration import migrate_project
 from llmbuilder.model import load_model
 from llmbuilder.training import resume_training
+from tests.command_line import run
 from tests.migration.legacy_project import write_legacy_project
 from tests.migration.untouched import fingerprint
 from tests.references import NanoGPT
@@ -135,6 +136,16 @@ def test_refusals(tmp_path: Path, project: tuple[Path, NanoGPT]) -> None:
         migrate_project(folder / "old", folder / "old" / "inside")
     with pytest.raises(MigrationError, match="already exists"):
         migrate_project(folder / "old", folder / "new")
+    with pytest.raises(MigrationError, match="'gelu_tanh', not 'relu'"):
+        migrate_project(folder / "old", tmp_path / "new", activation="relu")
     (tmp_path / "empty").mkdir()
     with pytest.raises(MigrationError, match="is empty"):
         migrate_project(tmp_path / "empty", tmp_path / "new")
+
+
+def test_code_runs_only_with_consent(tmp_path: Path, project: tuple[Path, NanoGPT]) -> None:
+    folder, _ = project
+    refused = run("migrate", folder / "old", tmp_path / "new", "--prove", cwd=tmp_path, status=1)
+    assert "add --run-legacy-code to allow it" in refused.stderr
+    assert "give both" in run("migrate", folder / "old", "new", "--run-legacy-code", cwd=tmp_path, status=1).stderr
+    assert not (tmp_path / "new").exists()

@@ -258,6 +258,8 @@ def _role(path: PurePosixPath, text: str) -> str:
         return "other"
     if ".backward()" in text or re.search(r"\bTrainer\(.{0,80}\)[\s\S]*\.(run|train|fit)\(", text):
         return "train"
+    if any("tokeniz" in part.lower() for part in path.parts):
+        return "other"
     if named == "train":
         return "train" if re.search(r"\b(torch|jax|tensorflow)\b|optimizer|Trainer\b", text) else "other"
     if named is not None:

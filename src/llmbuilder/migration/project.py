@@ -47,6 +47,8 @@ def migrate_project(
     or holds something.
     """
     legacy, new = Path(legacy_dir), Path(new_dir)
+    if activation not in (None, "gelu", "gelu_tanh"):
+        raise MigrationError(f"activation is 'gelu' (the exact form) or 'gelu_tanh', not {activation!r}")
     if not legacy.is_dir():
         raise MigrationError(f"no such folder: {legacy}")
     if new.resolve() == legacy.resolve() or legacy.resolve() in new.resolve().parents:
