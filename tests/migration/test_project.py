@@ -90,12 +90,12 @@ def test_training_continues_with_the_legacy_optimizer(project: tuple[Path, NanoG
 
 def test_the_new_training_script_runs_every_configuration(project: tuple[Path, NanoGPT]) -> None:
     folder, _ = project
-    for arguments, run in (([], "run"), (["configs/train_chars.json", "--overwrite"], "run/out-chars")):
+    for arguments, place in (([], "run"), (["configs/train_chars.json", "--overwrite"], "run/out-chars")):
         done = subprocess.run(
             [sys.executable, "train.py", *arguments], cwd=folder / "new", capture_output=True, text=True, timeout=240
         )
         assert done.returncode == 0, done.stderr
-        assert (folder / "new" / run / "model.pt").is_file()
+        assert (folder / "new" / place / "model.pt").is_file()
     again = subprocess.run([sys.executable, "train.py"], cwd=folder / "new", capture_output=True, text=True, timeout=60)
     assert again.returncode == 1
     assert "--overwrite" in again.stderr and "Traceback" not in again.stderr

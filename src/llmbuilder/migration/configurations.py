@@ -17,6 +17,7 @@ from llmbuilder.formats.nanogpt.configuration import (
     migrate_dictionary,
     migrate_python_file,
 )
+from llmbuilder.formats.nanogpt.source import read_architecture
 from llmbuilder.migration.datasets import NOT_DATA_FOLDERS, Dataset
 from llmbuilder.migration.names import Names
 from llmbuilder.migration.programs import Program
@@ -243,6 +244,21 @@ def _read(root: Path, file: PurePosixPath, programs: Mapping[PurePosixPath, Prog
     if found.is_program:
         return None
     return found if len(found.mapping) >= 2 and len(found.mapping) >= len(found.skipped) else None
+
+
+def set_activation(root: Path, configuration: Configuration, programs: Mapping[PurePosixPath, Program]) -> None:
+    """Let a configuration of GPTs have the GELU that the project's own model computes, where its source tells."""
+    model = configuration.migrated.values.get("model", {})
+    if configuration.kind == "program":
+        program = programs.get(configuration.source)
+    else:
+        program = training_program(configuration.source, programs)
+    if program is None or model.get("model_type") != "gpt":
+        return
+    sources = [root / one.path for one in (program, *imported(program, programs)) if one.is_model]
+    found = read_architecture(sources).activation
+    if found in ("gelu", "gelu_tanh"):
+        model["activation"] = found
 
 
 def training_program(file: PurePosixPath, programs: Mapping[PurePosixPath, Program]) -> Program | None:

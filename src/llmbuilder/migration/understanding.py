@@ -11,7 +11,7 @@ from llmbuilder.errors import MigrationError
 from llmbuilder.formats.nanogpt.characters import characters_of
 from llmbuilder.formats.nanogpt.model_source import defines_model, find_model_source
 from llmbuilder.migration.commands import Call, find_calls
-from llmbuilder.migration.configurations import Configuration, find_configurations, imported
+from llmbuilder.migration.configurations import Configuration, find_configurations, imported, set_activation
 from llmbuilder.migration.datasets import Dataset, find_dataset, find_datasets, name_tokenizers, read_tables
 from llmbuilder.migration.experiments import (
     TRAINED,
@@ -76,6 +76,8 @@ def understand(root: Path) -> LegacyProject:
         if program.role in ("train", "sample", "evaluate"):
             adopt_options(program, imported(program, project.programs))
     project.configurations, project.refused = find_configurations(root, files, project.programs)
+    for configuration in project.configurations:
+        set_activation(root, configuration, project.programs)
     project.calls = [call for file in files for call in _calls_in(root, file)]
     project.datasets = find_datasets(files, project.programs, _mentioned(project))
     _mark_prompts(project)
