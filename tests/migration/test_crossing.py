@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shlex
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from llmbuilder.training.storage.paths import RunPaths
 from tests.migration.untouched import fingerprint
 from tests.references import NanoGPT
 
-WORDS = st.text(alphabet=st.sampled_from("abcAB é世-_.1"), min_size=1, max_size=5).map(str.strip).filter(
+WORDS = st.text(alphabet=st.sampled_from("abcAB'$ é世-_.1"), min_size=1, max_size=5).map(str.strip).filter(
     lambda word: bool(word.strip(" .")) and not word.startswith((".", "-"))
 )  # fmt: skip
 FOLDERS = st.lists(WORDS, min_size=1, max_size=3).map("/".join)
@@ -106,7 +107,7 @@ def check_experiment(old: Path, new: Path, one: Made, row: dict[str, object]) ->
         assert (model(tokens)[0] - one.model(tokens)).abs().max() < 1e-5
     assert model.tokenizer is not None
     assert model.tokenizer.fingerprint == expected.fingerprint
-    run = new / str(row["resume"]).split("resume ", 1)[1].strip("'")
+    run = new / shlex.split(str(row["resume"]))[-1]
     config = load_config(run / "config.json")
     assert config.model.vocab_size == len(expected)
     record = json.loads(RunPaths.choose(run).record.read_text())

@@ -63,7 +63,7 @@ class MigrationReport:
     def _experiments(self) -> str:
         return _section("Experiments", "", [
             ("Wrote to", "wrote"), ("Configuration", "configuration"), ("New configuration", "new_configuration"),
-            ("Data", "data"), ("Tokenizer", "tokenizer"), ("Models", "models"), ("Run", "run"),
+            ("Data", "data"), ("Tokenizer", "tokenizer"), ("Models", "models"), ("Run", "run"), ("Train anew", "train"),
             ("Commands", "commands"),
         ], self.experiments)  # fmt: skip
 

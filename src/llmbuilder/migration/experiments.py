@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -71,8 +72,16 @@ class Experiment:
             "checkpoints": [checkpoint.file.as_posix() for checkpoint in self.checkpoints],
             "models": [checkpoint.new_model for checkpoint in self.checkpoints if not checkpoint.problem],
             "run": self.run,
+            "train": self._train_again(),
             "commands": sorted({f"{call.file}:{call.line}" for call in self.calls}),
         }
+
+    def _train_again(self) -> str | None:
+        """Return the line that trains it with the new train.py, in place of a run that was carried over."""
+        if self.configuration is None:
+            return None
+        replaces = any(not checkpoint.problem for checkpoint in self.checkpoints)
+        return f"python train.py {shlex.quote(self.configuration.new)}" + (" --overwrite" if replaces else "")
 
 
 def read_checkpoints(root: Path, files: Sequence[PurePosixPath]) -> list[FoundCheckpoint]:

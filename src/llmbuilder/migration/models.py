@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,7 +178,7 @@ def _write(
         except (ValueError, KeyError, RuntimeError) as error:
             resumable = False
             notes.append(f"The optimizer state of {checkpoint.file} does not fit and is left: {error}")
-    command = f"llmbuilder train resume {checkpoint.new_run}" if resumable else ""
+    command = f"llmbuilder train resume {shlex.quote(checkpoint.new_run)}" if resumable else ""
     if new is None:
         return command, notes
     save_model(model, new / checkpoint.new_model, {"migrated_from": checkpoint.file.as_posix()}, overwrite=True)

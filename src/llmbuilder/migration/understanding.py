@@ -166,6 +166,12 @@ def _experiments(project: LegacyProject) -> Iterator[Experiment]:
             found[key] = Experiment(out_dir, run, configuration, dataset)
         return found[key]
 
+    def written_by(out_dir: str | None) -> Experiment | None:
+        """Return the experiment whose checkpoint a command with settings of its own wrote: it has them, too."""
+        own = [one for one in found.values() if one.configuration and one.configuration.kind == "checkpoint"]
+        alike = [one for one in own if out_dir and normal_path(one.out_dir) == normal_path(out_dir)]
+        return alike[0] if len(alike) == 1 else None
+
     for checkpoint in project.checkpoints:
         if not checkpoint.problem:
             one = experiment(checkpoint.configuration, checkpoint.file.parent.as_posix(), checkpoint.dataset)
@@ -184,7 +190,8 @@ def _experiments(project: LegacyProject) -> Iterator[Experiment]:
         if out_dir is None and configuration is None:
             continue  # nothing is known of it
         dataset = find_dataset(project.datasets, given.get("dataset") or given.get("data"))
-        experiment(configuration, out_dir or "", dataset).calls.append(call)
+        one = written_by(out_dir) or experiment(configuration, out_dir or "", dataset)
+        one.calls.append(call)
     for configuration in project.configurations:
         trains = (
             configuration.kind == "file" and not configuration.is_evaluation and TRAINED & configuration.values.keys()
