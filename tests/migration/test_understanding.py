@@ -178,3 +178,15 @@ def test_an_unknown_argument_is_refused_by_name(tmp_path: Path) -> None:
     assert report.checkpoints == []
     assert "attention_sink = 4" in report.files[0]["why"]
     assert not (tmp_path / "new" / "model").exists()
+
+
+def test_data_that_is_named_and_not_here_is_no_other_data(tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    tokens(old / "data" / "one", "abcde")
+    write(old, {"train.py": TRAIN, "config/far.py": "dataset = 'far'\nout_dir = 'out-far'\nbatch_size = 2\n"})
+    checkpoint(old / "out-far" / "ckpt.pt", vocab=5, out_dir="out-far", dataset="far")
+    report = migrate_project(old, tmp_path / "new")
+    assert load_model(tmp_path / "new" / "model" / "out-far.pt", "cpu").tokenizer is None
+    assert load_config(tmp_path / "new" / "configs" / "far.json").data.path == "data/far"
+    assert load_config(tmp_path / "new" / "configs" / "train.json").data.path == "data/one"
+    assert any("config/far.py names, far, is not in the project" in note for note in report.notes)

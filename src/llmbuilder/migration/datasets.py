@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -156,10 +157,11 @@ def find_dataset(datasets: Sequence[Dataset], reference: str | None) -> Dataset 
     """Return the dataset that a configuration or a command means: nanoGPT's name of one, or a path."""
     if not reference:
         return None
-    path = PurePosixPath(reference.replace("\\", "/"))
+    path = PurePosixPath(posixpath.normpath(reference.replace("\\", "/")))
     for wanted in (PurePosixPath("data", path), path):
         for dataset in datasets:
             if dataset.place == wanted or (dataset.is_folder and wanted in dataset.files):
                 return dataset
     named = [dataset for dataset in datasets if dataset.place.name == path.name]
-    return named[0] if len(named) == 1 else None
+    inside = [dataset for dataset in datasets if path in dataset.place.parents and path != PurePosixPath()]
+    return next((found[0] for found in (named, inside) if len(found) == 1), None)

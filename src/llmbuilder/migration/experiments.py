@@ -126,8 +126,7 @@ def _embedding_shape(weights: Mapping[str, Tensor]) -> tuple[int | None, int | N
 
 
 _EMBEDDINGS = ("wte.weight", "tok_embeddings.weight", "token_embedding.weight", "token_embedding_table.weight",
-               "embed_tokens.weight", "tok_emb.weight",
-    "token_embeddings.weight")  # fmt: skip
+               "embed_tokens.weight", "tok_emb.weight", "token_embeddings.weight")  # fmt: skip
 
 
 def _is_checkpoint(root: Path, file: PurePosixPath) -> bool:
@@ -193,7 +192,8 @@ def connect(
         checkpoint.dataset = find_dataset(datasets, named if isinstance(named, str) else None)
         if checkpoint.dataset is None and checkpoint.configuration is not None:
             checkpoint.dataset = checkpoint.configuration.dataset
-        if checkpoint.dataset is None:
+            named = named or checkpoint.configuration.dataset_name
+        if checkpoint.dataset is None and not named:  # data that is named and not here is no other data
             checkpoint.dataset = _nearest(checkpoint, datasets) or only(datasets)
         checkpoint.program = _program_of(checkpoint, programs)
 

@@ -19,7 +19,7 @@ from llmbuilder.migration.datasets import TABLE, Dataset
 from llmbuilder.migration.models import Proving, migrate_checkpoint
 from llmbuilder.migration.project_places import ProjectPlaces
 from llmbuilder.migration.understanding import LegacyProject, main_configuration, understand
-from llmbuilder.migration.writing import copy_data, new_configuration, run_of, write_train_script
+from llmbuilder.migration.writing import copy_data, missing_data, new_configuration, run_of, write_train_script
 
 _REPLACED = {
     "train": "`llmbuilder train model`, and the new train.py", "sample": "`llmbuilder generate text`",
@@ -88,7 +88,10 @@ def _carry_data(project: LegacyProject, new: Path | None, report: MigrationRepor
 def _carry_configurations(project: LegacyProject, new: Path | None, report: MigrationReport) -> None:
     main, why = main_configuration(project)
     for configuration in project.configurations:
-        dataset = configuration.dataset or _default_data(project)
+        dataset = configuration.dataset
+        if dataset is None and configuration.dataset_name is None:
+            dataset = _default_data(project)
+        _note_missing_data(configuration, report)
         config, refused = new_configuration(
             configuration.migrated.values, dataset, str(configuration.source), run_of(project, configuration)
         )
@@ -106,18 +109,28 @@ def _carry_configurations(project: LegacyProject, new: Path | None, report: Migr
             report.add_note(f"config.json is a copy of {configuration.new}: {why}.")
             if new is not None:
                 config.save(new / "config.json")
-    data = (main.dataset if main else None) or _default_data(project)
+    data = main.dataset if main is not None and main.dataset_name is not None else _default_data(project)
     if main is None:
         report.add_note("No legacy configuration was found; config.json holds the defaults.")
         if new is not None:
             new_configuration({}, data, "the defaults")[0].save(new / "config.json")
-    if data is None:
+    if data is None and (main is None or main.dataset_name is None):
         report.add_note("No training data was found: put a text at data/data.txt before running train.py.")
     if new is not None:
         write_train_script(new / "train.py", data.path if data else "data/data.txt")
     report.add_note(
         "train.py is new: `python train.py` trains config.json, `python train.py configs/NAME.json` another."
     )
+
+
+def _note_missing_data(configuration: Configuration, report: MigrationReport) -> None:
+    dataset, name = configuration.dataset, configuration.dataset_name
+    if name is not None and (dataset is None or not dataset.has_data):
+        place = dataset.new if dataset is not None else missing_data(name)
+        report.add_note(
+            f"The data that {configuration.source} names, {name}, is not in the project: put its text or its token "
+            f"files (train.bin, val.bin) at {place}."
+        )
 
 
 def _default_data(project: LegacyProject) -> Dataset | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from llmbuilder.config.loading import build_config, merge
@@ -69,6 +69,8 @@ def new_configuration(
                 "path": dataset.path,
             }
         values = merge(values, {"data": data})
+    elif isinstance(named := values.get("data", {}).get("path"), str):
+        values = merge(values, {"data": {"path": missing_data(named)}})
     if run is not None:
         values = merge(values, {"training": {"output_dir": run}})
     if dataset is not None and dataset.tokenizer is not None:
@@ -77,6 +79,12 @@ def new_configuration(
         size = given if isinstance(given, int) and given >= characters and not _is_gpt2s(given) else characters
         values = merge(values, {"tokenizer": {"path": dataset.tokenizer_new}, "model": {"vocab_size": size}})
     return build_config(values, name), refused
+
+
+def missing_data(name: str) -> str:
+    """Return where data belongs that the legacy project names but does not hold."""
+    path = PurePosixPath(name.replace("\\", "/"))
+    return str(PurePosixPath("data", *(part for part in path.parts if part not in ("/", "..", "data"))))
 
 
 def _without_refused(values: dict[str, Any], name: str) -> tuple[dict[str, Any], dict[str, str]]:
