@@ -45,12 +45,14 @@ class ProjectPlaces:
         return found.values if found is not None else {}
 
     def data(self, name_or_path: str) -> str | None:
-        dataset = find_dataset(self._project.datasets, name_or_path)
         path = normal_path(name_or_path)
-        if dataset is not None:
-            return dataset.new_file(path) if path in dataset.files else dataset.path
-        inside = [d for d in self._project.datasets if path in d.place.parents]
-        return f"data/{path}" if inside and path.parts[:1] != ("data",) else str(path) if inside else None
+        texts = [d for d in self._project.datasets if not d.is_folder and path in d.place.parents]
+        if texts:  # a folder of documents
+            return str(path) if path.parts[:1] == ("data",) else f"data/{path}"
+        dataset = find_dataset(self._project.datasets, name_or_path)
+        if dataset is None:
+            return None
+        return dataset.new_file(path) if path in dataset.files else dataset.path
 
     def run(self, out_dir: str) -> str:
         if not out_dir:
