@@ -189,4 +189,4 @@ def test_data_that_is_named_and_not_here_is_no_other_data(tmp_path: Path) -> Non
     assert load_model(tmp_path / "new" / "model" / "out-far.pt", "cpu").tokenizer is None
     assert load_config(tmp_path / "new" / "configs" / "far.json").data.path == "data/far"
     assert load_config(tmp_path / "new" / "configs" / "train.json").data.path == "data/one"
-    assert any("config/far.py names, far, is not in the project" in note for note in report.notes)
+    assert any(note.startswith("No data for data/far, which config/far.py") for note in report.notes)

@@ -37,9 +37,10 @@ def migrate(
     )
     if as_json:
         print_json(report.to_dict())
-        return
-    if dry_run:
+    elif dry_run:
         typer.echo(report.to_markdown())
-        return
-    typer.echo(report.to_text())
-    say(f"the full account, with every file and key, is in {new / 'MIGRATION.md'}")
+    else:
+        typer.echo(report.to_text())
+        say(f"the full account, with every file and key, is in {new / 'MIGRATION.md'}")
+    if prove and report.unproven():
+        raise MigrationError(f"not certified by the project's own code: {', '.join(report.unproven())}")

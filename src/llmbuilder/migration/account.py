@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+NOT_KNOWN = "not a configuration, data or checkpoint of a known form"
+
 
 @dataclass
 class MigrationReport:
@@ -23,6 +25,7 @@ class MigrationReport:
     files: list[dict[str, str]] = field(default_factory=list)  # file, result, why
     keys: list[dict[str, Any]] = field(default_factory=list)  # file, key, value, new, new_value, default_of
     checkpoints: list[dict[str, Any]] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)  # checkpoints that were left, and why
     commands: list[dict[str, Any]] = field(default_factory=list)  # file, line, old, new, left, notes
     notes: list[str] = field(default_factory=list)
 
@@ -46,19 +49,32 @@ class MigrationReport:
         parts += [self._experiments(), self._checkpoints(), self._commands(), self._files(), self._keys()]
         return "\n\n".join(part for part in parts if part) + "\n"
 
+    def unproven(self) -> list[str]:
+        """Return the checkpoints that the project's own code did not certify, or that were left out."""
+        carried = {row["file"] for row in self.checkpoints if row["proof"] and row["proof"]["against"] == "code"}
+        return [file for file in (*self.refused, *(row["file"] for row in self.checkpoints)) if file not in carried]
+
     def to_text(self) -> str:
         """Return what a person wants to know first, in lines: models, runs, commands, what was left out."""
         lines = [f"{row['file']} -> {row['new']}  ({describe_proof(row['proof'])})" for row in self.checkpoints]
         lines += [f"  go on with it: {row['resume']}" for row in self.checkpoints if row["resume"]]
-        models = {row["file"] for row in self.checkpoints}
-        lines += [f"{row['file']} -> {row['result']}" + (f"  ({row['why']})" if row["why"] else "")
-                  for row in self.files if row["file"] not in models]  # fmt: skip
+        lines += [f"{file} is left: {why}" for file, why in self.refused.items()]
+        models = {*self.refused, *(row["file"] for row in self.checkpoints)}
+        others = [row for row in self.files if row["file"] not in models and row["why"] != NOT_KNOWN]
+        lines += [f"{row['file']} -> {row['result']}" + (f"  ({row['why']})" if row["why"] else "") for row in others]
         for row in self.commands:
             lines += [f"{row['file']}:{row['line']}: {row['old']}", f"    -> {row['new'] or 'nothing'}"]
             if row["left"]:
                 lines.append(f"    without counterpart: {' '.join(row['left'])}")
             lines += [f"    note: {note}" for note in row["notes"]]
-        return "\n".join([*lines, *self.notes])
+        unknown = sum(row["why"] == NOT_KNOWN for row in self.files)
+        found = len(self.checkpoints) + len(self.refused)
+        lines += self.notes
+        if unknown:
+            lines.append(f"{unknown} other file(s) are of no known form and were left.")
+        if found:
+            lines.append(f"{len(self.checkpoints)} of {found} model(s) were carried over.")
+        return "\n".join(lines)
 
     def _experiments(self) -> str:
         return _section("Experiments", "", [
@@ -85,7 +101,10 @@ class MigrationReport:
     def _checkpoints(self) -> str:
         rows = [{**row, "proof": describe_proof(row["proof"]), "assumed": "; ".join(row["assumed"])}
                 for row in self.checkpoints]  # fmt: skip
-        return _section("Checkpoints", "The difference is the largest one between logits on random tokens.", [
+        summary = f"{len(self.checkpoints)} of {len(self.checkpoints) + len(self.refused)} models were carried over. "
+        if self.refused and not rows:
+            return "## Checkpoints\n\n" + summary + "The files below say why not."
+        return _section("Checkpoints", f"{summary}The difference is the largest one between logits on random tokens.", [
             ("Legacy file", "file"), ("New model", "new"), ("Step", "step"), ("Goes on with", "resume"),
             ("Proof", "proof"), ("Assumed", "assumed"),
         ], rows)  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -23,6 +25,7 @@ from llmbuilder.migration.names import Names
 from llmbuilder.migration.programs import Program
 
 _ROOT_FILES = ("config.json", "config.yaml", "config.yml")
+_NANOGPT = "nanoGPT"
 _FEWEST_SETTINGS = 3  # known ones: a program with fewer has no settings of a training
 
 # Other names of nanoGPT's settings in programs without configuration files.
@@ -30,6 +33,11 @@ _SPELLINGS = {
     "B": "batch_size", "T": "block_size", "max_lr": "learning_rate", "max_steps": "max_iters",
     "warmup_steps": "warmup_iters", "log_dir": "out_dir", "work_dir": "out_dir", "grad_norm_clip": "grad_clip",
     "context_length": "block_size", "lr": "learning_rate", "use_compile": "compile", "compile_model": "compile",
+    "d_model": "n_embd", "n_embed": "n_embd", "emb_dim": "n_embd", "embed_dim": "n_embd", "embedding_dim": "n_embd",
+    "num_layers": "n_layer", "num_heads": "n_head", "context_size": "block_size", "context_len": "block_size",
+    "seq_len": "block_size", "sequence_length": "block_size", "max_len": "block_size", "grad_clip_norm": "grad_clip",
+    "warmup": "warmup_iters", "max_iterations": "max_iters", "num_steps": "max_iters", "decay_steps": "lr_decay_iters",
+    "grad_accum_steps": "gradient_accumulation_steps", "output_dir": "out_dir", "checkpoint_dir": "out_dir",
 }  # fmt: skip
 
 
@@ -56,7 +64,11 @@ class Configuration:
 
     @property
     def dataset_name(self) -> str | None:
-        return _text(self.values.get("dataset")) or _text(self.values.get("data_dir"))
+        lowered = {key.rsplit(".", 1)[-1].lower(): value for key, value in self.values.items()}
+        return next((name for key in _DATA_KEYS if (name := _text(lowered.get(key))) is not None), None)
+
+
+_DATA_KEYS = ("dataset", "data_dir", "dataset_dir", "data_path", "dataset_name", "data_root", "train_data", "data_file")
 
 
 def _text(value: Any) -> str | None:
@@ -73,20 +85,22 @@ def program_settings(
     """
     settings: dict[str, Any] = {}
     written: dict[str, str] = {}
-    others = imported(program, programs)
-    for other in reversed(others):
+    others = imported(program, programs, directly=True)
+    for other in reversed([program, *imported(program, programs)]):
         for values in other.dataclasses.values():
-            settings.update({key: value for key, value in values.items() if key in FLAT_KEYS})
-    for values in program.dataclasses.values():
-        settings.update({key: value for key, value in values.items() if key in FLAT_KEYS})
+            settings.update(_known(values))
     for one in (*reversed(others), program):
         settings.update(_settings_in_tables(one))
+        for name in program.called & one.returned.keys():
+            settings.update(_known(one.returned[name]))
+        if one is not program:  # constants of another file that are written as such
+            settings.update(_known({key: value for key, value in one.constants.items() if key.isupper()}))
     own: dict[str, Any] = {}
     for other in reversed(others):
         own.update(other.configured)
     own.update({**program.given, **program.configured, **program.defaults})
     for key, value in own.items():
-        known = _SPELLINGS.get(key, key)
+        known = _known_name(key)
         if not _is_setting(value) or (known != key and known in own):
             continue
         settings[known] = value
@@ -101,6 +115,22 @@ def program_settings(
         written["gradient_accumulation_steps"] = "total_batch_size"
         del settings["total_batch_size"]
     return settings, written
+
+
+def _known_name(key: str) -> str:
+    """Return nanoGPT's name of a setting: BATCH_SIZE is batch_size, and LR learning_rate."""
+    if key in _SPELLINGS:
+        return _SPELLINGS[key]
+    lowered = key.lower()
+    if key != lowered and (lowered in FLAT_KEYS or lowered in CONVERTED_KEYS or lowered in _SPELLINGS):
+        return _SPELLINGS.get(lowered, lowered)
+    return key
+
+
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of some values that nanoGPT has, by its names."""
+    named = {_known_name(key): value for key, value in values.items() if isinstance(key, str) and _is_setting(value)}
+    return {key: value for key, value in named.items() if key in FLAT_KEYS or key in CONVERTED_KEYS}
 
 
 def _settings_in_tables(program: Program) -> dict[str, Any]:
@@ -134,12 +164,17 @@ def _is_setting(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
-def imported(program: Program, programs: Mapping[PurePosixPath, Program]) -> list[Program]:
-    """Return the project's own programs that a program imports, and those that they import."""
+def imported(program: Program, programs: Mapping[PurePosixPath, Program], *, directly: bool = False) -> list[Program]:
+    """Return the project's own programs that a program imports, and unless only `directly`, those that they import.
+
+    The nearest come first.
+    """
     found: list[Program] = []
-    waiting = [program]
+    waiting = collections.deque([program])
     while waiting:
-        one = waiting.pop()
+        one = waiting.popleft()
+        if directly and one is not program:
+            break
         for module in one.imports:
             for candidate in _module_files(module, one.path):
                 other = programs.get(candidate)
@@ -167,7 +202,10 @@ def find_configurations(
     names = Names(["configs/train.json"] if PurePosixPath("train.py") in programs else [])
     found: list[Configuration] = []
     refused: dict[PurePosixPath, str] = {}
+    parts = {other.path for program in programs.values() for other in imported(program, programs, directly=True)}
     for file in files:
+        if file in parts or file.name == "__init__.py":
+            continue  # it is a part of the programs that import it
         try:
             migrated = _read(root, file, programs)
         except ConfigError as error:
@@ -230,7 +268,12 @@ def _read(root: Path, file: PurePosixPath, programs: Mapping[PurePosixPath, Prog
             if len(file.parts) <= 2 and "config" in file.name.lower():
                 raise ConfigError(f"it looks like a configuration, but {error}") from error
             return None
-        return migrate_dictionary(values) if is_legacy(values) else None
+        if not _may_be_settings(values):
+            return None
+        if is_legacy(values):
+            return migrate_dictionary(values)
+        leaves = _leaves(values)
+        return migrate_dictionary(leaves) if len(leaves.keys() & FLAT_KEYS.keys()) >= _FEWEST_SETTINGS else None
     program = programs.get(file)
     if program is None or not program.is_plain:
         return None
@@ -243,11 +286,43 @@ def _read(root: Path, file: PurePosixPath, programs: Mapping[PurePosixPath, Prog
     # A configuration is made of settings; a program merely has some assignments.
     if found.is_program:
         return None
+    for key, new in (("dataset", "data.path"), ("out_dir", "training.output_dir")):
+        if key in found.defaults and found.defaults[key].origin == _NANOGPT:  # it says nothing of another project
+            del found.defaults[key]
+            section, _, name = new.partition(".")
+            found.values[section].pop(name, None)
     return found if len(found.mapping) >= 2 and len(found.mapping) >= len(found.skipped) else None
 
 
-def set_activation(root: Path, configuration: Configuration, programs: Mapping[PurePosixPath, Program]) -> None:
-    """Let a configuration of GPTs have the GELU that the project's own model computes, where its source tells."""
+_MOST_SETTINGS = 2000
+
+
+def _may_be_settings(values: Mapping[str, Any]) -> bool:
+    """Whether a file is no vocabulary, and no plan of many trainings, with a list in the place of each value."""
+    known = [value for key, value in values.items() if key in FLAT_KEYS]
+    lists = sum(isinstance(value, list) for value in known)
+    return len(values) <= _MOST_SETTINGS and (not known or lists * 2 <= len(known))
+
+
+def _leaves(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a project's own form of configuration, in whatever sections, by nanoGPT's names."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found.update(_leaves({str(name): inner for name, inner in value.items()}))
+        elif re.fullmatch(r"\w+", str(key)):
+            found.setdefault(_known_name(str(key)), value)
+    return found if not _looks_new(values) else {}
+
+
+def _looks_new(values: Mapping[str, Any]) -> bool:
+    """Whether it has this package's own sections and keys."""
+    model = values.get("model")
+    return isinstance(model, Mapping) and "model_type" in model and "training" in values and "num_layers" in model
+
+
+def set_from_source(root: Path, configuration: Configuration, programs: Mapping[PurePosixPath, Program]) -> None:
+    """Let a configuration of GPTs have the GELU and the epsilon of the project's own model, where its source tells."""
     model = configuration.migrated.values.get("model", {})
     if configuration.kind == "program":
         program = programs.get(configuration.source)
@@ -256,9 +331,12 @@ def set_activation(root: Path, configuration: Configuration, programs: Mapping[P
     if program is None or model.get("model_type") != "gpt":
         return
     sources = [root / one.path for one in (program, *imported(program, programs)) if one.is_model]
-    found = read_architecture(sources).activation
-    if found in ("gelu", "gelu_tanh"):
-        model["activation"] = found
+    facts = read_architecture(sources)
+    if facts.activation in ("gelu", "gelu_tanh"):
+        model["activation"] = facts.activation
+    epsilons = facts.norm_epsilons.get("layernorm", set())
+    if len(epsilons) == 1 and "norm_eps" not in model:
+        model["norm_eps"] = next(iter(epsilons))
 
 
 def training_program(file: PurePosixPath, programs: Mapping[PurePosixPath, Program]) -> Program | None:

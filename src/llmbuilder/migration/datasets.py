@@ -16,7 +16,10 @@ from llmbuilder.tokenizer import Tokenizer
 TABLE = "meta.pkl"
 TOKEN_FILES = ("train.bin", "val.bin")
 _DATA_SUFFIXES = {".txt", ".bin", ".json", ".jsonl", ".csv", ".tsv", ".parquet", ".npy", ".md", ".html", ".xml"}
-_NOT_TEXT = re.compile(r"(requirements|readme|licen[cs]e|changelog|notice|authors|cmakelists|robots)", re.I)
+_NOT_TEXT = re.compile(
+    r"(?:^|.*[-_.])(requirements|readme|licen[cs]e|changelog|notice|authors|cmakelists|robots|logs?|args|losses|environment"
+    r"|metrics|summary|stdout|stderr|history|freeze|todo)(?:[-_.\d]|$)", re.I,
+)  # fmt: skip
 NOT_DATA_FOLDERS = {"test", "tests", "testing", "fixtures", "doc", "docs", "node_modules", "site-packages"}
 _DATA_FOLDERS = {"data", "dataset", "datasets", "corpus", "corpora", "raw", "text", "texts", "input", "inputs"}
 

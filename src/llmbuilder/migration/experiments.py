@@ -88,7 +88,7 @@ def read_checkpoints(root: Path, files: Sequence[PurePosixPath]) -> list[FoundCh
     """Return the files that PyTorch wrote; those that cannot be read say why. Weights stay on the disk."""
     found = []
     for file in files:
-        if not _is_checkpoint(root, file):
+        if not is_checkpoint(root, file):
             continue
         checkpoint = FoundCheckpoint(file, (root / file).stat().st_mtime)
         try:
@@ -129,7 +129,8 @@ _EMBEDDINGS = ("wte.weight", "tok_embeddings.weight", "token_embedding.weight", 
                "embed_tokens.weight", "tok_emb.weight", "token_embeddings.weight")  # fmt: skip
 
 
-def _is_checkpoint(root: Path, file: PurePosixPath) -> bool:
+def is_checkpoint(root: Path, file: PurePosixPath) -> bool:
+    """Whether a file is one that PyTorch wrote, by its name and first bytes."""
     if file.name.lower().endswith(_SUFFIXES):
         return True
     if file.suffix != ".bin" or file.name in TOKEN_FILES:
@@ -160,6 +161,11 @@ class Naming:
         folder = normal_path(out_dir)
         return self._names.short(folder, owner=folder)
 
+    def of_configuration(self, new: str) -> str:
+        """Return the name of the run of a configuration that names no `out_dir`."""
+        path = PurePosixPath(new).with_suffix("")
+        return self._names.short(path.relative_to("configs") if path.parts[0] == "configs" else path, owner=path)
+
     def of_checkpoint(self, file: PurePosixPath) -> str:
         """Return the name of a checkpoint."""
         path = naming_path(file, self._checkpoints)
@@ -185,17 +191,31 @@ def connect(
     for configuration in configurations:
         configuration.dataset = find_dataset(datasets, configuration.dataset_name)
         if configuration.dataset is None and configuration.dataset_name is None:
-            configuration.dataset = only(datasets)
+            configuration.dataset = _beside(programs.get(configuration.source), datasets) or only(datasets)
     for checkpoint in checkpoints:
         checkpoint.configuration = _configuration_of(checkpoint, configurations)
+        if checkpoint.configuration is not None and checkpoint.configuration.dataset is None:
+            own_program = _program_of(checkpoint, programs)
+            if checkpoint.configuration.dataset_name is None:
+                checkpoint.configuration.dataset = _beside(own_program, datasets)
         named = checkpoint.settings.get("dataset")
         checkpoint.dataset = find_dataset(datasets, named if isinstance(named, str) else None)
         if checkpoint.dataset is None and checkpoint.configuration is not None:
             checkpoint.dataset = checkpoint.configuration.dataset
             named = named or checkpoint.configuration.dataset_name
         if checkpoint.dataset is None and not named:  # data that is named and not here is no other data
-            checkpoint.dataset = _nearest(checkpoint, datasets) or only(datasets)
+            program = _program_of(checkpoint, programs)
+            checkpoint.dataset = _beside(program, datasets) or _nearest(checkpoint, datasets) or only(datasets)
         checkpoint.program = _program_of(checkpoint, programs)
+
+
+def _beside(program: Program | None, datasets: Sequence[Dataset]) -> Dataset | None:
+    """Return the text that lies beside a program and that it names: `open('input.txt')`."""
+    if program is None:
+        return None
+    texts = [d for d in datasets if not d.is_folder and not d.is_prompt and d.place.parent == program.path.parent]
+    named = [dataset for dataset in texts if dataset.place.name in program.strings]
+    return named[0] if len(named) == 1 else None
 
 
 def only(datasets: Sequence[Dataset]) -> Dataset | None:
@@ -222,7 +242,14 @@ def _configuration_of(checkpoint: FoundCheckpoint, configurations: Sequence[Conf
         equal = [c for c in writing or trained if _is_equal(c, checkpoint.settings)]
         return next((c for c in equal if c.kind == "file"), equal[0] if equal else None)
     files = [c for c in writing if c.kind == "file"]
-    for candidates in (files, writing, [c for c in trained if c.new == "config.json"], trained):
+    beside = [c for c in trained if c.kind == "file" and c.source.parent == checkpoint.file.parent]
+    for candidates in (
+        beside if len(checkpoint.file.parts) > 1 else [],
+        files,
+        writing,
+        [c for c in trained if c.new == "config.json"],
+        trained,
+    ):
         if len(candidates) == 1:
             return candidates[0]
     return None

@@ -13,7 +13,7 @@ import numpy as np
 from llmbuilder.config.loading import merge
 from llmbuilder.config.schema import Config
 from llmbuilder.errors import CheckpointError, LLMBuilderError, MigrationError
-from llmbuilder.files import link_file
+from llmbuilder.files import link_file, set_aside
 from llmbuilder.formats.model_file import save_model
 from llmbuilder.formats.nanogpt.checkpoint import (
     LegacyCheckpoint,
@@ -64,6 +64,7 @@ def migrate_checkpoint(
             proof = _prove_with_code(project, checkpoint, content, model, source, proof)
     except LLMBuilderError as error:
         checkpoint.problem = str(error)
+        report.refused[file] = str(error)
         report.add_file(file, "left", str(error))
         return
     if proof is not None and proof["against"] == "code":
@@ -145,10 +146,19 @@ def _held_out(project: LegacyProject, checkpoint: FoundCheckpoint) -> np.ndarray
 _PROOF_TOKENS = 8 * 512 + 1
 
 
+_PADDED_TO = 128  # a vocabulary is made a multiple of this at most; a larger one has tokens of other data
+
+
 def _give_tokenizer(checkpoint: FoundCheckpoint, model: LanguageModel, report: MigrationReport) -> None:
     tokenizer = checkpoint.dataset.tokenizer if checkpoint.dataset is not None else None
     if tokenizer is not None and len(tokenizer) <= model.config.vocab_size:
         model.tokenizer = tokenizer
+        if model.config.vocab_size - len(tokenizer) >= _PADDED_TO:
+            place = checkpoint.dataset.place if checkpoint.dataset else ""
+            report.add_note(
+                f"{checkpoint.file} has {model.config.vocab_size} tokens, and the table of its data, {place}, "
+                f"{len(tokenizer)} characters: if it was trained on other data, give its own tokenizer when generating."
+            )
     elif tokenizer is not None:
         report.add_note(
             f"{checkpoint.file} has {model.config.vocab_size} tokens, fewer than the {len(tokenizer)} characters of "
@@ -183,6 +193,7 @@ def _write(
         return command, notes
     save_model(model, new / checkpoint.new_model, {"migrated_from": checkpoint.file.as_posix()}, overwrite=True)
     paths = RunPaths.choose(new / checkpoint.new_run)
+    set_aside(paths.folder)  # with --overwrite: two runs must not mix, and a run in use is kept
     paths.folder.mkdir(parents=True, exist_ok=True)
     link_file(new / checkpoint.new_model, paths.model)
     config.save(paths.config)

@@ -46,6 +46,8 @@ class Program:
     configured: dict[str, Any] = field(default_factory=dict)  # what its `get_config` sets
     given: dict[str, Any] = field(default_factory=dict)  # what it hands to a configuration class: GPTConfig(n_layer=2)
     presets: dict[str, dict[str, Any]] = field(default_factory=dict)  # "gpt-mini" -> its shape
+    returned: dict[str, dict[str, Any]] = field(default_factory=dict)  # by functions that only make a dictionary
+    called: set[str] = field(default_factory=set)  # names of functions
     imports: list[str] = field(default_factory=list)
     modules: list[str] = field(default_factory=list)  # classes that are PyTorch modules
     strings: set[str] = field(default_factory=set)
@@ -118,7 +120,7 @@ def _walk(tree: ast.AST) -> Iterator[ast.AST]:
 
 def _read_constants(tree: ast.Module, program: Program) -> None:
     """Take the assignments at the top of the program, up to the place where command lines change them."""
-    for statement in tree.body:
+    for statement in _statements(tree):
         if isinstance(statement, ast.Expr) and "configurator" in ast.unparse(statement):
             return
         if isinstance(statement, ast.AnnAssign) and statement.value is not None:
@@ -134,6 +136,16 @@ def _read_constants(tree: ast.Module, program: Program) -> None:
                     program.constants[target.id] = _known_parts(statement.value, program.constants)
                 except NotPlain:
                     program.constants.pop(target.id, None)
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.stmt]:
+    """Yield what a program does in order: its own statements, and those of its `main`."""
+    for statement in tree.body:
+        yield statement
+        if (isinstance(statement, ast.FunctionDef) and statement.name in ("main", "train")) or (
+            isinstance(statement, ast.If) and "__main__" in ast.unparse(statement.test)
+        ):
+            yield from statement.body
 
 
 def _known_parts(node: ast.expr, names: Mapping[str, Any]) -> Any:
@@ -161,8 +173,8 @@ def _read_node(node: ast.AST, program: Program) -> None:
         _read_call(node, program)
     elif isinstance(node, ast.Dict):
         _read_presets(node, program)
-    elif isinstance(node, ast.FunctionDef) and re.fullmatch(r"get_(default_)?config", node.name):
-        _read_config_function(node, program)
+    elif isinstance(node, ast.FunctionDef):
+        _read_function(node, program)
     elif isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < 300:
         program.strings.add(node.value)
     elif isinstance(node, ast.Name) and node.id in ("stoi", "itos", "char_to_idx", "char2idx"):
@@ -203,6 +215,19 @@ def _read_presets(node: ast.Dict, program: Program) -> None:
                 program.presets[key.value] = shape
 
 
+def _read_function(node: ast.FunctionDef, program: Program) -> None:
+    if re.fullmatch(r"get_(default_)?config", node.name):
+        _read_config_function(node, program)
+    last = node.body[-1]
+    if isinstance(last, ast.Return) and last.value is not None:
+        try:
+            made = evaluate(last.value, program.constants)
+        except NotPlain:
+            return
+        if isinstance(made, dict):
+            program.returned[node.name] = made
+
+
 def _read_config_function(node: ast.FunctionDef, program: Program) -> None:
     """Take what a function that makes a configuration sets: `C.trainer.learning_rate = 5e-4`."""
     for statement in node.body:
@@ -217,6 +242,7 @@ def _read_config_function(node: ast.FunctionDef, program: Program) -> None:
 
 def _read_call(node: ast.Call, program: Program) -> None:
     name = ast.unparse(node.func).rsplit(".", 1)[-1]
+    program.called.add(name)
     first = node.args[0] if node.args else None
     if name == "add_argument":
         _read_option(node, program)

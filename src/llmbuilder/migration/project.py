@@ -6,19 +6,21 @@ The legacy folder is only read. Nothing in it is executed, unless its owner asks
 from __future__ import annotations
 
 import collections
+import re
 from pathlib import Path
 
 from llmbuilder.config.schema import Config
-from llmbuilder.errors import MigrationError
+from llmbuilder.errors import CheckpointError, MigrationError
 from llmbuilder.files import require_absent, write_json, write_text
 from llmbuilder.formats.nanogpt.configuration import place_of
-from llmbuilder.migration.account import MigrationReport
+from llmbuilder.formats.nanogpt.declared import read_declared
+from llmbuilder.migration.account import NOT_KNOWN, MigrationReport
 from llmbuilder.migration.commands import translate_all, translate_script
 from llmbuilder.migration.configurations import Configuration
 from llmbuilder.migration.datasets import TABLE, Dataset
 from llmbuilder.migration.models import Proving, migrate_checkpoint
 from llmbuilder.migration.project_places import ProjectPlaces
-from llmbuilder.migration.understanding import LegacyProject, main_configuration, understand
+from llmbuilder.migration.understanding import LARGEST_SCRIPT, LegacyProject, main_configuration, understand
 from llmbuilder.migration.writing import copy_data, missing_data, new_configuration, run_of, write_train_script
 
 _REPLACED = {
@@ -87,11 +89,12 @@ def _carry_data(project: LegacyProject, new: Path | None, report: MigrationRepor
 
 def _carry_configurations(project: LegacyProject, new: Path | None, report: MigrationReport) -> None:
     main, why = main_configuration(project)
+    _note_missing_data(project, report)
+    _note_other_models(project, report)
     for configuration in project.configurations:
         dataset = configuration.dataset
         if dataset is None and configuration.dataset_name is None:
             dataset = _default_data(project)
-        _note_missing_data(configuration, report)
         config, refused = new_configuration(
             configuration.migrated.values, dataset, str(configuration.source), run_of(project, configuration)
         )
@@ -123,14 +126,39 @@ def _carry_configurations(project: LegacyProject, new: Path | None, report: Migr
     )
 
 
-def _note_missing_data(configuration: Configuration, report: MigrationReport) -> None:
-    dataset, name = configuration.dataset, configuration.dataset_name
-    if name is not None and (dataset is None or not dataset.has_data):
-        place = dataset.new if dataset is not None else missing_data(name)
+def _note_missing_data(project: LegacyProject, report: MigrationReport) -> None:
+    missing: dict[str, list[str]] = {}
+    for configuration in project.configurations:
+        dataset, name = configuration.dataset, configuration.dataset_name
+        if name is not None and (dataset is None or not dataset.has_data):
+            place = dataset.new if dataset is not None else missing_data(name)
+            missing.setdefault(place, []).append(str(configuration.source))
+    for place, sources in missing.items():
         report.add_note(
-            f"The data that {configuration.source} names, {name}, is not in the project: put its text or its token "
-            f"files (train.bin, val.bin) at {place}."
+            f"No data for {place}, which {', '.join(sources)} read(s): put its text or its token files (train.bin, "
+            "val.bin) there."
         )
+
+
+def _note_other_models(project: LegacyProject, report: MigrationReport) -> None:
+    """Say which configurations ask for a model that is not in this package: what is trained by them is another one."""
+    found: list[str] = []
+    for configuration in project.configurations:
+        if configuration.migrated.values.get("model", {}).get("model_type") != "gpt" or configuration.is_evaluation:
+            continue
+        asked = {key: value for key, value in configuration.migrated.unmapped.items() if key.isidentifier()}
+        try:
+            read_declared({"config": {"batch_size": 1, **asked}}, {})
+        except CheckpointError as error:
+            found.append(f"{configuration.source} ({str(error).partition(', which')[0].removeprefix('it declares ')})")
+    if found:
+        shown = ", ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
+        report.add_note(
+            f"What is trained here by these is another model, because they ask for what is not here: {shown}."
+        )
+
+
+_SHOWN = 6  # configurations that a note names
 
 
 def _default_data(project: LegacyProject) -> Dataset | None:
@@ -177,19 +205,33 @@ def _carry_commands(project: LegacyProject, new: Path | None, report: MigrationR
         if file.suffix not in _SHELL or not any(row["new"] for row in report.commands if row["file"] == str(file)):
             continue
         if new is not None:
-            text = (project.root / file).read_text("utf-8")
-            write_text(new / file, translate_script(text, calls, places))
+            text = translate_script((project.root / file).read_text("utf-8"), calls, places)
+            write_text(new / file, _with_new_paths(project, text))
         report.add_file(str(file), str(file), "its commands in their new form; the rest is as it was")
+
+
+def _with_new_paths(project: LegacyProject, script: str) -> str:
+    """Let what a script does besides its commands, such as `if [ -f out/ckpt.pt ]`, name the models that are here."""
+    for checkpoint in project.checkpoints:
+        if not checkpoint.problem:
+            old = re.escape(str(checkpoint.file))
+            script = re.sub(rf"(?<![\w./-])(?:\./)?{old}(?![\w./-])", f"{checkpoint.new_run}/model.pt", script)
+    return script
 
 
 _SHELL = (".sh", ".bash", ".slurm", ".sbatch")
 
 
 def _account_for_the_rest(project: LegacyProject, report: MigrationReport) -> None:
+    for name, why in project.left.items():
+        report.add_file(name, "left", why)
     known = {row["file"] for row in report.files}
     calls = collections.Counter(row["file"] for row in report.commands if row["new"])
     for file in project.files:
         if str(file) in known:
+            continue
+        if (project.root / file).stat().st_size > LARGEST_SCRIPT and file.suffix in (".ipynb", ".sh", ".md", ".py"):
+            report.add_file(str(file), "left", "larger than 4 MB: not searched for commands")
             continue
         program = project.programs.get(file)
         own = next((c for c in project.configurations if c.kind == "program" and c.source == file), None)
@@ -206,6 +248,4 @@ def _account_for_the_rest(project: LegacyProject, report: MigrationReport) -> No
             reasons.append(f"{calls[str(file)]} command(s) in it have a new form, listed below")
         elif program is not None and not reasons:
             reasons.append("a program of the project's own")
-        report.add_file(
-            str(file), "left", "; ".join(reasons) or "not a configuration, data or checkpoint of a known form"
-        )
+        report.add_file(str(file), "left", "; ".join(reasons) or NOT_KNOWN)

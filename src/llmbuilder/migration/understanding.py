@@ -11,7 +11,7 @@ from llmbuilder.errors import MigrationError
 from llmbuilder.formats.nanogpt.characters import characters_of
 from llmbuilder.formats.nanogpt.model_source import defines_model, find_model_source
 from llmbuilder.migration.commands import Call, find_calls
-from llmbuilder.migration.configurations import Configuration, find_configurations, imported, set_activation
+from llmbuilder.migration.configurations import Configuration, find_configurations, imported, set_from_source
 from llmbuilder.migration.datasets import Dataset, find_dataset, find_datasets, name_tokenizers, read_tables
 from llmbuilder.migration.experiments import (
     TRAINED,
@@ -19,15 +19,17 @@ from llmbuilder.migration.experiments import (
     FoundCheckpoint,
     Naming,
     connect,
+    is_checkpoint,
     newest,
     normal_path,
     own_configurations,
     read_checkpoints,
 )
+from llmbuilder.migration.listing import list_project
 from llmbuilder.migration.programs import Program, adopt_options, read_program
 from llmbuilder.tokenizer import Tokenizer
 
-_LARGEST_SCRIPT = 4 << 20  # bytes; a notebook with pictures may have megabytes
+LARGEST_SCRIPT = 4 << 20  # bytes; a notebook with pictures may have megabytes
 _SCRIPT_SUFFIXES = {
     ".sh", ".bash", ".zsh", ".slurm", ".sbatch", ".pbs", ".bat", ".cmd", ".ps1", ".py", ".md", ".rst", ".txt", ".yml",
     ".yaml", ".toml", ".ipynb", ".mk", ".dockerfile", "",
@@ -47,6 +49,7 @@ class LegacyProject:
     calls: list[Call] = field(default_factory=list)
     experiments: list[Experiment] = field(default_factory=list)
     naming: Naming = field(default_factory=lambda: Naming([]))
+    left: dict[str, str] = field(default_factory=dict)  # what was not read at all, and why
     refused: dict[PurePosixPath, str] = field(default_factory=dict)  # files that could not be read for what they are
     notes: list[str] = field(default_factory=list)
 
@@ -63,11 +66,12 @@ class LegacyProject:
 
 def understand(root: Path) -> LegacyProject:
     """Read a legacy project and find out what belongs together. Raises MigrationError for an empty folder."""
-    files = [PurePosixPath(path.relative_to(root).as_posix()) for path in sorted(root.rglob("*")) if path.is_file()]
-    files = [file for file in files if not _hidden(file)]
-    if not files:
+    root = root.resolve()
+    listing = list_project(root)
+    files = listing.files
+    if not files and not listing.left:
         raise MigrationError(f"{root} is empty")
-    project = LegacyProject(root, files)
+    project = LegacyProject(root, files, left=listing.left)
     for file in files:
         program = read_program(root / file, file) if file.suffix in (".py", ".ipynb") else None
         if program is not None:
@@ -77,9 +81,11 @@ def understand(root: Path) -> LegacyProject:
             adopt_options(program, imported(program, project.programs))
     project.configurations, project.refused = find_configurations(root, files, project.programs)
     for configuration in project.configurations:
-        set_activation(root, configuration, project.programs)
+        set_from_source(root, configuration, project.programs)
     project.calls = [call for file in files for call in _calls_in(root, file)]
-    project.datasets = find_datasets(files, project.programs, _mentioned(project))
+    written = {file.parent for file in files if is_checkpoint(root, file)}
+    texts = [file for file in files if file.suffix != ".txt" or not written & {*file.parents} - {PurePosixPath()}]
+    project.datasets = find_datasets(texts, project.programs, _mentioned(project))
     _mark_prompts(project)
     project.checkpoints = read_checkpoints(root, files)
     project.naming = Naming([checkpoint.file for checkpoint in project.checkpoints])
@@ -94,15 +100,13 @@ def understand(root: Path) -> LegacyProject:
     return project
 
 
-def _hidden(path: PurePosixPath) -> bool:
-    return any(part.startswith(".") or part == "__pycache__" for part in path.parts)
-
-
 def _calls_in(root: Path, file: PurePosixPath) -> list[Call]:
     named = file.name in ("Makefile", "Dockerfile", "makefile", "GNUmakefile", "Justfile")
     if not named and file.suffix.lower() not in _SCRIPT_SUFFIXES:
         return []
-    if (root / file).stat().st_size > _LARGEST_SCRIPT or (file.suffix == ".txt" and "readme" not in file.name.lower()):
+    if file.suffix == ".txt" and "readme" not in file.name.lower():
+        return []
+    if (root / file).stat().st_size > LARGEST_SCRIPT:
         return []
     try:
         text = (root / file).read_text("utf-8")
@@ -210,7 +214,7 @@ def run_folder(project: LegacyProject, configuration: Configuration | None, out_
         return f"run/{project.naming.of_out_dir(out_dir)}"
     if configuration is None or configuration.new == "config.json":
         return "run"
-    return f"run/{project.naming.of_out_dir(PurePosixPath(configuration.new).stem)}"
+    return f"run/{project.naming.of_configuration(configuration.new)}"
 
 
 def _given(call: Call) -> Iterator[tuple[str, str]]:

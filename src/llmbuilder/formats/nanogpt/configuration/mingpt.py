@@ -9,6 +9,7 @@ from llmbuilder.formats.nanogpt.configuration.migrated import Default, MigratedC
 
 ORIGIN = "minGPT"
 _SAME = {
+    "data.block_size": "model.max_seq_length",
     "system.seed": "system.seed",
     "system.work_dir": "training.output_dir",
     "model.n_layer": "model.num_layers",
