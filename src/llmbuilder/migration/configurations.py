@@ -265,7 +265,7 @@ def _read(root: Path, file: PurePosixPath, programs: Mapping[PurePosixPath, Prog
         try:
             values = read_mapping(root / file)
         except ConfigError as error:
-            if len(file.parts) <= 2 and "config" in file.name.lower():
+            if any("conf" in part.lower() for part in file.parts):
                 raise ConfigError(f"it looks like a configuration, but {error}") from error
             return None
         if not _may_be_settings(values):

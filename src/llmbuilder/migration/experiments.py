@@ -191,7 +191,8 @@ def connect(
     for configuration in configurations:
         configuration.dataset = find_dataset(datasets, configuration.dataset_name)
         if configuration.dataset is None and configuration.dataset_name is None:
-            configuration.dataset = _beside(programs.get(configuration.source), datasets) or only(datasets)
+            beside = _beside(programs.get(configuration.source), datasets)
+            configuration.dataset = beside or only(datasets) or _called_alike(configuration.source, datasets)
     for checkpoint in checkpoints:
         checkpoint.configuration = _configuration_of(checkpoint, configurations)
         if checkpoint.configuration is not None and checkpoint.configuration.dataset is None:
@@ -205,7 +206,8 @@ def connect(
             named = named or checkpoint.configuration.dataset_name
         if checkpoint.dataset is None and not named:  # data that is named and not here is no other data
             program = _program_of(checkpoint, programs)
-            checkpoint.dataset = _beside(program, datasets) or _nearest(checkpoint, datasets) or only(datasets)
+            found = _beside(program, datasets) or _nearest(checkpoint, datasets) or only(datasets)
+            checkpoint.dataset = found or _called_alike(checkpoint.file, datasets)
         checkpoint.program = _program_of(checkpoint, programs)
 
 
@@ -216,6 +218,12 @@ def _beside(program: Program | None, datasets: Sequence[Dataset]) -> Dataset | N
     texts = [d for d in datasets if not d.is_folder and not d.is_prompt and d.place.parent == program.path.parent]
     named = [dataset for dataset in texts if dataset.place.name in program.strings]
     return named[0] if len(named) == 1 else None
+
+
+def _called_alike(path: PurePosixPath, datasets: Sequence[Dataset]) -> Dataset | None:
+    """Return the one dataset that is called like a folder of a path: `checkpoints/code/ckpt.pt` and `data/code`."""
+    alike = [dataset for dataset in datasets if dataset.is_folder and dataset.place.name in path.parts[:-1]]
+    return alike[0] if len(alike) == 1 else None
 
 
 def only(datasets: Sequence[Dataset]) -> Dataset | None:

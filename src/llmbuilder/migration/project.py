@@ -112,12 +112,13 @@ def _carry_configurations(project: LegacyProject, new: Path | None, report: Migr
             report.add_note(f"config.json is a copy of {configuration.new}: {why}.")
             if new is not None:
                 config.save(new / "config.json")
-    data = main.dataset if main is not None and main.dataset_name is not None else _default_data(project)
+    says_data = main is not None and (main.dataset is not None or main.dataset_name is not None)
+    data = main.dataset if main is not None and says_data else _default_data(project)
     if main is None:
         report.add_note("No legacy configuration was found; config.json holds the defaults.")
         if new is not None:
             new_configuration({}, data, "the defaults")[0].save(new / "config.json")
-    if data is None and (main is None or main.dataset_name is None):
+    if data is None and not says_data:
         report.add_note("No training data was found: put a text at data/data.txt before running train.py.")
     if new is not None:
         write_train_script(new / "train.py", data.path if data else "data/data.txt")
@@ -148,9 +149,13 @@ def _note_other_models(project: LegacyProject, report: MigrationReport) -> None:
             continue
         asked = {key: value for key, value in configuration.migrated.unmapped.items() if key.isidentifier()}
         try:
-            read_declared({"config": {"batch_size": 1, **asked}}, {})
+            declared = read_declared({"config": {"batch_size": 1, **asked}}, {}).values
         except CheckpointError as error:
             found.append(f"{configuration.source} ({str(error).partition(', which')[0].removeprefix('it declares ')})")
+            continue
+        other = [f"{key} = {value!r}" for key, value in asked.items() if value in list(declared.values()) and value]
+        if other:
+            found.append(f"{configuration.source} ({', '.join(other)})")
     if found:
         shown = ", ".join(found[:_SHOWN]) + (f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
         report.add_note(

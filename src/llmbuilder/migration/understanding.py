@@ -72,14 +72,18 @@ def understand(root: Path) -> LegacyProject:
     if not files and not listing.left:
         raise MigrationError(f"{root} is empty")
     project = LegacyProject(root, files, left=listing.left)
+    unread: dict[PurePosixPath, str] = {}
     for file in files:
         program = read_program(root / file, file) if file.suffix in (".py", ".ipynb") else None
         if program is not None:
             project.programs[file] = program
+        elif file.suffix == ".py":
+            unread[file] = "no Python that can be parsed"
     for program in project.programs.values():
         if program.role in ("train", "sample", "evaluate"):
             adopt_options(program, imported(program, project.programs))
     project.configurations, project.refused = find_configurations(root, files, project.programs)
+    project.refused.update(unread)
     for configuration in project.configurations:
         set_from_source(root, configuration, project.programs)
     project.calls = [call for file in files for call in _calls_in(root, file)]
