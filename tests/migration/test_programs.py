@@ -124,3 +124,42 @@ def test_what_is_no_python_is_no_program(tmp_path: Path) -> None:
 def test_nothing_runs(tmp_path: Path) -> None:
     write(tmp_path, {"train.py": f"open({str(tmp_path / 'ran')!r}, 'w')\nx = [open({str(tmp_path / 'ran')!r}, 'w')]\n"})
     assert not (tmp_path / "ran").exists()
+
+
+def test_settings_of_a_file_that_the_program_imports(tmp_path: Path) -> None:
+    """Constants in capitals, a dataclass with names of its own, and functions that make a dictionary."""
+    programs = write(tmp_path, {
+        "src/config.py": (
+            "from dataclasses import dataclass\nLR = 5e-3\nBATCH_SIZE = 4\nMAX_STEPS = 40\nCONTEXT_LEN = 32\n"
+            "@dataclass\nclass GPTConfig:\n    block_size: int = CONTEXT_LEN\n    d_model: int = 48\n"
+        ),
+        "src/shapes.py": "def small():\n    return dict(n_layer=3, n_head=2)\ndef large():\n    return dict(n_layer=9)\n",
+        "src/train.py": "from src import config\nfrom src.config import *\nfrom src.shapes import small\nargs = small()\n"
+                        "import torch\nloss.backward()\n",
+    })  # fmt: skip
+    settings, _ = program_settings(programs[PurePosixPath("src/train.py")], programs)
+    assert settings == {
+        "learning_rate": 5e-3, "batch_size": 4, "max_iters": 40, "block_size": 32, "n_embd": 48, "n_layer": 3, "n_head": 2,
+    }  # fmt: skip
+
+
+def test_settings_of_another_program_stay_there(tmp_path: Path) -> None:
+    """Two models side by side: what one's shape is, is not the other's."""
+    programs = write(tmp_path, {
+        "models/a/model.py": "def shape():\n    return dict(n_layer=3, n_head=1)\n",
+        "models/b/model.py": "def shape():\n    return dict(n_layer=9, n_head=3)\n",
+        "core/checks.py": "from models.b.model import shape\n",
+        "models/a/train.py": "from core.checks import check\nfrom models.a.model import shape\nshape()\nimport torch\n"
+                             "batch_size = 2\nloss.backward()\n",
+    })  # fmt: skip
+    settings, _ = program_settings(programs[PurePosixPath("models/a/train.py")], programs)
+    assert settings == {"n_layer": 3, "n_head": 1, "batch_size": 2}
+
+
+def test_settings_inside_main(tmp_path: Path) -> None:
+    programs = write(tmp_path, {"train.py": (
+        "import torch\ndef main():\n    batch_size = 8\n    n_layer = 2\n    block_size = 4 * n_layer\n    loss.backward()\n"
+        "if __name__ == '__main__':\n    main()\n"
+    )})  # fmt: skip
+    settings, _ = program_settings(programs[PurePosixPath("train.py")], programs)
+    assert settings == {"batch_size": 8, "n_layer": 2, "block_size": 8}

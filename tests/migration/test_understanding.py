@@ -190,3 +190,68 @@ def test_data_that_is_named_and_not_here_is_no_other_data(tmp_path: Path) -> Non
     assert load_config(tmp_path / "new" / "configs" / "far.json").data.path == "data/far"
     assert load_config(tmp_path / "new" / "configs" / "train.json").data.path == "data/one"
     assert any(note.startswith("No data for data/far, which config/far.py") for note in report.notes)
+
+
+def test_logs_beside_a_checkpoint_are_not_the_data(tmp_path: Path) -> None:
+    """minGPT's way: the text lies beside the program, and args.txt and config.json beside the model."""
+    old = tmp_path / "old"
+    write(old, {
+        "projects/chars/chars.py": "data = open('input.txt').read()\nimport torch\nbatch_size = 4\nloss.backward()\n",
+        "projects/chars/input.txt": "abcab", "projects/chars/out/args.txt": "python chars.py", "train_log.txt": "step 1",
+        "projects/chars/out/config.json": json.dumps({
+            "data": {"block_size": 8}, "system": {"work_dir": "./out"},
+            "model": {"n_layer": 1, "n_head": 2, "n_embd": 8},
+            "trainer": {"batch_size": 4, "learning_rate": 1e-3, "grad_norm_clip": 1.0},
+        }),
+    })  # fmt: skip
+    torch.save(NanoGPT(vocab=3, layers=1, heads=2, width=8, block=8).state_dict(), old / "projects/chars/out/model.pt")
+    report = migrate_project(old, tmp_path / "new")
+    (one,) = report.experiments
+    assert (one["data"], one["tokenizer"]) == ("data/projects/chars/input.txt", "tokenizer")
+    assert one["configuration"] == "projects/chars/out/config.json"
+    files = {row["file"]: row["result"] for row in report.files}
+    assert files["projects/chars/out/args.txt"] == files["train_log.txt"] == "left"
+    assert load_config(tmp_path / "new" / "config.json").model.max_seq_length == 8
+
+
+def test_data_is_told_by_the_names_of_folders(tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    tokens(old / "data" / "stories", "abcde")
+    tokens(old / "data" / "code", "vwxyz")
+    for name in ("stories", "code"):
+        checkpoint(old / "checkpoints" / name / "ckpt.pt", vocab=5)
+    report = migrate_project(old, tmp_path / "new")
+    assert {row["wrote"]: row["data"] for row in report.experiments} == {
+        "checkpoints/stories": "data/stories", "checkpoints/code": "data/code",
+    }  # fmt: skip
+
+
+def test_a_configuration_in_its_own_form(tmp_path: Path) -> None:
+    """Sections and names of a project's own; a plan of many trainings is none."""
+    old = tmp_path / "old"
+    write(old, {
+        "conf/a.yaml": "net:\n  d_model: 16\n  num_heads: 2\n  num_layers: 1\nrun:\n  lr: 0.001\n  batch_size: 4\n",
+        "conf/sweep.yaml": "n_layer: [1, 2]\nn_head: [2, 4]\nbatch_size: [4]\n",
+    })  # fmt: skip
+    report = migrate_project(old, tmp_path / "new")
+    config = load_config(tmp_path / "new" / "configs" / "conf" / "a.json")
+    assert (config.model.embedding_dim, config.model.num_layers, config.training.learning_rate) == (16, 1, 0.001)
+    assert {row["file"]: row["result"] for row in report.files}["conf/sweep.yaml"] == "left"
+
+
+def test_a_configuration_of_another_model_is_said_to_be_one(tmp_path: Path) -> None:
+    write(tmp_path / "old", {"config.json": json.dumps({"n_layer": 1, "n_head": 4, "n_embd": 16, "n_kv_head": 2})})
+    report = migrate_project(tmp_path / "old", tmp_path / "new")
+    assert any("n_kv_head = 2" in note and "another model" in note for note in report.notes)
+
+
+def test_a_new_migration_does_not_mix_with_a_run_in_use(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    tokens(old / "data" / "one", "abcde")
+    write(old, {"train.py": TRAIN})
+    checkpoint(old / "out" / "ckpt.pt", out_dir="out", dataset="one")
+    migrate_project(old, new)
+    (new / "run" / "out" / "metrics.jsonl").write_text("{}\n")
+    migrate_project(old, new, overwrite=True)
+    assert not (new / "run" / "out" / "metrics.jsonl").exists()
+    assert [path.read_text() for path in (new / "run").glob("*/metrics.jsonl")] == ["{}\n"], "the earlier run is kept"
