@@ -255,3 +255,16 @@ def test_a_new_migration_does_not_mix_with_a_run_in_use(tmp_path: Path) -> None:
     migrate_project(old, new, overwrite=True)
     assert not (new / "run" / "out" / "metrics.jsonl").exists()
     assert [path.read_text() for path in (new / "run").glob("*/metrics.jsonl")] == ["{}\n"], "the earlier run is kept"
+
+
+def test_the_main_configuration_is_of_a_model_that_is_here(tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    tokens(old / "data" / "one", "abcde")
+    write(old, {"config/train_on.py": "init_from = 'resume'\nout_dir = 'out-on'\ndataset = 'one'\nbatch_size = 3\n"})
+    checkpoint(old / "out-a" / "ckpt.pt", when=100, out_dir="out-a", dataset="one", learning_rate=0.25)
+    checkpoint(old / "out-b" / "ckpt.pt", when=200, out_dir="out-b", dataset="one", n_experts=8)
+    report = migrate_project(old, tmp_path / "new")
+    assert list(report.refused) == ["out-b/ckpt.pt"]
+    assert load_config(tmp_path / "new" / "config.json").training.learning_rate == 0.25
+    assert load_config(tmp_path / "new" / "configs" / "train_on.json").training.init_from == "scratch"
+    assert any("train_on.json went on with a run that is not here" in note for note in report.notes)

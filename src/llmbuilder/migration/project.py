@@ -61,9 +61,9 @@ def migrate_project(
     report = MigrationReport(str(legacy), str(new), dry_run, notes=list(project.notes))
     target = None if dry_run else new
     _carry_data(project, target, report)
-    _carry_configurations(project, target, report)
     for checkpoint in project.checkpoints:
         migrate_checkpoint(project, checkpoint, target, Proving(activation, run_legacy_code), report)
+    _carry_configurations(project, target, report)  # the main one is that of a model which is here
     report.experiments = [experiment.to_row() for experiment in project.experiments]
     _carry_commands(project, target, report)
     _account_for_the_rest(project, report)
@@ -98,6 +98,11 @@ def _carry_configurations(project: LegacyProject, new: Path | None, report: Migr
         config, refused = new_configuration(
             configuration.migrated.values, dataset, str(configuration.source), run_of(project, configuration)
         )
+        if config.training.init_from == "resume" and not _has_run(project, config.training.output_dir):
+            config.training.init_from = "scratch"
+            report.add_note(
+                f"{configuration.new} went on with a run that is not here (init_from = 'resume'): it begins anew."
+            )
         _account_for_keys(configuration, config, refused, report)
         if new is not None:
             config.save(new / configuration.new)
@@ -125,6 +130,10 @@ def _carry_configurations(project: LegacyProject, new: Path | None, report: Migr
     report.add_note(
         "train.py is new: `python train.py` trains config.json, `python train.py configs/NAME.json` another."
     )
+
+
+def _has_run(project: LegacyProject, run: str | None) -> bool:
+    return any(checkpoint.new_run == run and not checkpoint.problem for checkpoint in project.checkpoints)
 
 
 def _note_missing_data(project: LegacyProject, report: MigrationReport) -> None:
