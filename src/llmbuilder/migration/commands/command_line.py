@@ -5,12 +5,17 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 
 from llmbuilder.migration.commands.arguments import Arguments
 from llmbuilder.migration.commands.call import Call
 from llmbuilder.migration.commands.looping import mapped
 from llmbuilder.migration.commands.places import Places, ScriptFacts
 from llmbuilder.migration.commands.words import Word, joined, quoted
+
+# What commands before this one trained in: the out_dir, or the run folder where there is none, and the run folder
+# with the file that the command stands in.
+Written = dict[str, tuple[Word, PurePosixPath]]
 
 
 @dataclass
@@ -22,7 +27,7 @@ class Draft:
     places: Places
     arguments: Arguments
     base: str = "."
-    written: set[str] = field(default_factory=set)  # out_dirs that commands before this one trained in
+    written: Written = field(default_factory=dict)
     words: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
