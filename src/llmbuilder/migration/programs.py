@@ -264,6 +264,8 @@ def _role(path: PurePosixPath, text: str) -> str:
         # `BpeTrainer`, `SentencePieceTrainer` and their like train tokenizers.
         trains = r"\b(torch|jax|tensorflow)\b|optimizer|(?<!Bpe)(?<!Piece)(?<!Unigram)(?<!WordLevel)Trainer\b"
         return "train" if re.search(trains, text) else "other"
+    if named == "sample" and not re.search(r"torch|jax|tensorflow|transformers|[Mm]odel|ckpt|checkpoint", text):
+        return "other"  # it generates data
     if named is not None:
         return named
     if re.search(r"\.tofile\(|['\"]train\.bin", text):

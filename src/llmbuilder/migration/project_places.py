@@ -115,12 +115,20 @@ class ProjectPlaces:
             folder = normal_path(out_dir)
             above = [one for one in folder.parents if one in self._written or one.name in self._named]
             is_known = folder in self._written or folder in self._folders or folder.name in self._named
-            return self.run(str(above[0]) if above and not is_known else out_dir)
+            if not is_known and not above:
+                return self._written_by_program(folder.name) or self.run(out_dir)
+            return self.run(out_dir if is_known else str(above[0]))
         loose = [c for c in self._project.checkpoints if len(c.file.parts) == 1 and not c.problem]
         if len(loose) == 1:
             return loose[0].new_model
         main, _ = main_configuration(self._project)
         return run_of(self._project, main) if main is not None else "run"
+
+    def _written_by_program(self, name: str) -> str | None:
+        """Return the run of the one training program that names a folder somewhere in its text, and says no out_dir."""
+        naming = [p.path for p in self._project.programs.values() if p.role == "train" and name in p.strings]
+        own = [c for c in self._project.configurations if c.kind == "program" and c.source in naming and not c.out_dir]
+        return self.default_run(own[0].new) if len(own) == 1 == len(naming) else None
 
     def vocabulary(self, dataset: str) -> int | None:
         found = find_dataset(self._project.datasets, dataset)

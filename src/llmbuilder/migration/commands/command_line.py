@@ -13,9 +13,17 @@ from llmbuilder.migration.commands.looping import mapped
 from llmbuilder.migration.commands.places import Places, ScriptFacts
 from llmbuilder.migration.commands.words import Word, joined, quoted
 
-# What commands before this one trained in: the out_dir, or the run folder where there is none, and the run folder
-# with the file that the command stands in.
-Written = dict[str, tuple[Word, PurePosixPath]]
+
+@dataclass(frozen=True)
+class Trained:
+    """A run that a command trained: its folder, that without the number that keeps it apart, and the command's file."""
+
+    run: Word
+    base: str
+    file: PurePosixPath
+
+
+Written = dict[str, Trained]  # by out_dir, or by the run folder where there is none
 
 
 @dataclass

@@ -10,7 +10,7 @@ import re
 from collections.abc import Hashable
 
 from llmbuilder.migration.commands.arguments import Given
-from llmbuilder.migration.commands.command_line import Draft
+from llmbuilder.migration.commands.command_line import Draft, Trained
 from llmbuilder.migration.commands.looping import choices
 from llmbuilder.migration.commands.words import Word, joined
 
@@ -73,7 +73,7 @@ def trained_run(draft: Draft, config: Word, out_dir: Word, *, is_default: bool) 
 
 
 def named_run(draft: Draft, name: Given) -> Word:
-    """Return the run folder of a named experiment, and account for the name."""
+    """Return the run folder of a named experiment, without a number, and account for the name."""
     run = draft.mapped(name.value, draft.places.named_run) or joined([Word("run/"), name.value])
     if name.name in _TRACKED:
         draft.note(f"{name.shown} names the run: no out_dir does")
@@ -101,17 +101,17 @@ def own_run(draft: Draft, run: Word) -> Word:
     return joined([run, Word(name[len(run) :])])
 
 
-def last_run(draft: Draft) -> Word | None:
-    """Return the run that the last training before this call in its file wrote."""
-    here = [run for run, file in draft.written.values() if file == draft.call.file]
-    return here[-1] if here else None
+def last_run(draft: Draft, base: str | None = None) -> Word | None:
+    """Return the run that the last training before this call in its file wrote: any one, or one of that name."""
+    here = [one for one in draft.written.values() if one.file == draft.call.file and base in (None, one.base)]
+    return here[-1].run if here else None
 
 
-def remember(draft: Draft, run: Word, folders: list[str]) -> None:
+def remember(draft: Draft, trained: Trained, folders: list[str]) -> None:
     """Keep what a training writes, for the calls after it."""
     for folder in folders:
         draft.written.pop(folder, None)
-        draft.written[folder] = (run, draft.call.file)
+        draft.written[folder] = trained
 
 
 def folders_of(draft: Draft, out_dir: Word) -> list[str]:
@@ -136,9 +136,7 @@ def model_at(draft: Draft, path: Word) -> Word | None:
         folder = path.part(0, cuts[-1])
     if folder in (".", ".."):
         return None
-    is_only_shells = len(folder.expansions) == 1 and len(folder.expansions[0].name) and folder.settled is None and (
-        folder.expansions[0].end - folder.expansions[0].start == len(folder)
-    )  # fmt: skip
-    if is_only_shells and not path.endswith(_CHECKPOINT_SUFFIXES):
+    if folder.settled is None and len(list(folder.pieces())) == 1 and not path.endswith(_CHECKPOINT_SUFFIXES):
         return None  # a file or a folder, which nobody can tell
-    return draft.mapped(folder, draft.places.sampled_model)
+    run = draft.mapped(folder, draft.places.sampled_model)
+    return run and (last_run(draft, str(run)) or run)

@@ -139,7 +139,8 @@ def _run(draft: Draft, folder: Given | None, defaults: Mapping[str, Any]) -> tup
     name = experiment_name(draft) if folder is None else None
     if name is not None:
         name.is_taken = True
-        return named_run(draft, name), ""
+        run = named_run(draft, name)
+        return last_run(draft, str(run)) or run, ""
     own = next((defaults[name] for name in _FOLDERS if isinstance(defaults.get(name), str)), "")
     out_dir = Word(own)
     if folder is not None:

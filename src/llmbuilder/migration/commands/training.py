@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmbuilder.migration.commands.arguments import Given, literal
-from llmbuilder.migration.commands.command_line import Draft
+from llmbuilder.migration.commands.command_line import Draft, Trained
 from llmbuilder.migration.commands.configuring import configuration
-from llmbuilder.migration.commands.runs import folders_of, model_at, own_run, remember, trained_run
+from llmbuilder.migration.commands.runs import folders_of, last_run, model_at, own_run, remember, trained_run
 from llmbuilder.migration.commands.settings import add_settings
 from llmbuilder.migration.commands.starting import add_processes, launched
 from llmbuilder.migration.commands.words import Word, joined, quoted
@@ -41,14 +41,16 @@ def translate_training(draft: Draft) -> list[str]:
     if start is not None and start.value.settled is None and source is None:
         draft.note(f"{start.shown}: what training starts from is only known to the shell")
     run, is_out_dir = trained_run(draft, found.config, found.out_dir, is_default=found.is_default)
-    if not is_evaluation and (source == run if source is not None else resumes):
-        return _resume(draft, start, values, run)
+    base = str(run)
+    if not is_evaluation and (source in (run, last_run(draft, base)) if source is not None else resumes):
+        return _resume(draft, start, values, last_run(draft, base) or run)
     if not is_out_dir and not is_evaluation:
         run = own_run(draft, run)
     draft.words = [*launched(draft), "train", "model"]
     draft.option("--config", found.config)
     _data(draft, values)
-    _output(draft, run, found.out_dir if is_out_dir else Word(), is_evaluation=is_evaluation)
+    trained = Trained(run, base, draft.call.file)
+    _output(draft, trained, found.out_dir if is_out_dir else Word(), is_evaluation=is_evaluation)
     add_processes(draft)
     measured = run if is_evaluation and resumes and source is None else source
     if measured is not None and not is_evaluation:
@@ -89,8 +91,9 @@ def _is_switch(value: Word) -> bool:
     return value.lower() in ("true", "false", "none", "", "resume", "scratch", "auto", "latest", *_GPT2)
 
 
-def _output(draft: Draft, run: Word, out_dir: Word, *, is_evaluation: bool) -> None:
+def _output(draft: Draft, trained: Trained, out_dir: Word, *, is_evaluation: bool) -> None:
     """Add the run folder; `out_dir` is empty where the legacy program names none."""
+    run = trained.run
     if is_evaluation:
         # The old program wrote nothing then; a run of its own keeps the one that is measured as it is.
         draft.option("--output", joined([run.part(0, len(run.rstrip("/"))), Word("-evaluation")]))
@@ -105,7 +108,7 @@ def _output(draft: Draft, run: Word, out_dir: Word, *, is_evaluation: bool) -> N
     elif draft.written.keys() & set(folders) or (draft.call.loops and not run.expansions):
         draft.say("--overwrite")
         draft.note(f"a command before this one trains in {run}, too: its run is replaced, as its checkpoint was")
-    remember(draft, run, folders)
+    remember(draft, trained, folders)
 
 
 def _data(draft: Draft, values: Mapping[str, Any]) -> None:
