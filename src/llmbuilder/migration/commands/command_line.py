@@ -5,7 +5,6 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
 from llmbuilder.migration.commands.arguments import Arguments
 from llmbuilder.migration.commands.call import Call
@@ -16,11 +15,11 @@ from llmbuilder.migration.commands.words import Word, joined, quoted
 
 @dataclass(frozen=True)
 class Trained:
-    """A run that a command trained: its folder, that without the number that keeps it apart, and the command's file."""
+    """A run that a command trained: its folder, that without the number that keeps it apart, and the command."""
 
     run: Word
     base: str
-    file: PurePosixPath
+    call: Call
 
 
 Written = dict[str, Trained]  # by out_dir, or by the run folder where there is none

@@ -103,8 +103,12 @@ def own_run(draft: Draft, run: Word) -> Word:
 
 def last_run(draft: Draft, base: str | None = None) -> Word | None:
     """Return the run that the last training before this call in its file wrote: any one, or one of that name."""
-    here = [one for one in draft.written.values() if one.file == draft.call.file and base in (None, one.base)]
-    return here[-1].run if here else None
+    for one in reversed(draft.written.values()):
+        inside = {loop.variable for loop in one.call.loops} - {loop.variable for loop in draft.call.loops}
+        is_readable = not any(e.name in inside for e in one.run.expansions)  # its loop may be over by now
+        if one.call.file == draft.call.file and is_readable and base in (None, one.base):
+            return one.run
+    return None
 
 
 def remember(draft: Draft, trained: Trained, folders: list[str]) -> None:
@@ -124,19 +128,26 @@ def model_at(draft: Draft, path: Word) -> Word | None:
 
     None where only the shell knows the folder, or there is none.
     """
-    found = draft.mapped(path, draft.places.model)
-    if found is not None or not path:
-        return found
+    for place in (draft.path(path), path):
+        found = draft.mapped(place, draft.places.model)
+        if found is not None or not path:
+            return found
     folder = path
     if path.endswith(_CHECKPOINT_SUFFIXES) or re.search(r"[*?]", posixpath.basename(path)):
         inside = [(e.start, e.end) for e in path.expansions]
         cuts = [at for at, letter in enumerate(path) if letter == "/" and not any(a <= at < b for a, b in inside)]
-        if not cuts or not cuts[-1]:
-            return None
-        folder = path.part(0, cuts[-1])
-    if folder in (".", ".."):
+        folder = path.part(0, cuts[-1]) if cuts else Word()
+    if folder in ("", ".", ".."):
         return None
     if folder.settled is None and len(list(folder.pieces())) == 1 and not path.endswith(_CHECKPOINT_SUFFIXES):
         return None  # a file or a folder, which nobody can tell
-    run = draft.mapped(folder, draft.places.sampled_model)
+    run = draft.mapped(known_folder(draft, folder), draft.places.sampled_model)
     return run and (last_run(draft, str(run)) or run)
+
+
+def known_folder(draft: Draft, folder: Word) -> Word:
+    """Return a folder as the training called it that wrote there: from where it was started, or from the root."""
+    based = draft.path(folder)
+    if str(folder) not in draft.written and (str(based) in draft.written or folder.startswith(".")):
+        return based
+    return folder

@@ -8,7 +8,7 @@ from typing import Any
 
 from llmbuilder.migration.commands.arguments import Given, literal
 from llmbuilder.migration.commands.command_line import Draft
-from llmbuilder.migration.commands.runs import experiment_name, last_run, model_at, named_run, run_of
+from llmbuilder.migration.commands.runs import experiment_name, known_folder, last_run, model_at, named_run, run_of
 from llmbuilder.migration.commands.starting import refuse_processes
 from llmbuilder.migration.commands.words import Word, quoted
 
@@ -119,12 +119,12 @@ def _own_model(draft: Draft, defaults: Mapping[str, Any]) -> tuple[Word, str] | 
     path = Word(default)
     if named is not None:
         named.is_taken = True
-        path = draft.path(named.value)
+        path = named.value
     found = model_at(draft, path)
     if found is None and path.expansions:
         draft.note(f"which model {path} is, is only known to the shell: nothing stands for this call")
         return None
-    is_carried = path.settled is None or draft.places.model(path.settled) is not None
+    is_carried = path.settled is None or found in [draft.places.model(one) for one in (path, draft.path(path))]
     if found is None and posixpath.splitext(path or "model.pt")[0] not in _SAYING_NOTHING:
         found = Word(f"model/{posixpath.basename(path or 'model.pt')}")
         draft.note(f"{path} was not carried over: convert it to {found} with `llmbuilder import nanogpt`")
@@ -148,6 +148,7 @@ def _run(draft: Draft, folder: Given | None, defaults: Mapping[str, Any]) -> tup
         out_dir = folder.value
     if not out_dir:
         return last_run(draft) or Word(draft.places.sampled_model("")), ""
+    out_dir = known_folder(draft, out_dir)
     found = draft.mapped(out_dir, draft.places.sampled_model)
     return found if found is not None else run_of(draft, out_dir), out_dir.settled or ""
 

@@ -49,7 +49,7 @@ def translate_training(draft: Draft) -> list[str]:
     draft.words = [*launched(draft), "train", "model"]
     draft.option("--config", found.config)
     _data(draft, values)
-    trained = Trained(run, base, draft.call.file)
+    trained = Trained(run, base, draft.call)
     _output(draft, trained, found.out_dir if is_out_dir else Word(), is_evaluation=is_evaluation)
     add_processes(draft)
     measured = run if is_evaluation and resumes and source is None else source
@@ -73,12 +73,12 @@ def _source(draft: Draft, start: Given | None, values: Mapping[str, Any], *, res
     given = next((g for name in _SOURCE_NAMES if (g := draft.arguments.find(name)) and not _is_switch(g.value)), None)
     path: Word | None = None
     if given is not None:
-        path = draft.path(given.value)
+        path = given.value
     elif resumes:
         named = next((values[name] for name in _SOURCE_NAMES if values.get(name) and _text(values[name])), None)
         path = Word(named) if named is not None and not _is_switch(Word(named)) else None
     elif start is not None and start.value.endswith((".pt", ".pth", ".ckpt")):
-        given, path = start, draft.path(start.value)
+        given, path = start, start.value
     if path is None:
         return None
     found = model_at(draft, path)
@@ -119,7 +119,10 @@ def _data(draft: Draft, values: Mapping[str, Any]) -> None:
     found = draft.mapped(given.value, draft.places.data) or draft.mapped(draft.path(given.value), draft.places.data)
     if found is None:
         path = draft.path(given.value) if "/" in given.value else joined([Word("data/"), given.value])
-        draft.note(f"{given.shown}: no such data was carried over; put it at {path}")
+        if given.value.settled is None:
+            draft.note(f"{given.shown}: which data it is, only the shell knows; it is looked for at {path}")
+        else:
+            draft.note(f"{given.shown}: no such data was carried over; put it at {path}")
         found = path
     given.is_taken = True
     draft.option("--data", found)
