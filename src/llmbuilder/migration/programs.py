@@ -287,7 +287,11 @@ def _role(path: PurePosixPath, text: str) -> str:
     if any("tokeniz" in part.lower() for part in path.parts):
         return "other"
     if named == "train":
-        return "train" if re.search(r"\b(torch|jax|tensorflow)\b|optimizer|Trainer\b", text) else "other"
+        # `BpeTrainer`, `SentencePieceTrainer` and their like train tokenizers.
+        trains = r"\b(torch|jax|tensorflow)\b|optimizer|(?<!Bpe)(?<!Piece)(?<!Unigram)(?<!WordLevel)Trainer\b"
+        return "train" if re.search(trains, text) else "other"
+    if named == "sample" and not re.search(r"torch|jax|tensorflow|transformers|[Mm]odel|ckpt|checkpoint", text):
+        return "other"  # it generates data
     if named is not None:
         return named
     if re.search(r"\.tofile\(|['\"]train\.bin", text):

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any, cast
 
-from llmbuilder.migration.commands.places import PreparedDataset, Role, ScriptFacts
-from llmbuilder.migration.datasets import find_dataset
+from llmbuilder.migration.commands.places import PreparedDataset, Role, ScriptFacts, Style
+from llmbuilder.migration.commands.runs import RunNames
+from llmbuilder.migration.configurations import imported
+from llmbuilder.migration.datasets import NOT_DATA_FOLDERS, find_dataset
 from llmbuilder.migration.experiments import normal_path
-from llmbuilder.migration.understanding import LegacyProject
+from llmbuilder.migration.programs import Program
+from llmbuilder.migration.understanding import LegacyProject, main_configuration, run_folder
+from llmbuilder.migration.writing import run_of
+
+# A table with one of these says how text is generated.
+_OF_SAMPLING = {"max_new_tokens", "max_tokens", "num_samples", "temperature", "top_k", "top_p", "n_samples"}
 
 
 class ProjectPlaces:
@@ -17,13 +25,24 @@ class ProjectPlaces:
     def __init__(self, project: LegacyProject) -> None:
         self._project = project
         self._folders = {checkpoint.file.parent: checkpoint for checkpoint in reversed(project.checkpoints)}
+        self._written = {normal_path(one.out_dir) for one in project.experiments if one.out_dir}
+        self._named: dict[str, str] = {}
+        self._runs = RunNames()
 
     def script(self, path: str) -> ScriptFacts | None:
         program = self._project.programs.get(normal_path(path))
         if program is None:
             return None
-        style = "argparse" if program.style == "argparse" else "configurator"
-        return ScriptFacts(cast(Role, program.role), style, program.defaults, program.options)  # type: ignore[arg-type]
+        style = "plain" if program.style == "none" else program.style
+        defaults = sampling_defaults(program, self._project.programs) if program.role == "sample" else program.defaults
+        return ScriptFacts(cast(Role, program.role), cast(Style, style), defaults, program.options)
+
+    def scripts_called(self, name: str) -> list[str]:
+        found: dict[Path, str] = {}
+        for path in self._project.programs:
+            if path.name == name and not NOT_DATA_FOLDERS & set(path.parts[:-1]):
+                found.setdefault((self._project.root / path).resolve(), str(path))
+        return list(found.values())
 
     def config(self, legacy_path: str) -> str | None:
         found = self._project.configuration_at(legacy_path)
@@ -44,6 +63,12 @@ class ProjectPlaces:
             found = own[0] if own else None
         return found.values if found is not None else {}
 
+    def own_values(self, legacy_path: str) -> Mapping[str, Any]:
+        found = self._project.configuration_at(legacy_path)
+        if found is None:
+            return {}
+        return {key: value for key, value in found.values.items() if key not in found.migrated.defaults}
+
     def data(self, name_or_path: str) -> str | None:
         path = normal_path(name_or_path)
         texts = [d for d in self._project.datasets if not d.is_folder and path in d.place.parents]
@@ -57,9 +82,25 @@ class ProjectPlaces:
     def run(self, out_dir: str) -> str:
         if not out_dir:
             return "run"
-        checkpoint = self._folders.get(normal_path(out_dir))
+        folder = normal_path(out_dir)
+        checkpoint = self._folders.get(folder)
+        if checkpoint is None and folder not in self._written and folder.name in self._named:
+            return self._named[folder.name]
         name = self._project.naming.of_out_dir(out_dir)
         return checkpoint.new_run if checkpoint is not None and checkpoint.name == name else f"run/{name}"
+
+    def default_run(self, config: str) -> str:
+        configuration = next((c for c in self._project.configurations if c.new == config), None)
+        return run_folder(self._project, configuration, None)
+
+    def named_run(self, name: str) -> str:
+        plain = name.removesuffix(".pt").removesuffix(".pth")
+        run = f"run/{self._project.naming.of_out_dir(plain)}"
+        self._named[normal_path(plain).name] = run
+        return run
+
+    def own_run(self, run: str, training: Hashable) -> str:
+        return self._runs.name(run, training)
 
     def replaces(self, out_dir: str) -> bool:
         wanted = self.run(out_dir)
@@ -71,9 +112,23 @@ class ProjectPlaces:
 
     def sampled_model(self, out_dir: str) -> str:
         if out_dir:
-            return self.run(out_dir)
+            folder = normal_path(out_dir)
+            above = [one for one in folder.parents if one in self._written or one.name in self._named]
+            is_known = folder in self._written or folder in self._folders or folder.name in self._named
+            if not is_known and not above:
+                return self._written_by_program(folder.name) or self.run(out_dir)
+            return self.run(out_dir if is_known else str(above[0]))
         loose = [c for c in self._project.checkpoints if len(c.file.parts) == 1 and not c.problem]
-        return loose[0].new_model if len(loose) == 1 else "run"
+        if len(loose) == 1:
+            return loose[0].new_model
+        main, _ = main_configuration(self._project)
+        return run_of(self._project, main) if main is not None else "run"
+
+    def _written_by_program(self, name: str) -> str | None:
+        """Return the run of the one training program that names a folder somewhere in its text, and says no out_dir."""
+        naming = [p.path for p in self._project.programs.values() if p.role == "train" and name in p.strings]
+        own = [c for c in self._project.configurations if c.kind == "program" and c.source in naming and not c.out_dir]
+        return self.default_run(own[0].new) if len(own) == 1 == len(naming) else None
 
     def vocabulary(self, dataset: str) -> int | None:
         found = find_dataset(self._project.datasets, dataset)
@@ -97,3 +152,18 @@ class ProjectPlaces:
                     dataset.name, dataset.path if dataset.has_data else None, raw, dataset.has_tokens
                 )
         return None
+
+
+def sampling_defaults(program: Program, programs: Mapping[PurePosixPath, Program]) -> dict[str, Any]:
+    """Return what a program that generates text does by itself.
+
+    They are its constants or its options' defaults, over its tables (a dictionary, a dataclass), over those of the
+    programs that it imports.
+    """
+    found: dict[str, Any] = {}
+    for one in (*reversed(imported(program, programs)), program):
+        tables = [*one.dataclasses.values(), *(t for t in one.constants.values() if isinstance(t, dict))]
+        for table in tables:
+            if _OF_SAMPLING & table.keys():
+                found.update(table)
+    return {**found, **program.defaults}

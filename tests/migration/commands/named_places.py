@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -31,11 +31,26 @@ class NamedPlaces:
     def config_values(self, legacy_path: str | None, script: str) -> Mapping[str, Any]:
         return {}
 
+    def scripts_called(self, name: str) -> list[str]:
+        return []
+
+    def own_values(self, legacy_path: str) -> Mapping[str, Any]:
+        return {}
+
     def data(self, name_or_path: str) -> str | None:
         return name_or_path if name_or_path.startswith("data/") else f"data/{PurePosixPath(name_or_path).name}"
 
     def run(self, out_dir: str) -> str:
         return out_dir or "run/"
+
+    def default_run(self, config: str) -> str:
+        return "run/"
+
+    def named_run(self, name: str) -> str:
+        return f"run/{name}"
+
+    def own_run(self, run: str, training: Hashable) -> str:
+        return run
 
     def replaces(self, out_dir: str) -> bool:
         return False

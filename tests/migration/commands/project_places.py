@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import contextlib
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from llmbuilder.migration.commands import PreparedDataset, ScriptFacts
 from llmbuilder.migration.commands.places import Role
+from llmbuilder.migration.commands.runs import RunNames
 
 # nanoGPT's programs as far as a translation asks for them.
 TRAIN = {
@@ -55,6 +56,8 @@ class ProjectPlaces:
     tokenizers: dict[str, str] = field(default_factory=lambda: {"tale": "tokenizer/tale"})
     vocabularies: dict[str, int] = field(default_factory=lambda: {"tale": 50304})
 
+    runs: RunNames = field(default_factory=RunNames)
+
     def script(self, path: str) -> ScriptFacts | None:
         return self.scripts.get(path)
 
@@ -71,12 +74,27 @@ class ProjectPlaces:
         facts = self.scripts.get(script)
         return {**(facts.defaults if facts else {}), **self.configs.get(legacy_path or "", {})}
 
+    def scripts_called(self, name: str) -> list[str]:
+        return [path for path in self.scripts if posixpath.basename(path) == name]
+
+    def own_values(self, legacy_path: str) -> Mapping[str, Any]:
+        return self.configs.get(legacy_path, {})
+
     def data(self, name_or_path: str) -> str | None:
         name = posixpath.basename(name_or_path)
         return f"data/{name}" if name in self.datasets else None
 
     def run(self, out_dir: str) -> str:
         return f"run/{posixpath.basename(out_dir)}"
+
+    def default_run(self, config: str) -> str:
+        return "run/" if config == "config.json" else f"run/{posixpath.splitext(posixpath.basename(config))[0]}"
+
+    def named_run(self, name: str) -> str:
+        return f"run/{name}"
+
+    def own_run(self, run: str, training: Hashable) -> str:
+        return self.runs.name(run, training)
 
     def replaces(self, out_dir: str) -> bool:
         return out_dir in self.trained

@@ -13,6 +13,18 @@ from llmbuilder.migration.commands.places import Places, ScriptFacts
 from llmbuilder.migration.commands.words import Word, joined, quoted
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A run that a command trained: its folder, that without the number that keeps it apart, and the command."""
+
+    run: Word
+    base: str
+    call: Call
+
+
+Written = dict[str, Trained]  # by out_dir, or by the run folder where there is none
+
+
 @dataclass
 class Draft:
     """What is being translated: a call, the facts about its program, its arguments, and the folder it starts in."""
@@ -22,7 +34,7 @@ class Draft:
     places: Places
     arguments: Arguments
     base: str = "."
-    written: set[str] = field(default_factory=set)  # out_dirs that commands before this one trained in
+    written: Written = field(default_factory=dict)
     words: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

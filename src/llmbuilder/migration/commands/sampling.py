@@ -6,8 +6,9 @@ import posixpath
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from llmbuilder.migration.commands.arguments import literal
+from llmbuilder.migration.commands.arguments import Given, literal
 from llmbuilder.migration.commands.command_line import Draft
+from llmbuilder.migration.commands.runs import experiment_name, known_folder, last_run, model_at, named_run, run_of
 from llmbuilder.migration.commands.starting import refuse_processes
 from llmbuilder.migration.commands.words import Word, quoted
 
@@ -33,6 +34,7 @@ _MODELS = (
     "resume_ckpt", "load",
 )  # fmt: skip
 _FOLDERS = ("out_dir", "model_dir", "run_dir", "checkpoint_dir", "output_dir", "work_dir")
+_SAYING_NOTHING = ("ckpt", "checkpoint", "best", "last", "latest", "final")  # of which model a file at the root holds
 _GPT2 = ("gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl")
 _NOT_HERE = {
     "dtype": "text is generated in the numbers that the model's file has",
@@ -49,7 +51,8 @@ def translate_sampling(draft: Draft) -> list[str]:
         return translate_evaluation(draft)
     defaults = _defaults(draft)
     draft.words = ["llmbuilder", "generate", "text", "--model"]
-    _model(draft, defaults, draft.places.tokenizer)
+    if not _model(draft, defaults, draft.places.tokenizer):
+        return []
     refuse_processes(draft, "generating text")
     is_interactive = draft.arguments.find("interactive")
     if is_interactive is not None and literal(is_interactive.value) is True:
@@ -72,7 +75,7 @@ def _defaults(draft: Draft) -> dict[str, Any]:
     from_file: Mapping[str, Any] = {}
     for positional in draft.arguments.positional():
         path = draft.path(positional.value).settled
-        if draft.facts.style == "configurator" and path is not None and draft.places.config(path) is not None:
+        if draft.facts.style != "argparse" and path is not None and draft.places.config(path) is not None:
             from_file = draft.places.config_values(path, draft.call.script)
             positional.is_taken = True
             draft.note(f"{positional.shown}: what it says of sampling is written out")
@@ -80,8 +83,8 @@ def _defaults(draft: Draft) -> dict[str, Any]:
     return {**base, **own, **from_file}
 
 
-def _model(draft: Draft, defaults: Mapping[str, Any], tokenizer_of: Callable[[str], str | None]) -> None:
-    """Add the model that is read, and its tokenizer where it has none of its own."""
+def _model(draft: Draft, defaults: Mapping[str, Any], tokenizer_of: Callable[[str], str | None]) -> bool:
+    """Add the model that is read, and its tokenizer where it has none of its own; whether it is known."""
     initial = draft.arguments.find("init_from")
     start = initial.value.settled if initial is not None else defaults.get("init_from")
     if start in _GPT2:
@@ -92,49 +95,73 @@ def _model(draft: Draft, defaults: Mapping[str, Any], tokenizer_of: Callable[[st
             draft.note(f"out_dir={folder} has no effect, there as here: the model is {start}")
         tokenizer = None
     else:
-        model, folder_name = _own_model(draft, defaults)
+        found = _own_model(draft, defaults)
+        if found is None:
+            return False
+        model, folder_name = found
         tokenizer = tokenizer_of(folder_name)
         draft.say(quoted(model))
     if initial is not None:
         initial.is_taken = start in (*_GPT2, "resume")
     _tokenizer(draft, tokenizer)
+    return True
 
 
-def _own_model(draft: Draft, defaults: Mapping[str, Any]) -> tuple[Word, str]:
-    """Return the model that a call names by its file or its folder, and the folder it lay in."""
+def _own_model(draft: Draft, defaults: Mapping[str, Any]) -> tuple[Word, str] | None:
+    """Return the model that a call names by its file or its folder, and the folder it lay in; None if nobody knows."""
     named = draft.arguments.find(*_MODELS)
     files = [p for p in draft.arguments.positional() if p.value.endswith((".pt", ".pth", ".ckpt"))]
     named = named or (files[0] if files else None)
     folder = draft.arguments.find(*_FOLDERS)
     default = next((defaults[name] for name in _MODELS if isinstance(defaults.get(name), str)), "")
     if named is None and (folder is not None or not default.endswith((".pt", ".pth", ".ckpt"))):
-        own = next((defaults[name] for name in _FOLDERS if isinstance(defaults.get(name), str)), "")
-        out_dir = Word(own)
-        if folder is not None:
-            folder.is_taken = True
-            out_dir = folder.value
-        found = draft.mapped(out_dir, draft.places.sampled_model)
-        if found is None:
-            draft.note(f"which model lies in {out_dir} is only known to the shell")
-        return found if found is not None else out_dir, out_dir.settled or ""
+        return _run(draft, folder, defaults)
     path = Word(default)
     if named is not None:
         named.is_taken = True
-        path = draft.path(named.value)
-    found = draft.mapped(path, draft.places.model)
-    if found is None:
-        found = Word(f"model/{posixpath.basename(path.settled or 'model.pt')}")
+        path = named.value
+    found = model_at(draft, path)
+    if found is None and path.expansions:
+        draft.note(f"which model {path} is, is only known to the shell: nothing stands for this call")
+        return None
+    is_carried = path.settled is None or found in [draft.places.model(one) for one in (path, draft.path(path))]
+    if found is None and posixpath.splitext(path or "model.pt")[0] not in _SAYING_NOTHING:
+        found = Word(f"model/{posixpath.basename(path or 'model.pt')}")
         draft.note(f"{path} was not carried over: convert it to {found} with `llmbuilder import nanogpt`")
+    elif found is None or not is_carried:
+        found = found or last_run(draft) or Word(draft.places.sampled_model(""))
+        draft.note(f"{path} was not carried over: {found} is what a training leaves there")
     return found, posixpath.dirname(path.settled or "")
+
+
+def _run(draft: Draft, folder: Given | None, defaults: Mapping[str, Any]) -> tuple[Word, str] | None:
+    """Return the run that a call reads: by its folder, by its experiment's name, else what was trained before it."""
+    name = experiment_name(draft) if folder is None else None
+    if name is not None:
+        name.is_taken = True
+        run = named_run(draft, name)
+        return last_run(draft, str(run)) or run, ""
+    own = next((defaults[name] for name in _FOLDERS if isinstance(defaults.get(name), str)), "")
+    out_dir = Word(own)
+    if folder is not None:
+        folder.is_taken = True
+        out_dir = folder.value
+    if not out_dir:
+        return last_run(draft) or Word(draft.places.sampled_model("")), ""
+    out_dir = known_folder(draft, out_dir)
+    found = draft.mapped(out_dir, draft.places.sampled_model)
+    return found if found is not None else run_of(draft, out_dir), out_dir.settled or ""
 
 
 def _tokenizer(draft: Draft, tokenizer: str | None) -> None:
     given = draft.arguments.find("tokenizer", "tokenizer_path", "tokenizer_model")
     if given is not None:
         found = draft.mapped(draft.path(given.value), draft.places.tokenizer)
-        if found is not None:
+        if found is not None and not found.expansions:
             given.is_taken = True
             tokenizer = str(found)
+        elif given.value.settled is None:
+            draft.note(f"{given.shown}: which tokenizer it is, only the shell knows; a run holds its own")
         else:
             draft.note(f"{given.shown}: no such tokenizer was carried over")
     if tokenizer is not None:
@@ -155,7 +182,7 @@ def _prompt(draft: Draft, defaults: Mapping[str, Any]) -> None:
             draft.note(f"put {path} into the new project: the prompt is read from it")
         draft.option("--prompt-file", found if found is not None else path)
         return
-    if not text.expansions and draft.facts.style == "configurator" and text[:1] in ("'", '"'):
+    if not text.expansions and draft.facts.style != "argparse" and text[:1] in ("'", '"'):
         meant = literal(text)
         text = Word(meant) if isinstance(meant, str) else text
     if text.startswith("-"):
@@ -210,7 +237,8 @@ def translate_evaluation(draft: Draft) -> list[str]:
         config.is_taken = True
         draft.note(f"{config.shown}: a model's file says all of its shape")
     given = draft.arguments.find("data", "dataset", "eval_dataset", "data_path", "data_dir", "input")
-    _model(draft, defaults, lambda folder: draft.places.tokenizer(folder) if folder else None)
+    if not _model(draft, defaults, lambda folder: draft.places.tokenizer(folder) if folder else None):
+        return []
     refuse_processes(draft, "an evaluation")
     own = next((defaults[key] for key in ("data", "dataset", "data_path") if isinstance(defaults.get(key), str)), None)
     name = given.value if given is not None else Word(own if own is not None else "data.txt")

@@ -171,7 +171,7 @@ class _Walk:
         if any(re.match(r"\$\(|`", expansion.name) for word in found for expansion in word.expansions):
             state.variables.pop(key, None)  # computed once, when the script runs: the variable has to stay
         else:
-            state.variables[key] = found
+            state.variables[key] = tuple(_kept(key, word, state) for word in found) if len(found) == 1 else found
         for child in [value] if value is not None else []:
             self._substitutions(child, state, 0)
 
@@ -209,7 +209,7 @@ class _Walk:
         for name, values in self._assigned_in(node).items():
             self._changed.add(name)
             before = state.variables.pop(name, None)
-            only = values[0] if len(values) == 1 and before is None else None
+            only = values[0] if len(values) == 1 and before is None and not self._adds(values[0]) else None
             default = self._words.value(only, state).settled if only is not None and only.type != "array" else None
             if default is not None:
                 text = f"${{{name}:-{default}}}"
@@ -329,6 +329,18 @@ class _Walk:
         walk._is_nested = True
         for found in walk.read(state.copy()).commands:
             self._found.commands.append(replace(found, start=command.start, end=command.end))
+
+
+def _kept(name: str, value: Word, state: State) -> Word:
+    """Return what stands for a variable: its name where its value has the script's own arguments in it.
+
+    `$1` is something else inside of a function, and behind `shift`. A function's arguments stay: its calls say them.
+    """
+    known = {loop.variable for loop in state.loops}
+    if not any(e.name in ("@", "*") or (e.name.isdecimal() and e.name not in known) for e in value.expansions):
+        return value
+    text = f"${name}"
+    return Word(text, [Expansion(0, len(text), name, value.settled)])
 
 
 def _nested_script(words: tuple[Word, ...]) -> str | None:

@@ -7,15 +7,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from llmbuilder.migration.commands.arguments import Given, literal
-from llmbuilder.migration.commands.command_line import Draft
-from llmbuilder.migration.commands.looping import choices
+from llmbuilder.migration.commands.command_line import Draft, Trained
+from llmbuilder.migration.commands.configuring import configuration
+from llmbuilder.migration.commands.runs import folders_of, last_run, model_at, own_run, remember, trained_run
 from llmbuilder.migration.commands.settings import add_settings
 from llmbuilder.migration.commands.starting import add_processes, launched
 from llmbuilder.migration.commands.words import Word, joined, quoted
 
-_CONFIG_NAMES = ("config", "config_file", "config_path", "cfg")
-_OUTPUT_NAMES = ("out_dir", "output_dir", "output", "work_dir", "save_dir", "checkpoint_dir", "ckpt_out", "ckpt_dir")
 _DATA_NAMES = ("dataset", "data", "data_dir", "data_path", "dataset_dir", "data_root", "train_data")
+# What names the run, or its checkpoint, that a training goes on from.
+_SOURCE_NAMES = (
+    "resume_dir", "resume_from", "resume_path", "resume_ckpt", "resume_checkpoint", "resume_from_checkpoint",
+    "resume_out_dir", "resume_run", "load_dir", "load_from", "load_checkpoint", "init_ckpt", "ckpt_path",
+    "checkpoint_path", "checkpoint", "resume",
+)  # fmt: skip
 _START_NAMES = ("init_from", "resume", "resume_from", "resume_ckpt", "checkpoint", "resume_from_checkpoint")
 # GPT-2's shapes as nanoGPT's from_pretrained forces them: layers, heads, width.
 _GPT2 = {"gpt2": (12, 12, 768), "gpt2-medium": (24, 16, 1024), "gpt2-large": (36, 20, 1280), "gpt2-xl": (48, 25, 1600)}
@@ -24,24 +29,33 @@ _SHAPE = ("n_layer", "n_head", "n_embd", "block_size", "bias", "vocab_size")  # 
 
 def translate_training(draft: Draft) -> list[str]:
     """Return the words of the new command behind `llmbuilder`, and how it is started, in front of them."""
-    found = _configuration(draft)
+    found = configuration(draft)
     if found is None:
         return []
-    config, values, out_dir = found
+    values, is_evaluation = found.values, bool(literal(str(_value_of(draft, "eval_only", found.values))))
     start = draft.arguments.find(*_START_NAMES)
     init_from = start.value.settled if start is not None else _text(values.get("init_from"))
-    if start is not None and start.value.settled is None:
-        draft.note(f"{start.shown}: what training starts from is only known to the shell")
-    is_evaluation = bool(literal(str(_value_of(draft, "eval_only", values))))
     resumes = init_from == "resume" or (start is not None and start.name == "resume" and init_from == "True")
-    if resumes and not is_evaluation:
-        return _resume(draft, start, out_dir, values)
+    is_anew = init_from in ("", "scratch", "False", *_GPT2)
+    source = None if is_anew else _source(draft, start, values, resumes=resumes)
+    if start is not None and start.value.settled is None and source is None:
+        draft.note(f"{start.shown}: what training starts from is only known to the shell")
+    run, is_out_dir = trained_run(draft, found.config, found.out_dir, is_default=found.is_default)
+    base = str(run)
+    if not is_evaluation and (source in (run, last_run(draft, base)) if source is not None else resumes):
+        return _resume(draft, start, values, last_run(draft, base) or run)
+    if not is_out_dir and not is_evaluation:
+        run = own_run(draft, run)
     draft.words = [*launched(draft), "train", "model"]
-    draft.option("--config", config)
+    draft.option("--config", found.config)
     _data(draft, values)
-    _output(draft, out_dir, is_evaluation=is_evaluation)
+    trained = Trained(run, base, draft.call)
+    _output(draft, trained, found.out_dir if is_out_dir else Word(), is_evaluation=is_evaluation)
     add_processes(draft)
-    add_settings(draft, "train model", values, _start(draft, start, init_from, out_dir, values))
+    measured = run if is_evaluation and resumes and source is None else source
+    if measured is not None and not is_evaluation:
+        draft.note(f"training starts from the weights in {measured}, with a new optimizer, and counts from the start")
+    add_settings(draft, "train model", values, _start(draft, start, init_from, measured, values))
     return draft.words
 
 
@@ -54,83 +68,47 @@ def _value_of(draft: Draft, name: str, values: Mapping[str, Any]) -> Any:
     return given.value if given is not None else values.get(name, False)
 
 
-def _configuration(draft: Draft) -> tuple[Word, Mapping[str, Any], Word] | None:
-    """Return the new configuration file, the legacy values in force, options left out, and the out_dir.
-
-    None if the call names a file that was not carried over, or a loop goes over files that differ in more than one
-    command can say: a training with other settings is another training.
-    """
-    given = draft.arguments.find(*_CONFIG_NAMES)
-    positional = [
-        p
-        for p in draft.arguments.positional()
-        if p.value.endswith((".py", ".json", ".yaml", ".yml")) or (p.value.expansions and given is None)
-    ]
-    named = given if given is not None else (positional[0] if positional else None)
-    script = draft.call.script
-    if named is None:
-        values = draft.places.config_values(None, script)
-        return Word(draft.places.default_config(script)), values, _out_dir(draft) or Word(_own_out_dir(values))
-    path = draft.path(named.value)
-    found = draft.mapped(path, draft.places.config)
-    if found is None:
-        draft.note(f"{named.shown} is no configuration that was carried over: nothing stands for this call")
+def _source(draft: Draft, start: Given | None, values: Mapping[str, Any], *, resumes: bool) -> Word | None:
+    """Return the model or the run that training goes on from, where the call names it: a checkpoint, or its folder."""
+    given = next((g for name in _SOURCE_NAMES if (g := draft.arguments.find(name)) and not _is_switch(g.value)), None)
+    path: Word | None = None
+    if given is not None:
+        path = given.value
+    elif resumes:
+        named = next((values[name] for name in _SOURCE_NAMES if values.get(name) and _text(values[name])), None)
+        path = Word(named) if named is not None and not _is_switch(Word(named)) else None
+    elif start is not None and start.value.endswith((".pt", ".pth", ".ckpt")):
+        given, path = start, start.value
+    if path is None:
         return None
-    named.is_taken = True
-    if any(given.place < named.place for given in draft.arguments.options()) and draft.facts.style == "configurator":
-        draft.note(f"{named.value} was read after the options before it and may have said otherwise")
-    files = choices(path, draft.call.loops)
-    each = [draft.places.config_values(file, script) for file in files] or [{}]
-    values = {key: value for key, value in each[0].items() if all(other.get(key) == value for other in each)}
-    out_dir = _out_dir(draft)
-    if out_dir is None:
-        out_dir = draft.mapped(path, lambda file: _own_out_dir(draft.places.config_values(file, script)))
-    differing = [key for key in ("init_from", "eval_only") if key in each[0] and key not in values]
-    if out_dir is None or any(draft.arguments.find(key) is None for key in differing):
-        draft.note(f"the configurations {path} goes through differ in {', '.join(differing) or 'out_dir'}: write a "
-                   "line for each of them")  # fmt: skip
-        return None
-    return found, values, out_dir
+    found = model_at(draft, path)
+    if given is not None and found is not None:
+        given.is_taken = True
+    return found
 
 
-def _out_dir(draft: Draft) -> Word | None:
-    """Return the out_dir that the call names."""
-    given = draft.arguments.take(*_OUTPUT_NAMES)
-    if given is None:
-        return None
-    return draft.path(given) if draft.facts.style == "argparse" or given.startswith(".") else given
+def _is_switch(value: Word) -> bool:
+    return value.lower() in ("true", "false", "none", "", "resume", "scratch", "auto", "latest", *_GPT2)
 
 
-def _own_out_dir(values: Mapping[str, Any]) -> str:
-    return next((values[name] for name in _OUTPUT_NAMES if isinstance(values.get(name), str)), "")
-
-
-def run_of(draft: Draft, out_dir: Word) -> Word:
-    """Return the run folder of an out_dir."""
-    found = draft.mapped(out_dir, draft.places.run)
-    if found is not None:
-        return found
-    draft.note(f"the run folder of {out_dir} is only known to the shell")
-    return joined([Word("run/"), out_dir])
-
-
-def _output(draft: Draft, out_dir: Word, *, is_evaluation: bool) -> None:
-    run = run_of(draft, out_dir)
+def _output(draft: Draft, trained: Trained, out_dir: Word, *, is_evaluation: bool) -> None:
+    """Add the run folder; `out_dir` is empty where the legacy program names none."""
+    run = trained.run
     if is_evaluation:
         # The old program wrote nothing then; a run of its own keeps the one that is measured as it is.
         draft.option("--output", joined([run.part(0, len(run.rstrip("/"))), Word("-evaluation")]))
         draft.say("--overwrite")
         return
     draft.option("--output", run)
-    folders = choices(out_dir, draft.call.loops) or [str(out_dir)]
-    if any(draft.places.replaces(folder) for folder in folders):
+    folders = folders_of(draft, out_dir) if out_dir else [str(run)]
+    if out_dir and any(draft.places.replaces(folder) for folder in folders):
         draft.say("--overwrite")
         draft.note(f"a run that was carried over lies in {run}: it is replaced, as train.py replaced its checkpoint; "
                    "the model under model/ stays")  # fmt: skip
-    elif draft.written & set(folders) or (draft.call.loops and not run.expansions):
+    elif draft.written.keys() & set(folders) or (draft.call.loops and not run.expansions):
         draft.say("--overwrite")
         draft.note(f"a command before this one trains in {run}, too: its run is replaced, as its checkpoint was")
-    draft.written.update(folders)
+    remember(draft, trained, folders)
 
 
 def _data(draft: Draft, values: Mapping[str, Any]) -> None:
@@ -141,7 +119,10 @@ def _data(draft: Draft, values: Mapping[str, Any]) -> None:
     found = draft.mapped(given.value, draft.places.data) or draft.mapped(draft.path(given.value), draft.places.data)
     if found is None:
         path = draft.path(given.value) if "/" in given.value else joined([Word("data/"), given.value])
-        draft.note(f"{given.shown}: no such data was carried over; put it at {path}")
+        if given.value.settled is None:
+            draft.note(f"{given.shown}: which data it is, only the shell knows; it is looked for at {path}")
+        else:
+            draft.note(f"{given.shown}: no such data was carried over; put it at {path}")
         found = path
     given.is_taken = True
     draft.option("--data", found)
@@ -157,9 +138,13 @@ def _data(draft: Draft, values: Mapping[str, Any]) -> None:
 
 
 def _start(
-    draft: Draft, start: Given | None, init_from: str | None, out_dir: Word, values: Mapping[str, Any]
+    draft: Draft, start: Given | None, init_from: str | None, source: Word | None, values: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Return the settings that say what training starts from."""
+    """Return the settings that say what training starts from; `source` is the model or run that it goes on from."""
+    if source is not None:
+        if start is not None:
+            start.is_taken = True
+        return {"training.init_from": source}
     if start is None and init_from in (None, "", "scratch"):
         return {}
     if init_from in ("", "scratch", "False", "None"):
@@ -172,19 +157,8 @@ def _start(
         if start is not None:
             start.is_taken = True
         return _gpt2(draft, init_from, values)
-    if init_from == "resume":  # an evaluation of the run as it is
-        if start is not None:
-            start.is_taken = True
-        settled = out_dir.settled
-        return {} if settled is None else {"training.init_from": draft.places.sampled_model(settled)}
-    model = draft.places.model(draft.path(Word(init_from)))
-    if model is None:
-        draft.note(f"training started from {init_from}, which was not carried over: this begins anew")
-        return {}
-    if start is not None:
-        start.is_taken = True
-    draft.note(f"training starts from the weights in {model}, with a new optimizer")
-    return {"training.init_from": model}
+    draft.note(f"training started from {init_from}, which was not carried over: this begins anew")
+    return {}
 
 
 def _gpt2(draft: Draft, name: str, values: Mapping[str, Any]) -> dict[str, str]:
@@ -204,12 +178,12 @@ def _gpt2(draft: Draft, name: str, values: Mapping[str, Any]) -> dict[str, str]:
     }  # fmt: skip
 
 
-def _resume(draft: Draft, start: Given | None, out_dir: Word, values: Mapping[str, Any]) -> list[str]:
+def _resume(draft: Draft, start: Given | None, values: Mapping[str, Any], run: Word) -> list[str]:
     """Return `train resume`, which has the run's model and data, with the options that can still be changed."""
     if start is not None:
         start.is_taken = True
     draft.words = [*launched(draft), "train", "resume"]
-    draft.say(quoted(run_of(draft, out_dir)))
+    draft.say(quoted(run))
     add_processes(draft)
     for given in draft.arguments.options():
         if given.name in _SHAPE:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from llmbuilder.migration.commands.arguments import read_arguments
 from llmbuilder.migration.commands.call import Call, TranslatedCommand
-from llmbuilder.migration.commands.command_line import Draft
+from llmbuilder.migration.commands.command_line import Draft, Written
 from llmbuilder.migration.commands.places import Places, ScriptFacts
 from llmbuilder.migration.commands.preparing import translate_preparation
 from llmbuilder.migration.commands.sampling import translate_evaluation, translate_sampling
@@ -23,14 +23,14 @@ _TRANSLATORS: dict[str, Callable[[Draft], list[str]]] = {
 
 def translate_all(calls: Sequence[Call], places: Places) -> list[TranslatedCommand]:
     """Return the new forms of calls made one after the other: a training may replace what one before it made."""
-    written: set[str] = set()
-    return [translate(call, places, set() if call.is_example else written) for call in calls]
+    written: Written = {}
+    return [translate(call, places, {} if call.is_example else written) for call in calls]
 
 
-def translate(call: Call, places: Places, written: set[str] | None = None) -> TranslatedCommand:
+def translate(call: Call, places: Places, written: Written | None = None) -> TranslatedCommand:
     """Return the new form of a call, to be run in the new project's folder.
 
-    `written` are the out_dirs that calls before this one trained in; those of this one are added.
+    `written` is what calls before this one trained in; that of this one is added.
     `left` lists what has no counterpart, as it was written; each argument of the old call is in the command, in `left`
     or in `notes`. The command is empty for a program that is not in the project, or is none of those this package
     stands for, and a comment where nothing need be run.
@@ -46,7 +46,9 @@ def translate(call: Call, places: Places, written: set[str] | None = None) -> Tr
     if any(word in ("--help", "-h", "--version") for word in call.arguments):
         return _untranslated(call, f"{script} only says what it is there")
     arguments = read_arguments(call.arguments, facts)
-    draft = Draft(replace(call, script=script), facts, places, arguments, base, set() if written is None else written)
+    draft = Draft(replace(call, script=script), facts, places, arguments, base, {} if written is None else written)
+    if _by_path(call, places) is None:
+        draft.note(f"{call.script} is taken to be {script}, the one program of that name")
     for given in draft.arguments.overridden():
         draft.note(f"{given.shown} is overridden by what follows it")
     words = _TRANSLATORS[facts.role](draft)
@@ -88,8 +90,18 @@ def _front(call: Call) -> Iterator[str]:
 def located(call: Call, places: Places) -> tuple[str, str, ScriptFacts] | None:
     """Return a program's path in the project, the folder it was started in, and the facts about it.
 
-    Text does not say where it is run: at the root, beside the file, or in a folder called like the project.
+    Text does not say where it is run: at the root, beside the file, or in a folder called like the project. Else it is
+    the one program that is called so.
     """
+    found = _by_path(call, places)
+    if found is not None:
+        return found
+    called_so = places.scripts_called(posixpath.basename(call.script))
+    facts = places.script(called_so[0]) if len(called_so) == 1 else None
+    return (called_so[0], ".", facts) if facts is not None else None
+
+
+def _by_path(call: Call, places: Places) -> tuple[str, str, ScriptFacts] | None:
     relative = posixpath.relpath(call.script, call.cwd) if not call.script.startswith(("/", "~", "$")) else call.script
     for base in _folders(call):
         path = posixpath.normpath(posixpath.join(base, relative))
