@@ -102,6 +102,8 @@ class _Caller:
         for way in ways:
             try:
                 found = self._read(way(tokens, targets), tokens)
+            except MemoryError:
+                raise
             except Exception as error:  # noqa: BLE001 - foreign code can raise anything for arguments it does not take
                 problems.append(f"{type(error).__name__}: {str(error)[:300]}")
                 continue
