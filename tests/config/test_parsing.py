@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from llmbuilder.config import load_config
+from llmbuilder.config.parsing import parse_value
 from llmbuilder.errors import ConfigError
 
 
@@ -71,3 +73,42 @@ def test_a_file_names_no_code_unless_it_is_trusted(tmp_path: Path) -> None:
 def test_a_byte_order_mark_is_accepted(tmp_path: Path, name: str, text: str) -> None:
     (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + text.encode())
     assert load_config(tmp_path / name).training.max_steps == 7
+
+
+ALIASES = "a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 9)
+)
+MERGES = "a0: &a0 {x: 1}\n" + "".join(
+    f"a{level}: &a{level} {{<<: [{', '.join([f'*a{level - 1}'] * 9)}]}}\n" for level in range(1, 9)
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("c.yaml", ALIASES, "more than 100,000 values"),
+        ("c.yaml", MERGES, "more than 100,000 values"),
+        ("c.yaml", "a: &a [*a]", "more than 100,000 values"),
+        ("c.yaml", "a: " + "[" * 20_000, "nested too deeply"),
+        ("c.json", '{"a": ' + "[" * 100_000, "nested too deeply"),
+        ("c.json", '{"a": ' + "[" * 200 + "]" * 200 + "}", "a is nested too deeply"),
+        ("c.json", '{"model": {"name": "x\\ud800"}}', r"model.name holds half a character .*ud800"),
+        ("c.json", '{"model": {"\\ud800": 1}}', r"the key '.ud800' holds half a character"),
+        ("c.json", '{"training": {"learning_rate": NaN}}', "training.learning_rate is nan"),
+        ("c.json", '{"n_layer": -Infinity}', "n_layer is -inf"),
+        ("c.yaml", "training: {learning_rate: .inf}", "training.learning_rate is inf"),
+        ("c.json", '{"n_layer": 1' + "0" * 5000 + "}", "holds a value that cannot be read"),
+        ("c.yaml", "day: 2020-99-99", "holds a value that cannot be read"),
+    ],
+)
+def test_what_could_not_be_written_again_is_refused_by_name(tmp_path: Path, name: str, text: str, problem: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigError, match=rf"{name}.*{problem}"):
+        load_config(tmp_path / name)
+
+
+def test_aliases_that_a_file_could_hold_are_welcome(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("model: {num_layers: &two 2, num_heads: *two}\ntraining: {max_steps: *two}\n")
+    assert load_config(tmp_path / "c.yaml").training.max_steps == 2
+    assert parse_value("[" * 20_000) == "[" * 20_000
+    assert parse_value(json.dumps([1, {"a": 2}])) == [1, {"a": 2}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -304,22 +305,43 @@ def test_a_source_outside_the_project_is_refused(tmp_path: Path) -> None:
 
 
 SPY = """
-import os, socket, json
+import ctypes, os, socket, json
 found = {"secret": os.environ.get("SECRET_TOKEN"), "home": os.environ["HOME"]}
+def connect(family, place):
+    with socket.socket(family) as client:
+        client.settimeout(5)
+        client.connect(place)
 for name, act in {
-    "network": lambda: socket.create_connection(("127.0.0.1", PORT), timeout=5).close(),
-    "writing": lambda: open(PLACE, "w").close(),
+    "network": lambda: connect(socket.AF_INET, ("127.0.0.1", PORT)),
+    "abstract": lambda: connect(socket.AF_UNIX, ABSTRACT),
+    "file socket": lambda: connect(socket.AF_UNIX, PLACE + "/socket"),
+    "create": lambda: open(PLACE + "/written", "w").close(),
+    "truncate": lambda: os.truncate(PLACE + "/ckpt.pt", 0),
+    "chmod": lambda: os.chmod(PLACE + "/ckpt.pt", 0),
+    "chown": lambda: os.chown(PLACE + "/ckpt.pt", 1, 1),
+    "utime": lambda: os.utime(PLACE + "/ckpt.pt", (0, 0)),
+    "rename": lambda: os.rename(PLACE + "/ckpt.pt", PLACE + "/moved"),
+    "library": lambda: os.utime(os.__file__, (0, 0)),
+    "kill": lambda: os.kill(PID, 0),
 }.items():
     try:
         act()
         found[name] = "possible"
     except OSError as error:
-        found[name] = type(error).__name__
+        found[name] = error.errno
 class Found(Exception):
     pass
 def tell():
+    open("told.txt", "w").close() if os.getcwd().startswith(os.environ["HOME"]) else None
     raise Found(json.dumps(found))
 """
+
+
+def spy_on(folder: Path, spy: str) -> dict[str, Any]:
+    """Write a project whose model calls `spy.tell` when it is run."""
+    content = write_project(folder, ("x = self.transformer.ln_f(x)", "import spy; spy.tell()"))
+    (folder / "spy.py").write_text(spy)
+    return content
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems cut nothing off, and the proof says so")
@@ -329,18 +351,74 @@ def test_the_code_is_kept_from_what_the_proof_says_it_is_kept_from(
     import socket
 
     monkeypatch.setenv("SECRET_TOKEN", "hunter2")
-    content = write_project(tmp_path / "old")
-    isolation = prove(tmp_path / "old", content).isolation
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        spy = SPY.replace("PORT", str(server.getsockname()[1])).replace("PLACE", repr(str(tmp_path / "written")))
-        write_project(tmp_path / "old", ("x = self.transformer.ln_f(x)", "import spy; spy.tell()"))
-        (tmp_path / "old" / "spy.py").write_text(spy)
+    isolation = prove(tmp_path / "old", write_project(tmp_path / "old")).isolation
+    (tmp_path / "ckpt.pt").write_bytes(b"weights")
+    before = (tmp_path / "ckpt.pt").stat()
+    abstract = f"\0llmbuilder-test-{os.getpid()}"
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.socket(socket.AF_UNIX) as named,
+        socket.socket(socket.AF_UNIX) as hidden,
+    ):
+        monkeypatch.chdir(tmp_path)
+        named.bind("socket")
+        hidden.bind(abstract)
+        named.listen()
+        hidden.listen()
+        values = {"PORT": server.getsockname()[1], "ABSTRACT": abstract, "PLACE": str(tmp_path), "PID": os.getpid()}
         with pytest.raises(MigrationError) as refusal:
-            prove(tmp_path / "old", content)
+            prove(tmp_path / "old", spy_on(tmp_path / "old", re.sub("PORT|ABSTRACT|PLACE|PID", lambda m: repr(
+                values[m[0]]), SPY)))  # fmt: skip
     told = str(refusal.value)
-    assert "Found" in told and '"secret": null' in told and os.environ["HOME"] not in told.partition('"home"')[2]
-    assert ('"network": "possible"' not in told) == ("no network" in isolation)
-    assert (tmp_path / "written").exists() == ("no writing outside" not in isolation)
+    assert "Found" in told
+    assert '"secret": null' in told
+    assert os.environ["HOME"] not in told.partition('"home"')[2]
+    after = (tmp_path / "ckpt.pt").stat()
+    if "no writing or changing outside" in isolation:
+        assert not (tmp_path / "written").exists()
+        assert (before.st_mode, before.st_uid, before.st_mtime_ns) == (after.st_mode, after.st_uid, after.st_mtime_ns)
+        assert (tmp_path / "ckpt.pt").read_bytes() == b"weights"
+    if "no network, no sockets" in isolation and "no sight of other processes" in isolation:
+        assert "possible" not in told
+    assert not list(Path(tempfile.gettempdir()).glob("llmbuilder-proof-*/work/told.txt"))
+
+
+EATER = """
+import mmap, os
+def tell():
+    held = []
+    while True:
+        held.append(mmap.mmap(-1, 2**28))
+        held[-1].write(b"x" * 2**28)
+"""
+SURVIVOR = """
+import os, time
+def tell():
+    for _ in range(2):
+        if os.fork():
+            os._exit(7)
+        os.setsid()
+    time.sleep(600)
+"""
+WORDS = """
+def tell():
+    raise ValueError("a\\0b\\n\\x1b[31m" + "m" * 10**7)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such limits")
+@pytest.mark.parametrize("spy", [EATER, SURVIVOR, WORDS])
+def test_what_the_code_takes_starts_and_says_is_bounded(
+    tmp_path: Path, spy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(MigrationError, match="the project's own model") as refusal:
+        prove(tmp_path / "old", spy_on(tmp_path / "old", spy))
+    assert len(str(refusal.value)) < 500
+    assert str(refusal.value).isprintable()
+    assert not list(tmp_path.glob("llmbuilder-proof-*"))
+    commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    assert not [command for command in commands if str(tmp_path).encode() in command]
 
 
 def test_what_is_not_a_number_is_never_certified() -> None:

@@ -2,13 +2,16 @@
 
 Words stay words: YAML 1.1 reads `no`, `off`, `on` and `yes` as booleans, which turns the language Norwegian and
 `mixed_precision: no` into something else; only `true` and `false` are booleans here, as in YAML
-1.2. A key that stands twice is an error, because one of the two would be lost.
+1.2. A key that stands twice is an error, because one of the two would be lost. So is what could be read and not written
+again: numbers that are not finite, halves of characters, and aliases that stand for more than a file could hold.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,8 @@ class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with YAML 1.2's booleans."""
 
 
+_MOST_VALUES = 100_000
+_DEEPEST = 50
 _BOOLEAN = "tag:yaml.org,2002:bool"
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
@@ -57,7 +62,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from None
     try:
-        values = _from_json(text) if path.suffix.lower() == ".json" else yaml.load(text, _Loader)
+        values = _from_json(text) if path.suffix.lower() == ".json" else _from_yaml(text)
     except json.JSONDecodeError as error:
         raise ConfigError(
             f"{path} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}"
@@ -66,9 +71,67 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not valid YAML: {error}") from None
     except _Repeated as error:
         raise ConfigError(f"{path}: {error}: one of the two would be lost; write it once") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is nested too deeply for a configuration") from None
+    except ValueError as error:
+        raise ConfigError(f"{path} holds a value that cannot be read: {error}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold a mapping of sections, not {type(values).__name__}")
+    for name, problem in _unwritable(values):
+        raise ConfigError(f"{path}: {name} {problem}")
     return values
+
+
+def _from_yaml(text: str) -> Any:
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _written_values(node, {}) > _MOST_VALUES:
+            raise yaml.YAMLError(f"its aliases stand for more than {_MOST_VALUES:,} values, which no configuration has")
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _written_values(node: yaml.Node, known: dict[int, float]) -> float:
+    """Return how many values a node holds with aliases written out; infinite for one that holds itself."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = math.inf  # until it is counted: an alias to it would be within itself
+        inner = (part for pair in node.value for part in pair) if isinstance(node, yaml.MappingNode) else node.value
+        known[id(node)] = 1 + sum(_written_values(part, known) for part in inner)
+    return known[id(node)]
+
+
+def _unwritable(values: Any) -> Iterator[tuple[str, str]]:
+    """Yield by its dotted name each value that neither JSON nor a file in UTF-8 can hold, with what is wrong."""
+    waiting: list[tuple[str, Any, int]] = [("", values, 0)]
+    while waiting:
+        name, value, depth = waiting.pop()
+        if depth > _DEEPEST:
+            yield name[:100], "is nested too deeply for a configuration"
+        elif isinstance(value, dict):
+            broken = next((key for key in value if isinstance(key, str) and not _is_text(key)), None)
+            if broken is not None:
+                yield f"the key {broken!a}", "holds half a character (a lone surrogate)"
+            waiting += [(f"{name}.{key}".lstrip("."), item, depth + 1) for key, item in value.items()]
+        elif isinstance(value, list | tuple):
+            waiting += [(name, item, depth + 1) for item in value]
+        elif isinstance(value, str) and not _is_text(value):
+            yield name, f"holds half a character (a lone surrogate): {value[:50]!a}"
+        elif isinstance(value, float) and not math.isfinite(value):
+            yield name, f"is {value}, which is no finite number"
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _from_json(text: str) -> Any:
@@ -85,6 +148,6 @@ def _from_json(text: str) -> Any:
 def parse_value(text: str) -> Any:
     """Return what a value on the command line or in the environment means, read as YAML; else the text itself."""
     try:
-        return yaml.load(text, _Loader)
-    except (yaml.YAMLError, _Repeated):
+        return _from_yaml(text)
+    except (yaml.YAMLError, _Repeated, RecursionError, ValueError):
         return text

@@ -1,15 +1,13 @@
 """The program that runs a legacy project's own model, started by `proof` in a process of its own.
 
 It stands alone (nothing of this package is imported), reads a job of plain values and tensors, and writes what the
-model computed. Before any of the project's code is loaded, it gives up the network, writing outside its own folder, and
-resources beyond its limits, as far as the system lets it.
+model computed. `legacy_isolation` hands over to it, when the process has nothing left that it could harm.
 """
 
 from __future__ import annotations
 
 import ast
 import contextlib
-import ctypes
 import dataclasses
 import importlib
 import importlib.util
@@ -22,7 +20,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _MOST_MISSING = 20
 _CONFIGURATION_NAMES = ("config", "conf", "cfg", "args", "params", "hparams", "model_args", "configuration")
 
@@ -34,8 +31,7 @@ class Refused(Exception):
 def main(job_path: str) -> None:
     """Run one job; what became of it is in the job's result file."""
     job = json.loads(Path(job_path).read_text("utf-8"))
-    isolation = [_limit_resources(job), _leave_network(), _keep_to_folder(job["folder"])]
-    result: dict[str, Any] = {"isolation": [sentence for sentence in isolation if sentence]}
+    result: dict[str, Any] = {}
     import torch
 
     torch.set_num_threads(job["threads"])
@@ -49,57 +45,6 @@ def main(job_path: str) -> None:
     except Exception as error:  # noqa: BLE001 - foreign code can raise anything, and what it raised is the answer
         result["error"] = f"its code ended with {type(error).__name__}: {str(error)[:300]}"
     torch.save(result, job["result"])
-
-
-def _limit_resources(job: dict[str, Any]) -> str:
-    try:
-        import resource
-    except ImportError:
-        return "this system sets no limits on memory and CPU time"
-    wanted = {resource.RLIMIT_CPU: job["cpu_seconds"], resource.RLIMIT_DATA: job["memory_bytes"],
-              resource.RLIMIT_FSIZE: job["file_bytes"], resource.RLIMIT_CORE: 0}  # fmt: skip
-    refused = []
-    for kind, most in wanted.items():
-        hard = resource.getrlimit(kind)[1]
-        limit = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        try:
-            resource.setrlimit(kind, (limit, limit))
-        except (ValueError, OSError):
-            refused.append(kind)
-    if refused:
-        return "this system refused limits on memory or CPU time"
-    return f"at most {job['cpu_seconds']} s of CPU time and {job['memory_bytes'] / 2**30:.0f} GiB of memory"
-
-
-def _leave_network() -> str:
-    """Move to a network namespace of its own, in which there is nothing to reach."""
-    if sys.platform != "linux":
-        return "this system has no way to take the network away from it"
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.unshare(_CLONE_NEWNET) == 0 or libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) == 0:
-        return "no network"
-    return "this system did not let the network be taken away from it"
-
-
-def _keep_to_folder(folder: str) -> str:
-    """Let the system refuse writing anywhere but in one folder (Landlock, Linux 5.13 and later)."""
-    if sys.platform != "linux" or os.uname().machine not in ("x86_64", "aarch64"):
-        return "this system does not keep it from writing elsewhere"
-    libc = ctypes.CDLL(None, use_errno=True)
-    writing = 0b1111111110010  # write, remove and make everything that a file system has
-    handled = ctypes.c_uint64(writing)
-    ruleset = libc.syscall(444, ctypes.byref(handled), ctypes.c_size_t(8), 0)
-    if ruleset < 0:
-        return "this system does not keep it from writing elsewhere"
-    for allowed in (folder, "/dev"):
-        place = os.open(allowed, os.O_PATH | os.O_DIRECTORY)
-        rule = (ctypes.c_char * 12).from_buffer_copy(writing.to_bytes(8, "little") + place.to_bytes(4, "little"))
-        libc.syscall(445, ruleset, 1, ctypes.byref(rule), 0)
-        os.close(place)
-    libc.prctl(38, 1, 0, 0, 0)  # no new privileges, which the next call asks for
-    is_kept = libc.syscall(446, ruleset, 0) == 0
-    os.close(ruleset)
-    return "no writing outside its folder" if is_kept else "this system does not keep it from writing elsewhere"
 
 
 def _run(job: dict[str, Any], inputs: dict[str, Any]) -> dict[str, Any]:
@@ -157,6 +102,8 @@ class _Caller:
         for way in ways:
             try:
                 found = self._read(way(tokens, targets), tokens)
+            except MemoryError:
+                raise
             except Exception as error:  # noqa: BLE001 - foreign code can raise anything for arguments it does not take
                 problems.append(f"{type(error).__name__}: {str(error)[:300]}")
                 continue
@@ -383,7 +330,3 @@ def _import_alone(node: ast.Import | ast.ImportFrom, module: types.ModuleType, s
         else:
             node.names = [ast.alias(name="sys", asname="_left_out")]
         ast.fix_missing_locations(node)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

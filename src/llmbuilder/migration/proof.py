@@ -1,21 +1,17 @@
 """A proof that can fail: a legacy project's own model, run on the same tokens as the converted one.
 
 The project's code is foreign. It runs only when its owner asked for it, in a process of its own that gets a copy of the
-project's sources and the weights as plain tensors: without network and without writing elsewhere where the system can
-refuse that, under limits of time and memory, and with nothing of this environment's variables.
+project's sources and the weights as plain tensors (`legacy_process`): without network, without sight of the owner's
+files and without writing elsewhere where the system can refuse that, under limits of time and memory.
 """
 
 from __future__ import annotations
 
 import ast
-import contextlib
 import copy
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,14 +24,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from llmbuilder.config.sizes import head_dim, intermediate_size, num_key_value_heads
-from llmbuilder.errors import CheckpointError, MigrationError
+from llmbuilder.errors import MigrationError
 from llmbuilder.formats.model_file import read_torch_file
 from llmbuilder.formats.nanogpt.checkpoint import find_weights
 from llmbuilder.formats.nanogpt.declared import declared_values
 from llmbuilder.formats.nanogpt.known_arguments import SPELLINGS
 from llmbuilder.formats.nanogpt.model_source import find_model_source
 from llmbuilder.formats.nanogpt.names import name_weights, strip_wrappers
-from llmbuilder.migration import legacy_program
+from llmbuilder.migration.legacy_process import run_legacy_program
 from llmbuilder.migration.legacy_source import definitions, does_more_than_define
 from llmbuilder.model import LanguageModel
 
@@ -47,7 +43,6 @@ _SOURCES = {".py", ".json", ".yaml", ".yml", ".toml", ".cfg", ".txt"}
 _LARGEST_SOURCE = 2**18
 _NO_SOURCES = {"__pycache__", "node_modules", "site-packages", "venv", "env", "wandb"}
 _MULTIPLES = ("mlp_expansion_factor", "ffn_hidden_mult", "feed_forward_scaling", "mlp_ratio")
-_PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "SYSTEMROOT", "LANG")
 
 
 @dataclass
@@ -116,10 +111,11 @@ def prove_with_legacy_code(
     ours = copy.deepcopy(model).cpu().float().eval()
     inputs = _inputs(ours, strip_wrappers(weights), data, text_prompt_tokens)
     with tempfile.TemporaryDirectory(prefix="llmbuilder-proof-") as temporary:
-        place = Path(temporary)
+        place = Path(temporary, "work")  # all that the project's code can write to
+        place.mkdir()
         _copy_sources(folder, place / "project")
         job = _job(place, source, content, ours, inputs, timeout_seconds)
-        answer = _run(place, job, inputs, timeout_seconds)
+        answer = run_legacy_program(place, job, inputs, timeout_seconds)
     return _compare(ours, inputs, answer)
 
 
@@ -213,7 +209,6 @@ def _job(
         "greedy_tokens": _GREEDY_TOKENS,
         "threads": torch.get_num_threads(),
         "cpu_seconds": int(seconds * max(1, torch.get_num_threads())),
-        "memory_bytes": 16 * 2**30 + 10 * size,
         "file_bytes": 2**30 + 2 * size,
     }
 
@@ -224,49 +219,6 @@ def _is_plain(value: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return True
-
-
-def _run(place: Path, job: dict[str, Any], inputs: dict[str, Any], seconds: float) -> dict[str, Any]:
-    torch.save(inputs, place / "inputs.pt")
-    (place / "job.json").write_text(json.dumps(job), "utf-8")
-    program = place / "legacy_program.py"
-    shutil.copyfile(legacy_program.__file__, program)
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    environment |= {"HOME": str(place), "TMPDIR": str(place), "TEMP": str(place), "USER": "nobody", "LOGNAME": "nobody",
-                    "CUDA_VISIBLE_DEVICES": "", "WANDB_MODE": "disabled", "HF_HUB_OFFLINE": "1"}  # fmt: skip
-    with open(place / "output.txt", "wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-B", str(program), str(place / "job.json")],
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd=place, env=environment, start_new_session=True,
-        )  # fmt: skip
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            raise MigrationError(f"the project's own model was not done after {seconds:.0f} s, and was ended") from None
-        finally:
-            _end(process)
-    if not (place / "result.pt").is_file():
-        last = (place / "output.txt").read_text("utf-8", errors="replace").strip().splitlines()[-3:]
-        raise MigrationError(
-            f"the project's own model ended without an answer (status {process.returncode}): {' / '.join(last)[-400:]}"
-        )
-    try:
-        answer = read_torch_file(place / "result.pt")
-    except CheckpointError as error:
-        raise MigrationError(f"the project's own model left an answer that cannot be read: {error}") from error
-    if "error" in answer:
-        raise MigrationError(f"the project's own model could not be run: {answer['error']}")
-    return dict(answer)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the process and whatever it started."""
-    if hasattr(os, "killpg"):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    else:
-        process.kill()
-    process.wait()
 
 
 @torch.no_grad()
