@@ -30,11 +30,10 @@ from torch import Tensor
 from llmbuilder.config.sizes import head_dim, intermediate_size, num_key_value_heads
 from llmbuilder.errors import CheckpointError, MigrationError
 from llmbuilder.formats.model_file import read_torch_file
-from llmbuilder.formats.nanogpt.checkpoint import find_weights
 from llmbuilder.formats.nanogpt.declared import declared_values
 from llmbuilder.formats.nanogpt.known_arguments import SPELLINGS
 from llmbuilder.formats.nanogpt.model_source import find_model_source
-from llmbuilder.formats.nanogpt.names import name_weights, strip_wrappers
+from llmbuilder.formats.nanogpt.names import find_weights, name_weights, strip_wrappers
 from llmbuilder.migration import legacy_program
 from llmbuilder.migration.legacy_source import definitions, does_more_than_define
 from llmbuilder.model import LanguageModel
