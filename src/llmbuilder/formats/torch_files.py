@@ -131,11 +131,10 @@ def _plain(value: Any) -> Any:
     """Return a value with objects as dictionaries of what they hold; a module as its weights."""
     if isinstance(value, _Held):
         held = vars(value)
-        arguments = held.get("arguments")
-        if isinstance(arguments, list) and len(arguments) == 1:
-            # An enumeration's value; a string or a number whose class is the program's own, whatever else it holds.
-            if held.keys() == {"arguments"} or isinstance(arguments[0], str | int | float):
-                return _plain(arguments[0])
+        made_of = arguments if isinstance(arguments := held.get("arguments"), list) and len(arguments) == 1 else []
+        # An enumeration's value; a string or a number whose class is the program's own, whatever else it holds.
+        if made_of and (held.keys() == {"arguments"} or isinstance(made_of[0], str | int | float)):
+            return _plain(made_of[0])
         return _module_of(value) if "_parameters" in held else {k: _plain(v) for k, v in held.items()}
     if isinstance(value, OrderedDict):
         return OrderedDict((key, _plain(item)) for key, item in value.items())

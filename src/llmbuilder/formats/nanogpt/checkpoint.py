@@ -99,7 +99,7 @@ def _convert(
         config=layout.config,
         weights=_complete(arrange(named.tensors, layout), layout),
         origin=origin,
-        step=_step(content),
+        step=step_of(content),
         best_validation_loss=_best_loss(content),
         legacy_config=declared.raw,
         assumed=evidence.assumed,
@@ -167,15 +167,15 @@ def _complete(weights: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:
     return complete
 
 
-STEPS = ("iter_num", "step", "global_step", "iter", "iteration", "iterations", "steps", "it", "current_iter",
+_STEPS = ("iter_num", "step", "global_step", "iter", "iteration", "iterations", "steps", "it", "current_iter",
          "current_step", "step_num", "num_steps_done")  # fmt: skip
 _STATES = ("training_state", "trainer_state", "train_state", "state", "meta", "metadata", "export_meta", "progress")
 
 
-def _step(content: Mapping[str, Any]) -> int:
+def step_of(content: Mapping[str, Any]) -> int:
     """Return the step that a checkpoint was written at, or what is beside its weights; 0 if nothing says so."""
     inner = [value for key, value in content.items() if isinstance(value, Mapping) and key in _STATES]
-    values = [group.get(key) for group in (content, *inner) for key in STEPS]
+    values = [group.get(key) for group in (content, *inner) for key in _STEPS]
     return next((int(number) for value in values if (number := _finite(value)) is not None and number > 0), 0)
 
 

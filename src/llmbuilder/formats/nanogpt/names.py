@@ -107,11 +107,24 @@ def _without_holder(names: dict[str, Tensor]) -> dict[str, Tensor]:
 def find_weights(content: Mapping[Any, Any]) -> Mapping[str, Tensor] | None:
     """Return the state dict of a GPT that a checkpoint holds or is, None if there is none."""
     for candidate in (*(content.get(key) for key in _WEIGHT_KEYS), content):
-        if not isinstance(candidate, Mapping) or not all(isinstance(value, Tensor) for value in candidate.values()):
-            continue
-        if has_token_embedding(candidate):
-            return candidate
-    return None
+        if _is_gpt(candidate):
+            return candidate  # type: ignore[no-any-return]
+    others = [value for value in content.values() if _is_gpt(value)]  # of several, none is known to be the model
+    return others[0] if len(others) == 1 else None
+
+
+def _is_gpt(value: Any) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and all(isinstance(tensor, Tensor) for tensor in value.values())
+        and has_token_embedding(value)
+    )
+
+
+def vocabulary_of(weights: Mapping[str, Tensor]) -> int | None:
+    """Return the rows of the token embedding, None without one."""
+    tables = (tensor for name, tensor in strip_wrappers(weights).items() if _outer(name) == "tokens.weight")
+    return next((tensor.shape[0] for tensor in tables if tensor.dim() == 2), None)
 
 
 def shape_of(weights: Mapping[str, Tensor]) -> tuple[int | None, int | None]:

@@ -168,7 +168,7 @@ def _held(weights: Mapping[str, Tensor], width: int | None, layers: int | None) 
 
 def _attributes(module: HeldModule) -> dict[str, Any]:
     kind = module.kind.rpartition(".")[2]
-    values = {
+    values: dict[str, Any] = {
         key: value
         for key, value in module.attributes.items()
         if NAMES.get(key) in ("num_heads", "kv_heads", "head_dim") and type(value) is int
