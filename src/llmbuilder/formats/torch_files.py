@@ -12,6 +12,7 @@ import sys
 import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -74,6 +75,12 @@ def _load(path: Path, *, mapped: bool) -> Any:
 class _Held:
     """What an object of a class that is not loaded holds."""
 
+    def __new__(cls, *arguments: Any, **_options: Any) -> Any:
+        made = super().__new__(cls)
+        if arguments:  # of a string, a number or a tuple with a class of its own
+            made.__dict__["arguments"] = list(arguments)
+        return made
+
     def __setstate__(self, state: Any) -> None:
         for part in state if isinstance(state, tuple) and len(state) == 2 else (state,):  # with and without slots
             if isinstance(part, dict):
@@ -123,9 +130,12 @@ def _stand_in(name: str) -> tuple[Any, str]:
 def _plain(value: Any) -> Any:
     """Return a value with objects as dictionaries of what they hold; a module as its weights."""
     if isinstance(value, _Held):
-        if vars(value).keys() == {"arguments"} and len(vars(value)["arguments"]) == 1:
-            return _plain(vars(value)["arguments"][0])  # an enumeration's value
-        return _weights_of(value) if "_parameters" in vars(value) else {k: _plain(v) for k, v in vars(value).items()}
+        held = vars(value)
+        made_of = arguments if isinstance(arguments := held.get("arguments"), list) and len(arguments) == 1 else []
+        # An enumeration's value; a string or a number whose class is the program's own, whatever else it holds.
+        if made_of and (held.keys() == {"arguments"} or isinstance(made_of[0], str | int | float)):
+            return _plain(made_of[0])
+        return _module_of(value) if "_parameters" in held else {k: _plain(v) for k, v in held.items()}
     if isinstance(value, OrderedDict):
         return OrderedDict((key, _plain(item)) for key, item in value.items())
     if isinstance(value, Mapping):
@@ -135,18 +145,49 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, PurePath) else value
 
 
-def _weights_of(module: Any, prefix: str = "") -> dict[str, Tensor]:
-    """Return the state dict of a module from what it holds."""
+@dataclass(frozen=True)
+class HeldModule:
+    """A module of a pickled model: where it lies in it, the name of its class, and its plain attributes."""
+
+    path: str
+    kind: str
+    attributes: dict[str, Any]
+
+
+class ModuleWeights(dict[str, Tensor]):
+    """The state dict of a model that was pickled whole, with what its modules hold besides tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.modules: list[HeldModule] = []
+
+
+def _module_of(module: Any) -> ModuleWeights:
+    found = ModuleWeights()
+    _collect(module, "", found)
+    return found
+
+
+def _collect(module: Any, path: str, found: ModuleWeights) -> None:
+    """Add a module's tensors, and those of the modules in it, under the names that its state dict would have."""
     held = vars(module)
-    found: dict[str, Tensor] = {}
+    prefix = f"{path}." if path else ""
     for group in ("_parameters", "_buffers"):
         for name, tensor in (held.get(group) or {}).items():
             if isinstance(tensor, Tensor) and name not in (held.get("_non_persistent_buffers_set") or ()):
                 found[prefix + name] = tensor.detach()
+    attributes = {key: _plain(value) for key, value in held.items() if not key.startswith("_") and _says(value)}
+    found.modules.append(HeldModule(path, type(module).__name__, attributes))
     for name, inner in (held.get("_modules") or {}).items():
         if inner is not None and hasattr(inner, "__dict__"):
-            found.update(_weights_of(inner, f"{prefix}{name}."))
-    return found
+            _collect(inner, f"{prefix}{name}", found)
+
+
+def _says(value: Any) -> bool:
+    """Whether an attribute of a module is a plain value or a configuration: no tensor, class or other module."""
+    if isinstance(value, _Held):
+        return "_parameters" not in vars(value)
+    return isinstance(value, str | int | float | Mapping | list | tuple)
 
 
 def _begins_with(path: Path, magic: bytes) -> bool:

@@ -119,19 +119,22 @@ class MigrationReport:
 
 
 def describe_proof(proof: dict[str, Any] | None) -> str:
-    """Return in words what a conversion was compared with, and the outcome."""
+    """Return in words what a conversion was compared with, the outcome, and on what condition it holds."""
     if proof is None:
         return "not compared: it is not nanoGPT's standard form, and the project's own code was not run"
     not_run = f"; the project's own code could not be run: {proof['not_run']}" if "not_run" in proof else ""
     if proof["against"] is None:
         return f"not compared{not_run}"
     number = f"{proof['largest_logit_difference']:.1e}"
+    only_if = f"; this holds only if it was trained {' and '.join(proof['only_if'])}" if proof.get("only_if") else ""
     if proof["against"] == "formula":
-        return f"{number} from nanoGPT's standard formula" + (not_run or " (the project's own code was not run)")
+        not_run = not_run or " (the project's own code was not run)"
+        return f"{number} from nanoGPT's standard formula{only_if}{not_run}"
     losses = ""
     if proof["legacy_loss"] is not None:
         losses = f", loss {proof['legacy_loss']:.4f} there and {proof['new_loss']:.4f} here"
-    return f"certified against {proof['program']}: {number}{losses}, the same greedy text"
+    outcome = "computes the same as" if only_if else "certified against"
+    return f"{outcome} {proof['program']}: {number}{losses}, the same greedy text{only_if}"
 
 
 def _section(title: str, words: str, columns: Sequence[tuple[str, str]], rows: Iterable[dict[str, Any]]) -> str:

@@ -9,18 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from torch import Tensor
-
 from llmbuilder.errors import CheckpointError
+from llmbuilder.formats.nanogpt.checkpoint import step_of
 from llmbuilder.formats.nanogpt.configuration import is_legacy, migrate_dictionary
-from llmbuilder.formats.torch_files import read_torch_file
+from llmbuilder.formats.nanogpt.files import read_checkpoint_file
+from llmbuilder.formats.nanogpt.names import find_weights, shape_of, vocabulary_of
+from llmbuilder.formats.nanogpt.sections import find_sections
 from llmbuilder.migration.commands import Call
 from llmbuilder.migration.configurations import Configuration, values_in_force
 from llmbuilder.migration.datasets import TOKEN_FILES, Dataset, find_dataset
 from llmbuilder.migration.names import Names, naming_path
 from llmbuilder.migration.programs import Program
 
-_SUFFIXES = (".pt", ".pth", ".ckpt", ".pth.tar", ".pt.tar")
+_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".pth.tar", ".pt.tar")
 
 
 @dataclass
@@ -85,52 +86,29 @@ class Experiment:
 
 
 def read_checkpoints(root: Path, files: Sequence[PurePosixPath]) -> list[FoundCheckpoint]:
-    """Return the files that PyTorch wrote; those that cannot be read say why. Weights stay on the disk."""
+    """Return the files of weights; those that cannot be read say why. Weights stay on the disk."""
     found = []
     for file in files:
         if not is_checkpoint(root, file):
             continue
         checkpoint = FoundCheckpoint(file, (root / file).stat().st_mtime)
         try:
-            content = read_torch_file(root / file, in_place=True)
-        except CheckpointError as error:
-            checkpoint.problem = str(error)
-        else:
+            content = read_checkpoint_file(root / file, in_place=True)
             if isinstance(content, Mapping):
                 checkpoint.settings = settings_of(content)
-                weights = _weights(content)
-                checkpoint.vocab_size, checkpoint.width = _embedding_shape(weights)
-                numbers = (next(filter(str.isdigit, name.split(".")), None) for name in weights)
-                checkpoint.num_layers = len({number for number in numbers if number is not None})
-                steps = (content.get(key) for key in ("iter_num", "step", "global_step", "iter"))
-                checkpoint.step = next((int(step) for step in steps if isinstance(step, int)), 0)
+                weights = find_weights(content) or {}
+                checkpoint.vocab_size = vocabulary_of(weights)
+                checkpoint.width, layers = shape_of(weights)
+                checkpoint.num_layers = layers or 0
+                checkpoint.step = step_of(content)
+        except CheckpointError as error:
+            checkpoint.problem = str(error)
         found.append(checkpoint)
     return found
 
 
-def _weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the first group of a checkpoint's tensors that are weights."""
-    for group in (*(content.get(key) for key in ("model", "model_state_dict", "state_dict")), content):
-        if isinstance(group, Mapping):
-            tensors = {str(name): value for name, value in group.items() if isinstance(value, Tensor)}
-            if tensors:
-                return tensors
-    return {}
-
-
-def _embedding_shape(weights: Mapping[str, Tensor]) -> tuple[int | None, int | None]:
-    for name, tensor in weights.items():
-        if name.endswith(_EMBEDDINGS) and tensor.ndim == 2:
-            return tensor.shape[0], tensor.shape[1]
-    return None, None
-
-
-_EMBEDDINGS = ("wte.weight", "tok_embeddings.weight", "token_embedding.weight", "token_embedding_table.weight",
-               "embed_tokens.weight", "tok_emb.weight", "token_embeddings.weight")  # fmt: skip
-
-
 def is_checkpoint(root: Path, file: PurePosixPath) -> bool:
-    """Whether a file is one that PyTorch wrote, by its name and first bytes."""
+    """Whether a file holds weights, by its name and first bytes."""
     if file.name.lower().endswith(_SUFFIXES):
         return True
     if file.suffix != ".bin" or file.name in TOKEN_FILES:
@@ -140,9 +118,14 @@ def is_checkpoint(root: Path, file: PurePosixPath) -> bool:
 
 
 def settings_of(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the plain settings that a checkpoint says it was trained with."""
-    settings: dict[str, Any] = {}
-    for key in ("model_args", "config"):
+    """Return the plain settings that a checkpoint says it was trained with.
+
+    Raises CheckpointError where it contradicts itself.
+    """
+    named = ("model_args", "config")
+    settings = {k: v for section in find_sections(content) if section.place not in named
+                for k, v in section.values.items()}  # fmt: skip
+    for key in named:
         value = content.get(key)
         if isinstance(value, Mapping):
             settings.update({k: v for k, v in value.items() if isinstance(k, str)})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -21,12 +21,16 @@ from llmbuilder.formats.nanogpt.checkpoint import (
     is_legacy_checkpoint,
     training_settings,
 )
+from llmbuilder.formats.nanogpt.files import read_checkpoint_file
 from llmbuilder.formats.nanogpt.formula import prove_with_formula
+from llmbuilder.formats.nanogpt.names import find_weights
+from llmbuilder.formats.nanogpt.sections import declared_heads
 from llmbuilder.formats.nanogpt.source import imported_files, read_architecture
-from llmbuilder.formats.torch_files import read_torch_file
 from llmbuilder.migration.account import MigrationReport, describe_proof
+from llmbuilder.migration.configurations import imported
 from llmbuilder.migration.experiments import FoundCheckpoint
-from llmbuilder.migration.proof import prove_with_legacy_code
+from llmbuilder.migration.programs import Program
+from llmbuilder.migration.proof import prove_with_legacy_code, unsaid
 from llmbuilder.migration.shapes import find_heads
 from llmbuilder.migration.understanding import LegacyProject, model_source
 from llmbuilder.migration.writing import new_configuration, place_tokenizer
@@ -54,10 +58,10 @@ def migrate_checkpoint(
     try:
         if checkpoint.problem:
             raise CheckpointError(checkpoint.problem)
-        content, assumed = _content(project, checkpoint)
-        source = model_source(project, checkpoint, content)
+        content = _content(project, checkpoint)
+        source = model_source(project, checkpoint, content.own)
         facts = read_architecture(imported_files(source, project.root)) if source is not None else None
-        legacy = convert_checkpoint(content, source=facts, activation=proving.activation)
+        legacy = convert_checkpoint(content.whole, source=facts, activation=proving.activation)
         model = legacy.build()
         proof = _prove(content, legacy, model)
         if proving.run_legacy_code:
@@ -76,44 +80,82 @@ def migrate_checkpoint(
     report.checkpoints.append(
         {"file": file, "new": checkpoint.new_model, "origin": legacy.origin, "step": legacy.step,
          "best_validation_loss": legacy.best_validation_loss, "resume": resume, "proof": proof,
-         "assumed": [*assumed, *legacy.assumed]}
+         "assumed": [*content.assumed, *legacy.assumed]}
     )  # fmt: skip
     report.add_file(file, checkpoint.new_model, describe_proof(proof))
 
 
-def _content(project: LegacyProject, checkpoint: FoundCheckpoint) -> tuple[dict[str, Any], list[str]]:
-    """Return a checkpoint's content, with the shape that it does not say itself, and what was assumed of that."""
-    content = read_torch_file(project.root / checkpoint.file)
-    if not is_legacy_checkpoint(content):
+@dataclass(frozen=True)
+class _Content:
+    """What a checkpoint holds, and what the project says of its model where the checkpoint does not."""
+
+    own: dict[str, Any]
+    added: dict[str, Any] = field(default_factory=dict)
+    assumed: list[str] = field(default_factory=list)
+
+    @property
+    def whole(self) -> dict[str, Any]:
+        if not self.added:
+            return self.own
+        own = self.own.get("config")
+        return {**self.own, "config": {**self.added, **(own if isinstance(own, Mapping) else {})}}
+
+
+def _content(project: LegacyProject, checkpoint: FoundCheckpoint) -> _Content:
+    content = read_checkpoint_file(project.root / checkpoint.file)
+    if not isinstance(content, Mapping) or not is_legacy_checkpoint(content):
         raise CheckpointError("it holds no GPT weights of a known form")
-    if not any(isinstance(content.get(key), Mapping) for key in ("model", "model_state_dict", "state_dict")):
+    if find_weights(content) is content:
         content = {"model": content}
-    if any(isinstance(content.get(key), Mapping) for key in ("model_args", "config")):
-        return dict(content), []
+    own = _Content(dict(content))
+    if declared_heads(content) is not None:
+        return own
     configuration = checkpoint.configuration
     if configuration is not None and configuration.values.get("n_embd") in (checkpoint.width, None):
-        return {**content, "config": dict(configuration.values)}, []
-    heads = find_heads(project.root, project.files, project.programs, checkpoint.width or 0, checkpoint.num_layers)
-    if heads is None:
-        return dict(content), []
-    said = f"its {heads[0]} heads are those of the only shape of this width and depth in the project, in {heads[1]}"
-    return {**content, "config": {"n_head": heads[0]}}, [said]
+        added = _Content(dict(content), dict(configuration.values))
+        heads = declared_heads(added.whole)
+        if heads is not None:
+            said = f"its {heads} heads are those of {configuration.source}; the checkpoint does not say how many it has"
+            return _Content(dict(content), added.added, [said])
+    programs = _programs_of(project, checkpoint, content)
+    found = find_heads(project.root, project.files, programs, checkpoint.width or 0, checkpoint.num_layers)
+    if found is None:
+        return own
+    said = (
+        f"its {found[0]} heads are those of the only shape of this width and depth in the project's configurations and "
+        f"the programs that train it, in {found[1]}; the checkpoint does not say how many it has"
+    )
+    return _Content(dict(content), {"n_head": found[0]}, [said])
 
 
-def _prove(content: Mapping[str, Any], legacy: LegacyCheckpoint, model: LanguageModel) -> dict[str, Any] | None:
+def _programs_of(
+    project: LegacyProject, checkpoint: FoundCheckpoint, content: Mapping[str, Any]
+) -> dict[PurePosixPath, Program]:
+    """Return the programs that can have made a checkpoint's model: its training's, its model's, configurations."""
+    made = {c.source for c in project.configurations if c.kind == "file"}
+    if checkpoint.program is not None:
+        made |= {one.path for one in (checkpoint.program, *imported(checkpoint.program, project.programs))}
+    source = model_source(project, checkpoint, content)
+    if source is not None:
+        used = imported_files(source, project.root)
+        made |= {PurePosixPath(file.relative_to(project.root).as_posix()) for file in used}
+    return {path: program for path, program in project.programs.items() if path in made}
+
+
+def _prove(content: _Content, legacy: LegacyCheckpoint, model: LanguageModel) -> dict[str, Any] | None:
     """Compare with nanoGPT's formula, where it is all there is to the model."""
-    difference = prove_with_formula(content, legacy, model)
+    difference = prove_with_formula(content.whole, legacy, model)
     if difference is None:
         return None
     if difference > LARGEST_ACCEPTED_DIFFERENCE:
         raise CheckpointError(f"its logits would change by {difference:.1e}, which must not be: please report this")
-    return {"against": "formula", "largest_logit_difference": difference}
+    return {"against": "formula", "largest_logit_difference": difference, "only_if": unsaid(content.own, model)}
 
 
 def _prove_with_code(
     project: LegacyProject,
     checkpoint: FoundCheckpoint,
-    content: Mapping[str, Any],
+    content: _Content,
     model: LanguageModel,
     source: Path | None,
     by_formula: dict[str, Any] | None,
@@ -122,14 +164,17 @@ def _prove_with_code(
     try:
         if source is None:
             raise MigrationError("no program in the project defines a model with its weights")
-        proof = prove_with_legacy_code(project.root, source, content, model, data=_held_out(project, checkpoint))
+        proof = prove_with_legacy_code(
+            project.root, source, content.own, model, data=_held_out(project, checkpoint), unsaid_settings=content.added
+        )
     except MigrationError as error:
         return {**(by_formula or {"against": None}), "not_run": str(error)}
-    if not proof.is_certified:
+    if not proof.is_same:
         raise CheckpointError(f"it would not compute the same here, and is not carried over: {proof.verdict()}")
     return {
         "against": "code", "largest_logit_difference": proof.largest_logit_difference, "program": proof.program,
         "legacy_loss": proof.legacy_loss, "new_loss": proof.loss, "isolation": proof.isolation,
+        "only_if": proof.only_if,
     }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,11 @@ from torch import Tensor
 from llmbuilder.config.sizes import head_dim, intermediate_size, num_key_value_heads
 from llmbuilder.errors import MigrationError
 from llmbuilder.formats.model_file import read_torch_file
-from llmbuilder.formats.nanogpt.checkpoint import find_weights
 from llmbuilder.formats.nanogpt.declared import declared_values
 from llmbuilder.formats.nanogpt.known_arguments import SPELLINGS
 from llmbuilder.formats.nanogpt.model_source import find_model_source
-from llmbuilder.formats.nanogpt.names import name_weights, strip_wrappers
+from llmbuilder.formats.nanogpt.names import find_weights, name_weights, strip_wrappers
+from llmbuilder.formats.nanogpt.sections import NAMES, declared_heads
 from llmbuilder.migration.legacy_process import run_legacy_program
 from llmbuilder.migration.legacy_source import definitions, does_more_than_define
 from llmbuilder.model import LanguageModel
@@ -56,6 +56,7 @@ class Proof:
     same_greedy_text: bool
     isolation: str
     program: str
+    only_if: list[str] = field(default_factory=list)  # "with 4 heads, which the checkpoint does not say"
 
     @property
     def allowed_difference(self) -> float:
@@ -63,6 +64,11 @@ class Proof:
 
     @property
     def is_certified(self) -> bool:
+        """Whether both compute the same, and the project's model was made from what the checkpoint declares."""
+        return self.is_same and not self.only_if
+
+    @property
+    def is_same(self) -> bool:
         """Whether both models compute the same, within the rounding of float32."""
         if not self.largest_logit_difference <= self.allowed_difference or not self.same_greedy_text:
             return False
@@ -71,7 +77,7 @@ class Proof:
         return abs(self.loss - self.legacy_loss) <= max(self.allowed_difference, TOLERANCE)
 
     def verdict(self) -> str:
-        """Say in a sentence whether the conversion is certified, and by which numbers."""
+        """Say in a sentence whether the conversion is certified, by which numbers, and on what condition."""
         numbers = (
             f"largest difference of logits {self.largest_logit_difference:.1e} "
             f"(allowed: {self.allowed_difference:.1e}, {TOLERANCE:.0e} of the largest)"
@@ -79,6 +85,8 @@ class Proof:
         if self.loss is not None and self.legacy_loss is not None:
             numbers += f", loss {self.legacy_loss:.4f} there and {self.loss:.4f} here"
         numbers += f", greedy text {'the same' if self.same_greedy_text else 'different'}"
+        if self.is_same and self.only_if:
+            return f"the same as {self.program} only if it was trained {' and '.join(self.only_if)}: {numbers}"
         return f"{'certified' if self.is_certified else 'NOT certified'} against {self.program}: {numbers}"
 
 
@@ -90,12 +98,15 @@ def prove_with_legacy_code(
     *,
     data: Sequence[int] | np.ndarray | None = None,
     text_prompt_tokens: Sequence[int] | None = None,
+    unsaid_settings: Mapping[str, Any] | None = None,
     timeout_seconds: float = 300.0,
 ) -> Proof:
     """Run the project's own model on its checkpoint, and compare what it computes with the converted model.
 
     `model_source` is the file in the project that defines the model (default: the one that names the checkpoint's
-    parts); `data` are validation tokens. The project's code is executed, so its owner has to agree.
+    parts); `data` are validation tokens. The project's model is made with what the checkpoint declares and its tensors
+    show, then with `unsaid_settings`, the project's own; what else it needs is taken from the converted model, and the
+    proof then says that it holds only if that is right. The project's code is executed, so its owner has to agree.
     Raises MigrationError if that code cannot be run, crashes or hangs, or has no model that takes the weights.
     """
     folder, content = Path(project_folder).resolve(), checkpoint
@@ -114,9 +125,20 @@ def prove_with_legacy_code(
         place = Path(temporary, "work")  # all that the project's code can write to
         place.mkdir()
         _copy_sources(folder, place / "project")
-        job = _job(place, source, content, ours, inputs, timeout_seconds)
+        job = _job(place, source, inputs, timeout_seconds)
+        job |= {"arguments": _arguments(content, unsaid_settings or {}, ours), "vocab_size": ours.config.vocab_size,
+                "context": ours.config.max_seq_length}  # fmt: skip
         answer = run_legacy_program(place, job, inputs, timeout_seconds)
-    return _compare(ours, inputs, answer)
+    proof = _compare(ours, inputs, answer)
+    proof.only_if = unsaid(content, ours)
+    return proof
+
+
+def unsaid(content: Mapping[str, Any], model: LanguageModel) -> list[str]:
+    """Return what a checkpoint does not say and no tensor shows, with the value that the converted model has."""
+    if declared_heads(content) is not None:
+        return []
+    return [f"with {model.config.num_heads} heads, which the checkpoint does not say"]
 
 
 def _inside(folder: Path, source: Path) -> Path:
@@ -163,31 +185,42 @@ def _copy_sources(folder: Path, target: Path) -> None:
                 shutil.copyfile(path, copied)
 
 
-def _job(
-    place: Path, source: Path, content: Mapping[str, Any], model: LanguageModel, inputs: dict[str, Any], seconds: float
-) -> dict[str, Any]:
+def _arguments(content: Mapping[str, Any], unsaid_settings: Mapping[str, Any], model: LanguageModel) -> dict[str, Any]:
+    """Return what the project's model is made with, under every name that it may have there.
+
+    The word of the checkpoint comes before the project's settings. The converted model gives the sizes that tensors
+    show, and what nothing else says: were the rest taken from it, both would be made of the same guess.
+    """
     config = model.config
-    shape = {
+    declared = {key: value for key, value in declared_values(content).items() if value is not None}
+    named = {NAMES[key] for key in declared if key in NAMES}
+    said = {key: value for key, value in unsaid_settings.items() if NAMES.get(key) not in named} | declared
+    own = {NAMES[key]: value for key, value in said.items() if key in NAMES}
+    heads = own["num_heads"] if type(own.get("num_heads")) is int else config.num_heads
+    shown = {
         "num_layers": config.num_layers,
-        "num_heads": config.num_heads,
-        "kv_heads": num_key_value_heads(config) if config.model_type == "llama" else config.num_heads,
         "embedding_dim": config.embedding_dim,
-        "max_seq_length": config.max_seq_length,
         "vocab_size": config.vocab_size,
-        "head_dim": head_dim(config) if config.model_type == "llama" else config.embedding_dim // config.num_heads,
         "bias": config.bias,
         "dropout": 0.0,
         "intermediate_size": intermediate_size(config),
     }
-    # Where the checkpoint does not say what its model is made with, the tensors' sizes do.
-    arguments: dict[str, Any] = {
-        spelling: value for name, value in shape.items() for spelling in SPELLINGS[name].split()
+    unseen = {
+        "num_heads": config.num_heads,
+        "kv_heads": num_key_value_heads(config) if config.model_type == "llama" else heads,
+        "head_dim": head_dim(config) if config.model_type == "llama" else config.embedding_dim // max(1, heads),
+        "max_seq_length": config.max_seq_length,
     }
+    values = {**shown, **unseen, **{name: own[name] for name in unseen if name in own}}
+    arguments = {spelling: value for name, value in values.items() for spelling in SPELLINGS[name].split()}
     arguments |= {"embd_pdrop": 0.0, "attn_pdrop": 0.0}
     if intermediate_size(config) % config.embedding_dim == 0:
         arguments |= dict.fromkeys(_MULTIPLES, intermediate_size(config) // config.embedding_dim)
-    arguments |= {key: value for key, value in declared_values(content).items() if _is_plain(value)}
-    arguments["vocab_size"] = config.vocab_size
+    arguments |= {key: value for key, value in said.items() if _is_plain(value)}
+    return {**arguments, "vocab_size": config.vocab_size}
+
+
+def _job(place: Path, source: Path, inputs: dict[str, Any], seconds: float) -> dict[str, Any]:
     size = sum(tensor.numel() * 4 for tensor in inputs["weights"].values())
     named = name_weights(inputs["weights"])
     try:
@@ -202,10 +235,7 @@ def _job(
         "definitions": ast.unparse(definitions(tree)),
         "inputs": str(place / "inputs.pt"),
         "result": str(place / "result.pt"),
-        "arguments": arguments,
         "no_weights": [name for name in inputs["weights"] if name not in named.names],
-        "vocab_size": config.vocab_size,
-        "context": config.max_seq_length,
         "greedy_tokens": _GREEDY_TOKENS,
         "threads": torch.get_num_threads(),
         "cpu_seconds": int(seconds * max(1, torch.get_num_threads())),

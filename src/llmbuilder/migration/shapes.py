@@ -12,11 +12,11 @@ from typing import Any
 
 from llmbuilder.config.parsing import read_mapping
 from llmbuilder.errors import ConfigError
+from llmbuilder.formats.nanogpt.known_arguments import SPELLINGS
 from llmbuilder.migration.programs import Program
 
-_HEADS = ("n_head", "n_heads", "num_heads", "heads", "num_attention_heads", "nhead")
-_WIDTHS = ("n_embd", "embedding_dim", "dim", "d_model", "embeddings_size", "hidden_size", "n_embed", "embed_dim", "emb")
-_LAYERS = ("n_layer", "n_layers", "num_layers", "num_hidden_layers", "layers", "depth")
+_HEADS, _WIDTHS, _LAYERS = (SPELLINGS[name].split() for name in ("num_heads", "embedding_dim", "num_layers"))
+_TESTS = {"test", "tests", "testing", "fixtures"}  # shapes of models that nobody trained
 _LARGEST = 1 << 20  # bytes of a configuration file
 
 
@@ -29,6 +29,7 @@ def find_heads(
 ) -> tuple[int, str] | None:
     """Return the number of heads of the only shape that a project names for a width and a number of layers, and where.
 
+    `files` are looked through for configurations; `programs` are those that can have made the model.
     None where it names none, or several that differ.
     """
     found: dict[int, str] = {}
@@ -47,6 +48,8 @@ def _tables(
     root: Path, files: Sequence[PurePosixPath], programs: Mapping[PurePosixPath, Program]
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for file in files:
+        if _TESTS & set(file.parts):
+            continue
         if file.suffix in (".json", ".yaml", ".yml") and (root / file).stat().st_size <= _LARGEST:
             try:
                 values = read_mapping(root / file)

@@ -22,13 +22,12 @@ from llmbuilder.formats.nanogpt.arranging import Layout, arrange
 from llmbuilder.formats.nanogpt.configuration import is_legacy, migrate_dictionary
 from llmbuilder.formats.nanogpt.declared import Declared, read_declared
 from llmbuilder.formats.nanogpt.evidence import Evidence
-from llmbuilder.formats.nanogpt.names import NamedWeights, has_token_embedding, name_weights, strip_wrappers
+from llmbuilder.formats.nanogpt.names import NamedWeights, find_weights, name_weights, strip_wrappers
 from llmbuilder.formats.nanogpt.optimizer import carry_optimizer
 from llmbuilder.formats.nanogpt.source import ArchitectureFacts
 from llmbuilder.model.base import LanguageModel
 from llmbuilder.model.building import FAMILIES
 
-_WEIGHT_KEYS = ("model", "model_state_dict", "state_dict")
 _NANOGPT_ARGUMENTS = {"n_layer", "n_head", "n_embd", "block_size", "bias", "vocab_size", "dropout"}
 
 
@@ -63,16 +62,6 @@ def is_legacy_checkpoint(content: Any) -> bool:
     return isinstance(content, Mapping) and find_weights(content) is not None
 
 
-def find_weights(content: Mapping[Any, Any]) -> Mapping[str, Tensor] | None:
-    """Return the state dict of a GPT that a checkpoint holds or is, None if there is none."""
-    for candidate in (*(content.get(key) for key in _WEIGHT_KEYS), content):
-        if not isinstance(candidate, Mapping) or not all(isinstance(value, Tensor) for value in candidate.values()):
-            continue
-        if has_token_embedding(candidate):
-            return candidate
-    return None
-
-
 def convert_checkpoint(
     content: Mapping[str, Any],
     config: ModelConfig | None = None,
@@ -101,8 +90,8 @@ def _convert(
     found = find_weights(content)
     if found is None:
         raise CheckpointError(f"no GPT weights in it; its keys are {', '.join(map(str, list(content)[:8]))}")
-    declared = read_declared(content, source.defaults if source is not None else {})
     named = name_weights(found)
+    declared = read_declared(content, source.defaults if source is not None else {}, _absent(named))
     origin = _origin(content, found, declared, named)
     evidence = Evidence(named, declared, origin, source, activation, config)
     layout = decide_architecture(evidence)
@@ -110,7 +99,7 @@ def _convert(
         config=layout.config,
         weights=_complete(arrange(named.tensors, layout), layout),
         origin=origin,
-        step=_step(content),
+        step=step_of(content),
         best_validation_loss=_best_loss(content),
         legacy_config=declared.raw,
         assumed=evidence.assumed,
@@ -118,6 +107,12 @@ def _convert(
     )
     _add_optimizer(legacy, content, named, layout)
     return legacy
+
+
+def _absent(named: NamedWeights) -> set[str]:
+    """Return the parts of a model that the tensors show it does not have."""
+    first = {name.split(".")[2] for name in named.tensors if name.startswith("layers.0.")}
+    return {"gate", "q_norm"} - first
 
 
 def _origin(
@@ -172,17 +167,22 @@ def _complete(weights: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:
     return complete
 
 
-def _step(content: Mapping[str, Any]) -> int:
-    inner = content.get("training_state")
-    values = [content.get(key) for key in ("iter_num", "step", "global_step")]
-    values += [inner.get(key) for key in ("global_step", "step")] if isinstance(inner, Mapping) else []
+_STEPS = ("iter_num", "step", "global_step", "iter", "iteration", "iterations", "steps", "it", "current_iter",
+         "current_step", "step_num", "num_steps_done")  # fmt: skip
+_STATES = ("training_state", "trainer_state", "train_state", "state", "meta", "metadata", "export_meta", "progress")
+
+
+def step_of(content: Mapping[str, Any]) -> int:
+    """Return the step that a checkpoint was written at, or what is beside its weights; 0 if nothing says so."""
+    inner = [value for key, value in content.items() if isinstance(value, Mapping) and key in _STATES]
+    values = [group.get(key) for group in (content, *inner) for key in _STEPS]
     return next((int(number) for value in values if (number := _finite(value)) is not None and number > 0), 0)
 
 
 def _best_loss(content: Mapping[str, Any]) -> float | None:
-    return next(
-        (loss for key in ("best_val_loss", "val_loss") if (loss := _finite(content.get(key))) is not None), None
-    )
+    groups = [content, *(value for key, value in content.items() if isinstance(value, Mapping) and key in _STATES)]
+    losses = (_finite(group.get(key)) for group in groups for key in ("best_val_loss", "val_loss"))
+    return next((loss for loss in losses if loss is not None), None)
 
 
 def _finite(value: Any) -> float | None:

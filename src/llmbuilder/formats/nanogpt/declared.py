@@ -6,11 +6,9 @@ refused. A training configuration holds hundreds of other things; there only wha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
-
-from torch import Tensor
 
 from llmbuilder.errors import CheckpointError
 from llmbuilder.formats.nanogpt.known_arguments import (
@@ -18,17 +16,15 @@ from llmbuilder.formats.nanogpt.known_arguments import (
     NEUTRAL,
     NO_ARCHITECTURE,
     PARAMETERS_OF,
-    SPELLINGS,
+    PARAMETERS_OF_PARTS,
 )
+from llmbuilder.formats.nanogpt.sections import NAMES, find_sections, is_of_training
 
-_NAMES = {spelling: name for name, spellings in SPELLINGS.items() for spelling in spellings.split()}
 _OFF = (None, False, 0, "", "none", "None", "off", "no", "disabled")
-_TRAINING = {"learning_rate", "batch_size", "max_iters", "max_steps", "num_epochs", "epochs", "weight_decay", "lr"}
 # What a model has by default, if its checkpoint says nothing; its sizes are the tensors' to tell.
 _FROM_DEFAULTS = {"norm_eps", "rope_theta", "activation", "norm", "output_norm", "rmsnorm", "positions", "rotary",
                   "learned_positions", "rotary_width", "qk_norm", "mlp", "gated", "dropout"}  # fmt: skip
-_ARGUMENTS = ("model_args", "model_config")
-_CONFIGURATIONS = ("config", "args", "hparams", "hyperparameters")
+BY_DEFAULT = "the checkpoint says nothing of it, and the project's own default is"
 
 
 @dataclass
@@ -38,6 +34,12 @@ class Declared:
     values: dict[str, Any] = field(default_factory=dict)
     raw: dict[str, Any] = field(default_factory=dict)
     arguments: frozenset[str] = frozenset()  # the names in `model_args`, as they stood
+    held: frozenset[str] = frozenset()  # names of values that the modules of a pickled model say
+    by_default: Set[str] = frozenset()  # names of values that only the project's defaults say
+
+    def said(self, name: str) -> str:
+        """Return the words that a value's refusal begins with: whose word it is."""
+        return f"{BY_DEFAULT if name in self.by_default else 'it declares'} {name} = {self.values.get(name)!r}"
 
     def number(self, name: str) -> int | None:
         """Return a whole number, None if it is not declared. Raises CheckpointError for anything else."""
@@ -45,9 +47,9 @@ class Declared:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float) or value != value or int(value) != value:
-            raise CheckpointError(f"it declares {name} = {value!r}, which is no whole number")
+            raise CheckpointError(f"{self.said(name)}, which is no whole number")
         if value < 1:
-            raise CheckpointError(f"it declares {name} = {value!r}, which must be at least 1")
+            raise CheckpointError(f"{self.said(name)}, which must be at least 1")
         return int(value)
 
     def fraction(self, name: str) -> float | None:
@@ -56,7 +58,7 @@ class Declared:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-            raise CheckpointError(f"it declares {name} = {value!r}, which is no number")
+            raise CheckpointError(f"{self.said(name)}, which is no number")
         return float(value)
 
     def text(self, name: str) -> str | None:
@@ -65,67 +67,77 @@ class Declared:
 
 
 def declared_values(content: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return what a checkpoint says of its configuration, as it stands; the arguments of its model come first."""
-    values: dict[str, Any] = {}
-    for key in (*_CONFIGURATIONS, *_ARGUMENTS):
-        values.update(_section(content, key))
-    return values
+    """Return what a checkpoint says of its configuration, as it stands; what it says of its model itself counts."""
+    return {key: value for section in find_sections(content) for key, value in section.values.items()}
 
 
-def read_declared(content: Mapping[Any, Any], defaults: Mapping[str, Any]) -> Declared:
+def read_declared(content: Mapping[Any, Any], defaults: Mapping[str, Any], absent: Collection[str] = ()) -> Declared:
     """Collect what a checkpoint says of its model, and what the project's configuration has where it says nothing.
 
+    `absent` are the parts that its tensors show it not to have: "gate", "q_norm".
     Raises CheckpointError, naming key and value, for an argument that is not known and not off.
     """
-    declared = Declared(raw=declared_values(content))
-    configurations = [_section(content, key) for key in _CONFIGURATIONS]
-    arguments = [_section(content, key) for key in _ARGUMENTS]
+    sections = find_sections(content)
+    declared = Declared(raw={key: value for section in sections for key, value in section.values.items()})
     context = {**defaults, **declared.raw}
-    for values in configurations:
-        is_training = any(arguments) or bool(_TRAINING & values.keys())
-        _take(values, declared, context, is_training)
-    for values in arguments:
-        declared.arguments |= values.keys()
-        _take(values, declared, context, is_training=False)
+    groups = [section.values for section in sections]
+    has_arguments = any(section.is_arguments for section in sections)
+    for section in sections:
+        is_training = not section.is_arguments and (has_arguments or section.is_of_training)
+        is_training |= section.is_held or section.place == "the checkpoint"
+        values = {key: value for key, value in section.values.items() if value not in groups}
+        if section.is_arguments:
+            declared.arguments |= values.keys()
+        if section.is_held:
+            declared.held |= {NAMES[key] for key in values if key in NAMES}
+        _take(values, declared, _Reading("it declares", context, is_training, absent))
     unsaid = {key: value for key, value in defaults.items() if key not in declared.raw}
-    said = {name: unsaid[key] for key, name in _NAMES.items() if key in unsaid and name in _FROM_DEFAULTS}
-    _take({key: value for key, value in unsaid.items() if key not in _NAMES}, declared, context, is_training=False)
+    said = {name: unsaid[key] for key, name in NAMES.items() if key in unsaid and name in _FROM_DEFAULTS}
+    others = {key: value for key, value in unsaid.items() if key not in NAMES}
+    _take(others, declared, _Reading(BY_DEFAULT, context, False, absent))
+    declared.by_default = said.keys() - declared.values.keys()
     declared.values = {**said, **declared.values}
     return declared
 
 
-def _section(content: Mapping[Any, Any], key: str) -> dict[str, Any]:
-    value = _plain_fields(content.get(key))
-    if not isinstance(value, dict):
-        return {}
-    nested = value.get("model")
-    return nested if isinstance(nested, dict) else value
+@dataclass(frozen=True)
+class _Reading:
+    """How arguments are read: whose word they are, what else is said, and what the model does not have."""
+
+    word: str
+    context: Mapping[str, Any]
+    is_training: bool
+    absent: Collection[str]
 
 
-def _take(values: Mapping[str, Any], declared: Declared, context: Mapping[str, Any], is_training: bool) -> None:
+def _take(values: Mapping[str, Any], declared: Declared, reading: _Reading) -> None:
     for key, value in values.items():
-        name = _NAMES.get(key)
+        name = NAMES.get(key)
         if name is not None and value is not None:
             declared.values[name] = value
-        elif name is None and not _is_harmless(key, value, context, is_training):
+        elif name is None and not _is_harmless(key, value, reading):
             raise CheckpointError(
-                f"it declares {key} = {value!r}, which this package does not know: its models cannot be said to "
+                f"{reading.word} {key} = {value!r}, which this package does not know: its models cannot be said to "
                 "compute the same"
             )
 
 
-def _is_harmless(key: str, value: Any, context: Mapping[str, Any], is_training: bool) -> bool:
+def _is_harmless(key: str, value: Any, reading: _Reading) -> bool:
     if any(value is off or (type(value) is type(off) and value == off) for off in _OFF):
         return True
     if (isinstance(value, float) and value == 0) or (isinstance(value, dict | list) and not value):
         return True
     if NO_ARCHITECTURE.fullmatch(key):
         return True
+    if isinstance(value, dict) and is_of_training(value) and not IS_ARCHITECTURE.search(key):
+        return True
     if key in NEUTRAL and isinstance(value, str | int | float) and value in NEUTRAL[key]:
         return True
-    if is_training and key not in NEUTRAL and not IS_ARCHITECTURE.search(key):
+    if any(pattern.fullmatch(key) for part, pattern in PARAMETERS_OF_PARTS.items() if part in reading.absent):
         return True
-    return _is_parameter_of_something_off(key, context)
+    if reading.is_training and key not in NEUTRAL and not IS_ARCHITECTURE.search(key):
+        return True
+    return _is_parameter_of_something_off(key, reading.context)
 
 
 def _is_parameter_of_something_off(key: str, values: Mapping[str, Any]) -> bool:
@@ -140,18 +152,3 @@ def _is_parameter_of_something_off(key: str, values: Mapping[str, Any]) -> bool:
         and key != switch and key.startswith(f"{stem}_")
         for switch, switched in values.items()
     )  # fmt: skip
-
-
-_DEEPEST = 20
-
-
-def _plain_fields(value: Any, depth: int = 0) -> Any:
-    """Return dataclasses and namespaces as dictionaries of their fields, however deep they lie."""
-    if depth > _DEEPEST or value is None or isinstance(value, bool | int | float | str | Tensor):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): _plain_fields(item, depth + 1) for key, item in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain_fields(item, depth + 1) for item in value]
-    fields = getattr(value, "__dict__", None)
-    return _plain_fields(dict(fields), depth + 1) if isinstance(fields, dict) else str(value)

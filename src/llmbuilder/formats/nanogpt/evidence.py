@@ -122,19 +122,44 @@ def require_silu(evidence: Evidence) -> None:
         raise CheckpointError(f"a gated MLP with {', '.join(sorted(source.activations))}: this package's has SiLU")
 
 
+def _read_activation(evidence: Evidence) -> str | None:
+    """Return the one activation that the project's source has for a plain MLP with the checkpoint's parts.
+
+    Of several classes that have these parts, the one that the checkpoint names is meant; of several activations in it,
+    the one that the checkpoint names, in whichever form the source has it.
+    """
+    source, declared = evidence.source, evidence.declared
+    if source is None:
+        return None
+    legacy = [name.split(".") for name, common in evidence.named.names.items()
+              if common in ("layers.0.up.weight", "layers.0.down.weight")]  # fmt: skip
+    parts = {next(word for word in reversed(words[:-1]) if not word.isdigit()) for words in legacy}
+    classes = {name: found for name in source.classes if (found := source.activations_with(name, parts))}
+    words = {str(value).lower() for value in declared.raw.values() if isinstance(value, str)}
+    chosen = [found for name, found in classes.items() if name.lower() in words] or list(classes.values())
+    activations = set().union(*chosen) or source.activations
+    said = str(declared.values.get("activation", "")).lower()
+    alike = {one for one in activations if said and one.partition("_")[0] == said.partition("_")[0]}
+    narrowed = alike or activations
+    return next(iter(narrowed)) if len(narrowed) == 1 else None
+
+
 def activation_of(evidence: Evidence) -> Activation:
     """Return the form of GELU in a plain MLP. Raises CheckpointError for another activation, or if nothing tells."""
     declared = evidence.declared.values.get("activation")
-    read = evidence.source.activation if evidence.source is not None else None
+    read = _read_activation(evidence)
     for said in (declared, read if declared is None else None):
         if said is not None and str(said).lower() not in _ACTIVATIONS:
-            raise CheckpointError(f"an MLP with the activation {said}: this package's have GELU")
+            word = "by the project's own default, " if "activation" in evidence.declared.by_default else ""
+            raise CheckpointError(f"{word}an MLP with the activation {said}: this package's have GELU")
     if evidence.activation is not None:
         if evidence.activation not in _ACTIVATIONS:
             raise CheckpointError(f"the activation {evidence.activation!r} is not known: give gelu or gelu_tanh")
         return _ACTIVATIONS[evidence.activation]
     if evidence.given is not None and "activation" in evidence.given.model_fields_set:
         return evidence.given.activation
+    if "activation" in evidence.declared.held:  # the pickled model's own module
+        return _ACTIVATIONS[str(declared).lower()]
     if read in _ACTIVATIONS:  # the source says which form the word "gelu" of its configuration means
         return _ACTIVATIONS[read]
     if declared is not None:

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from llmbuilder.errors import MigrationError
-from llmbuilder.formats.nanogpt.checkpoint import LegacyCheckpoint, convert_checkpoint, find_weights
-from llmbuilder.formats.nanogpt.names import strip_wrappers
+from llmbuilder.formats.nanogpt.checkpoint import LegacyCheckpoint, convert_checkpoint
+from llmbuilder.formats.nanogpt.names import find_weights, strip_wrappers
 from llmbuilder.model import LanguageModel
 
 _NANOGPT = {

@@ -10,12 +10,15 @@ from typing import Any
 
 # Common name -> the names that projects give it.
 SPELLINGS = {
-    "num_layers": "n_layer n_layers num_layers num_hidden_layers depth",
-    "num_heads": "n_head n_heads num_heads num_attention_heads nhead",
+    "num_layers": "n_layer n_layers num_layers num_hidden_layers depth layers n_block n_blocks num_blocks num_layer",
+    "num_heads": "n_head n_heads num_heads num_head num_attention_heads nhead heads n_q_head n_q_heads num_q_heads "
+    "n_query_heads num_query_heads n_attention_heads attention_heads",
     "kv_heads": "n_kv_head n_kv_heads num_kv_heads num_key_value_heads n_kv_group n_head_kv n_query_groups",
-    "embedding_dim": "n_embd n_emb embedding_dim embeddings_size dim d_model hidden_size",
+    "embedding_dim": "n_embd n_emb n_embed embedding_dim embeddings_size embed_dim emb_dim emb dim d_model hidden_size "
+    "model_dim",
     "head_dim": "head_dim head_size",
-    "max_seq_length": "block_size max_seq_len max_seq_length context_size context_length n_ctx n_positions "
+    "max_seq_length": "block_size max_seq_len max_seq_length context_size context_length context_len ctx_len n_ctx "
+    "n_positions "
     "max_position_embeddings sequence_len seq_len",
     "vocab_size": "vocab_size",
     "intermediate_size": "intermediate_size n_inner d_ff ffn_dim mlp_size",
@@ -119,24 +122,34 @@ PARAMETERS_OF: list[tuple[re.Pattern[str], str, tuple[Any, ...]]] = [
         (r"mtp_\w+", "n_future", (0,)),
         (r"n_embd_wte_\w+", "n_embd_wte", ()),
         (r"ring_\w+", "use_ring_attention", (False,)),
+        (r"softmaxn?_params?|softmax_?n", "softmax1", (False,)),
+        (r"softmaxn?_params?|softmax_?n", "use_softmax1", (False,)),
+        (r"softmaxn?_params?|softmax_?n", "use_softmaxn", (False,)),
     ]
 ]  # fmt: skip
+# A part of a layer -> the arguments that mean nothing in a model whose layers have no such part.
+PARAMETERS_OF_PARTS = {
+    "gate": re.compile(r"(swi|ge|re)?glu_\w+"),
+    "q_norm": re.compile(r"qk_?norm_\w+"),
+}
 # Arguments that say how a model is begun, trained, stored or run, but not what it computes; and what the tensors tell
 # better than any argument does.
 NO_ARCHITECTURE = re.compile(
     r"(\w+_)?init(_\w+)?|init_\w+|\w+_(mean|std)_init|gaussian_(min|max)_norm|"
     r"embd_pdrop|attn_pdrop|attn_dropout|embd_dropout|attention_dropout|embedding_dropout|"
     r"qkv_bias|mlp_bias|mlp_up_bias|mlp_down_bias|attn_bias|attention_bias|bias_\w+|"
-    r"mlp_expansion_factor|ffn_hidden_mult|feed_forward_scaling|mlp_ratio|multiple_of|hidden_dim|n_rep|ffn_mult|"
+    r"(swi|ge|re)?glu_(mult|multiple_of|multiplier|ratio|factor|hidden\w*|dim|inner|width|matched)|mlp_expansion_factor|ffn_hidden_mult|feed_forward_scaling|mlp_ratio|multiple_of|hidden_dim|n_rep|ffn_mult|"
     r"flash|use_flash|use_flash_attn|flash_attn|disable_flash_attention|use_flash_attention|use_flex_attn|"
     r"use_ring_attention|use_kv_cache|use_cache|use_paged_kv_cache|kv_cache_\w+|rope_cache_size|gqa_broadcast|"
     r"gradient_checkpointing|use_gradient_checkpointing|recompute_backward_pass|"
     r"device|dtype|seed|compile|num_parameters|version|eval_interval|name|torch_dtype|"
     r"import_\w+|export_\w+|\w+_logging|plot_statistics|softmax_io_\w+|consmax_beta_gamma_logging|store_activations|"
+    r"(run_|experiment_|project_|model_)?name|run_id|author|date|time(stamp)?|created(_at)?|description|notes|comment|git_\w+|commit|"
+    r"iter(_num|ation)?s?|steps?|global_step|epoch|(best_)?(val_|train_)?loss|training|"
     r"bos_token_id|eos_token_id|pad_token_id|padded_vocab_size|embedding_gaussian_noise_\w+"
 )
 # Words that make a key of a training configuration sound like a piece of a model.
 IS_ARCHITECTURE = re.compile(
     r"rope|rotary|alibi|expert|(^|_)moe|softcap|sliding|window_size|swiglu|(^|_)glu($|_)|qk_norm|rms_?norm|norm_(type|pos)|"
-    r"post_?ln|post_?norm|kv_head|n_kv|(^|_)mla|mamba|ssm|parallel_(block|residual)|residual_scale|(embedding|emb|logit)_scale"
+    r"post_?ln|post_?norm|kv_head|n_kv|(^|_)softmax(1|n|_one)|(^|_)mla|mamba|ssm|parallel_(block|residual)|residual_scale|(embedding|emb|logit)_scale"
 )

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from llmbuilder.formats.nanogpt.checkpoint import find_weights
-from llmbuilder.formats.nanogpt.names import strip_wrappers
+from llmbuilder.formats.nanogpt.names import find_weights, strip_wrappers
 from llmbuilder.formats.nanogpt.source import imported_files
 
 _LEAST_SHARE = 0.8  # of the names in a state dict that a source and what it imports have to have

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from llmbuilder.errors import CheckpointError
 
+_WEIGHT_KEYS = ("model", "model_state_dict", "state_dict")
 _WRAPPERS = ("_orig_mod.", "_forward_module.", "module.", "model.", "_fsdp_wrapped_module.")
 _OUTER = {
     "tokens": "wte token_embedding token_embedding_table tok_embeddings tok_embedding tok_emb token_emb embed_tokens",
@@ -89,7 +91,48 @@ def strip_wrappers(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if prefix is None:
             break
         names = {name.removeprefix(prefix): tensor for name, tensor in names.items()}
-    return names
+    return _without_holder(names)
+
+
+def _without_holder(names: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Take off the name under which a training module holds its model (`net.`), if that shows the embedding."""
+    holder = next(iter(names), "").partition(".")[0] + "."
+    if len(holder) < 2 or holder == "transformer." or not all(name.startswith(holder) for name in names):
+        return names
+    inner = {name.removeprefix(holder): tensor for name, tensor in names.items()}
+    is_shown = any(_outer(name) == "tokens.weight" for name in inner)
+    return inner if is_shown and not any(_outer(name) == "tokens.weight" for name in names) else names
+
+
+def find_weights(content: Mapping[Any, Any]) -> Mapping[str, Tensor] | None:
+    """Return the state dict of a GPT that a checkpoint holds or is, None if there is none."""
+    for candidate in (*(content.get(key) for key in _WEIGHT_KEYS), content):
+        if _is_gpt(candidate):
+            return candidate  # type: ignore[no-any-return]
+    others = [value for value in content.values() if _is_gpt(value)]  # of several, none is known to be the model
+    return others[0] if len(others) == 1 else None
+
+
+def _is_gpt(value: Any) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and all(isinstance(tensor, Tensor) for tensor in value.values())
+        and has_token_embedding(value)
+    )
+
+
+def vocabulary_of(weights: Mapping[str, Tensor]) -> int | None:
+    """Return the rows of the token embedding, None without one."""
+    tables = (tensor for name, tensor in strip_wrappers(weights).items() if _outer(name) == "tokens.weight")
+    return next((tensor.shape[0] for tensor in tables if tensor.dim() == 2), None)
+
+
+def shape_of(weights: Mapping[str, Tensor]) -> tuple[int | None, int | None]:
+    """Return the width and the number of layers that a state dict shows, None for what it does not."""
+    stripped = strip_wrappers(weights)
+    tables = [tensor for name, tensor in stripped.items() if _outer(name) == "tokens.weight" and tensor.dim() == 2]
+    numbers = [int(layer[1]) for name in stripped if (layer := _LAYER.match(name.removeprefix("transformer.")))]
+    return (tables[0].shape[1] if tables else None), (1 + max(numbers) if numbers else None)
 
 
 def has_token_embedding(weights: Mapping[str, Tensor]) -> bool:

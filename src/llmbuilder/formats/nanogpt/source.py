@@ -21,6 +21,15 @@ _ACTIVATIONS = {"silu": "silu", "SiLU": "silu", "relu": "relu", "ReLU": "relu", 
 
 
 @dataclass
+class ClassFacts:
+    """What one class of a source has: its attributes, its own activations, and the names that it calls."""
+
+    parts: set[str]
+    activations: set[str]
+    makes: set[str]
+
+
+@dataclass
 class ArchitectureFacts:
     """What was found in a project's source; sets hold every possibility that it offers."""
 
@@ -32,12 +41,21 @@ class ArchitectureFacts:
     rope_thetas: set[float] = field(default_factory=set)
     always: list[str] = field(default_factory=list)  # computed for every input, and in no model of this package
     sometimes: list[str] = field(default_factory=list)  # the same under a condition
+    classes: dict[str, ClassFacts] = field(default_factory=dict)
     defaults: dict[str, Any] = field(default_factory=dict)  # of the classes that hold a model's configuration
 
     @property
     def activation(self) -> str | None:
         """The only activation there is, None if there are several or none."""
         return next(iter(self.activations)) if len(self.activations) == 1 else None
+
+    def activations_with(self, name: str, parts: set[str]) -> set[str]:
+        """Return the activations of a class that has certain parts, or of classes that it makes; else none."""
+        found = self.classes[name]
+        if not parts or not parts <= found.parts:
+            return set()
+        made = [self.classes[other].activations for other in found.makes if other in self.classes]
+        return found.activations.union(*made)
 
 
 def read_architecture(paths: Iterable[Path]) -> ArchitectureFacts:
@@ -145,6 +163,7 @@ def _read_class(node: ast.ClassDef, facts: ArchitectureFacts) -> None:
     source = ast.unparse(node)
     fields = {name: value.value for name, value in _fields(node) if isinstance(value, ast.Constant)}
     names = {name for name, _ in _fields(node)} | _arguments(node)
+    facts.classes.setdefault(node.name, _class_facts(node))
     if _HEADS & names and "vocab_size" in names:
         facts.defaults = {**fields, **facts.defaults}
     if any(_is_torch(base) and _name_of(base) == "LayerNorm" for base in node.bases):
@@ -159,6 +178,26 @@ def _read_class(node: ast.ClassDef, facts: ArchitectureFacts) -> None:
         if not given and "eps" not in source:
             found = list(_small_numbers(node)) or [0.0]
             facts.norm_epsilons.setdefault(kind, set()).update(found)
+
+
+def _class_facts(node: ast.ClassDef) -> ClassFacts:
+    own, parts, makes = ArchitectureFacts(), set(), set()
+    for part in ast.walk(node):
+        if isinstance(part, ast.Call):
+            _read_call(part, own)
+            makes.add(_name_of(part.func))
+            parts |= {keyword.arg for keyword in part.keywords if keyword.arg is not None}  # ModuleDict(dict(c_fc=...))
+        elif isinstance(part, ast.BinOp) and isinstance(part.op, ast.Pow):
+            _read_power(part, own)
+        elif isinstance(part, ast.Constant) and part.value == 0.044715:
+            own.activations.add("gelu_tanh")
+        elif isinstance(part, ast.Constant) and isinstance(part.value, str):
+            parts.add(part.value)
+        elif isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store):
+            parts.add(part.attr)
+    if "relu_squared" in own.activations:
+        own.activations.discard("relu")
+    return ClassFacts(parts, own.activations, makes - {node.name})
 
 
 def _fields(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr | None]]:
