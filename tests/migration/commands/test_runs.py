@@ -127,6 +127,8 @@ def test_a_configuration_is_read_over_the_one_before_it() -> None:
 def test_configurations_of_a_loop_are_read_over_the_first_one() -> None:
     (found,) = all_of("for c in a b; do python train.py config/base.py config/$c.py; done", layered())
     assert option(found.command, "--output") == "run/out-$c" and "model.dropout=0.0" in sets(found.command)
+    (found,) = all_of("for c in config/a.py config/b.py; do python train.py config/base.py $c; done", layered())
+    assert "differ in out_dir" in found.notes[0], "no out_dir has the loop's variable in it"
     (differing,) = all_of("for c in a c; do python train.py config/base.py config/$c.py; done", layered())
     assert differing.command == "" and "write a line for each" in differing.notes[0]
 
