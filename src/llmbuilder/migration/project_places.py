@@ -15,6 +15,9 @@ from llmbuilder.migration.programs import Program
 from llmbuilder.migration.understanding import LegacyProject, main_configuration, run_folder
 from llmbuilder.migration.writing import run_of
 
+# Folders that many programs write to.
+_SAYING_NOTHING = {"checkpoints", "checkpoint", "ckpt", "ckpts", "models", "model", "weights", "out", "output",
+                   "outputs", "log", "logs", "runs", "results", "saved", "."}  # fmt: skip
 # A table with one of these says how text is generated.
 _OF_SAMPLING = {"max_new_tokens", "max_tokens", "num_samples", "temperature", "top_k", "top_p", "n_samples"}
 
@@ -40,7 +43,7 @@ class ProjectPlaces:
     def scripts_called(self, name: str) -> list[str]:
         found: dict[Path, str] = {}
         for path in self._project.programs:
-            if path.name == name and not NOT_DATA_FOLDERS & set(path.parts[:-1]):
+            if path.name == name and not NOT_DATA_FOLDERS & {part.lower() for part in path.parts[:-1]}:
                 found.setdefault((self._project.root / path).resolve(), str(path))
         return list(found.values())
 
@@ -128,6 +131,8 @@ class ProjectPlaces:
         """Return the run of the one training program that names a folder somewhere in its text, and says no out_dir."""
         naming = [p.path for p in self._project.programs.values() if p.role == "train" and name in p.strings]
         own = [c for c in self._project.configurations if c.kind == "program" and c.source in naming and not c.out_dir]
+        if name.lower() in _SAYING_NOTHING:
+            return None
         return self.default_run(own[0].new) if len(own) == 1 == len(naming) else None
 
     def vocabulary(self, dataset: str) -> int | None:

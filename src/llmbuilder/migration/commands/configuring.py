@@ -96,7 +96,12 @@ def _found(draft: Draft, named: Given) -> tuple[Word, Word] | None:
     """Return the path of a configuration in the legacy project and its new one; a note says why there is none."""
     found = next(_candidates_that_are(draft, named.value), None)
     if found is None:
-        draft.note(f"{named.shown} is no configuration that was carried over: nothing stands for this call")
+        files = choices(draft.path(named.value), draft.call.loops)
+        if files and all(draft.places.config(file) is not None for file in files):
+            draft.note(f"no one name stands for the configurations that {named.value} goes through: write a line for "
+                       "each of them")  # fmt: skip
+        else:
+            draft.note(f"{named.shown} is no configuration that was carried over: nothing stands for this call")
         return None
     if found[0] != draft.path(named.value):
         draft.note(f"{named.value} is taken to be {found[0]}")
@@ -133,11 +138,13 @@ def _read_over(draft: Draft, first: Given, further: list[Given], values: Mapping
     """
     said: dict[str, Given] = {}
     for named in further:
-        found = _found(draft, named)
-        if found is None:
-            return False
-        path, _ = found
+        path = draft.path(named.value)
         files = choices(path, draft.call.loops)
+        if not files or any(draft.places.config(file) is None for file in files):
+            found = _found(draft, named)
+            if found is None:
+                return False
+            path, files = found[0], choices(found[0], draft.call.loops)
         each = [draft.places.own_values(file) for file in files]
         keys = list(each[0]) if each else []
         if not each or any(set(own) != set(keys) for own in each):

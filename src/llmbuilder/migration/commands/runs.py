@@ -141,8 +141,9 @@ def model_at(draft: Draft, path: Word) -> Word | None:
         return None
     if folder.settled is None and len(list(folder.pieces())) == 1 and not path.endswith(_CHECKPOINT_SUFFIXES):
         return None  # a file or a folder, which nobody can tell
-    run = draft.mapped(known_folder(draft, folder), draft.places.sampled_model)
-    return run and (last_run(draft, str(run)) or run)
+    folder = known_folder(draft, folder)
+    run = draft.mapped(folder, draft.places.sampled_model) or run_of(draft, folder)
+    return last_run(draft, str(run)) or run
 
 
 def known_folder(draft: Draft, folder: Word) -> Word:

@@ -109,7 +109,7 @@ def _model(draft: Draft, defaults: Mapping[str, Any], tokenizer_of: Callable[[st
 
 def _own_model(draft: Draft, defaults: Mapping[str, Any]) -> tuple[Word, str] | None:
     """Return the model that a call names by its file or its folder, and the folder it lay in; None if nobody knows."""
-    named = draft.arguments.find(*_MODELS)
+    named = next((g for name in _MODELS if (g := draft.arguments.find(name)) and _is_path(draft, g)), None)
     files = [p for p in draft.arguments.positional() if p.value.endswith((".pt", ".pth", ".ckpt"))]
     named = named or (files[0] if files else None)
     folder = draft.arguments.find(*_FOLDERS)
@@ -130,8 +130,17 @@ def _own_model(draft: Draft, defaults: Mapping[str, Any]) -> tuple[Word, str] | 
         draft.note(f"{path} was not carried over: convert it to {found} with `llmbuilder import nanogpt`")
     elif found is None or not is_carried:
         found = found or last_run(draft) or Word(draft.places.sampled_model(""))
-        draft.note(f"{path} was not carried over: {found} is what a training leaves there")
+        draft.note(f"{path} was not carried over: {found} is what a training leaves there; the file itself is "
+                   "converted with `llmbuilder import nanogpt`")  # fmt: skip
     return found, posixpath.dirname(path.settled or "")
+
+
+def _is_path(draft: Draft, given: Given) -> bool:
+    """Whether an argument is a file or a folder, and not the name of an architecture."""
+    word = given.value
+    if given.name != "model" or word.expansions or "/" in word or "." in word:
+        return True
+    return str(word) in draft.written or draft.places.replaces(word) or draft.places.model(word) is not None
 
 
 def _run(draft: Draft, folder: Given | None, defaults: Mapping[str, Any]) -> tuple[Word, str] | None:
