@@ -26,6 +26,7 @@ from llmbuilder.formats.nanogpt.source import imported_files, read_architecture
 from llmbuilder.formats.torch_files import read_torch_file
 from llmbuilder.migration.account import MigrationReport, describe_proof
 from llmbuilder.migration.experiments import FoundCheckpoint
+from llmbuilder.migration.legacy_process import clean
 from llmbuilder.migration.proof import prove_with_legacy_code
 from llmbuilder.migration.shapes import find_heads
 from llmbuilder.migration.understanding import LegacyProject, model_source
@@ -62,9 +63,11 @@ def migrate_checkpoint(
         proof = _prove(content, legacy, model)
         if proving.run_legacy_code:
             proof = _prove_with_code(project, checkpoint, content, model, source, proof)
-    except LLMBuilderError as error:
-        checkpoint.problem = str(error)
-        report.add_file(file, "left", str(error))
+    except (LLMBuilderError, MemoryError, RuntimeError) as error:
+        # PyTorch says with a RuntimeError that a tensor does not fit in memory: the other checkpoints go on.
+        told = str(error) if isinstance(error, LLMBuilderError) else f"it cannot be computed with: {clean(error)}"
+        checkpoint.problem = told
+        report.add_file(file, "left", told)
         return
     if proof is not None and proof["against"] == "code":
         report.add_note(f"The project's own code was run in {proof['isolation']}.")

@@ -103,12 +103,14 @@ def _convert(
         raise CheckpointError(f"no GPT weights in it; its keys are {', '.join(map(str, list(content)[:8]))}")
     declared = read_declared(content, source.defaults if source is not None else {})
     named = name_weights(found)
+    _require_finite(named)
     origin = _origin(content, found, declared, named)
     evidence = Evidence(named, declared, origin, source, activation, config)
     layout = decide_architecture(evidence)
     legacy = LegacyCheckpoint(
         config=layout.config,
-        weights=_complete(arrange(named.tensors, layout), layout),
+        # Each value of half precision is one of float32, in which models are kept, trained and compared.
+        weights={name: tensor.float() for name, tensor in _complete(arrange(named.tensors, layout), layout).items()},
         origin=origin,
         step=_step(content),
         best_validation_loss=_best_loss(content),
@@ -118,6 +120,17 @@ def _convert(
     )
     _add_optimizer(legacy, content, named, layout)
     return legacy
+
+
+def _require_finite(named: NamedWeights) -> None:
+    counts = {name: int((~named.tensors[common].isfinite()).sum()) for name, common in named.names.items()}
+    broken = {name: count for name, count in counts.items() if count}
+    if broken:
+        shown = ", ".join(list(broken)[:3]) + (f" and {len(broken) - 3} more tensors" if len(broken) > 3 else "")
+        raise CheckpointError(
+            f"{sum(broken.values()):,} weights are not finite: {shown}. Its training had diverged; "
+            "take an earlier checkpoint"
+        )
 
 
 def _origin(
