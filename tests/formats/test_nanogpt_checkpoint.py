@@ -45,6 +45,28 @@ def difference(model: torch.nn.Module, reference: torch.nn.Module) -> float:
     return float((model(TOKENS)[0] - reference(TOKENS)).abs().max())
 
 
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_half_precision_is_carried_over_exactly(kind: torch.dtype) -> None:
+    content = checkpoint()
+    content["model"] = {name: tensor.to(kind) for name, tensor in content["model"].items()}
+    legacy = convert_checkpoint(content)
+    model = legacy.build()
+    found = prove_with_formula(content, legacy, model)
+    assert found is not None
+    assert found < 1e-5
+    stored = content["model"]["transformer.h.0.mlp.c_fc.weight"]
+    assert torch.equal(model.weights()["transformer.h.0.mlp.c_fc.weight"], stored.float())
+    assert prove_with_formula(content, legacy, model.to(kind)) == found
+    assert {parameter.dtype for parameter in model.parameters()} == {kind}
+
+
+def test_weights_that_are_not_finite_are_named() -> None:
+    content = checkpoint()
+    content["model"]["transformer.wte.weight"][:3, :4] = float("nan")
+    with pytest.raises(CheckpointError, match=r"12 weights are not finite: transformer.wte.weight\."):
+        convert_checkpoint(content)
+
+
 def fused(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Put queries, keys and values of each layer into one projection."""
     for layer in range(2):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import enum
+import io
 import pathlib
+import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +99,42 @@ def test_weights_can_stay_on_the_disk(tmp_path: Path) -> None:
     assert found["model"]["a"].tolist() == [0, 1, 2, 3]
     torch.save({"a": torch.ones(2)}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     assert read_torch_file(tmp_path / "old.pt", in_place=True)["a"].tolist() == [1, 1]
+
+
+def zipped(*names: str) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for name in names:
+            archive.writestr(name, "x")
+    return made.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        (b"\x89HDF\r\n\x1a\n" + bytes(99), "is an HDF5 file"),
+        (b"\x1f\x8b\x08" + bytes(99), r"is compressed \(gzip\)"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
+        (b"<!DOCTYPE html>", "is a web page"),
+        ((2).to_bytes(8, "little") + b'{"a":1}', "is a safetensors file under another name"),
+        (b"", "is empty"),
+        (zipped("a.npy", "b.npy"), "NumPy arrays"),
+        (zipped("m/data.pkl", "m/constants.pkl", "m/code/__torch__.py"), "is refused: it is TorchScript.*holds code"),
+        (zipped("readme.md"), "zip archive that torch.save did not write"),
+    ],
+)
+def test_other_files_are_named_for_what_they_are(tmp_path: Path, start: bytes, words: str) -> None:
+    (tmp_path / "file.pt").write_bytes(start)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(CheckpointError, match=words):
+            read_torch_file(tmp_path / "file.pt")
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_tensor_that_would_grow_beyond_its_file_is_refused_by_name(tmp_path: Path, in_place: bool) -> None:
+    torch.save({"model": {"a": torch.ones(1), "wte": torch.ones(1).expand(2**20, 2**17)}}, tmp_path / "file.pt")
+    with pytest.raises(CheckpointError, match=r"model\.wte of \(1048576, 131072\) repeats .* 512\.0 GiB"):
+        read_torch_file(tmp_path / "file.pt", in_place=in_place)
+    small = {"mask": torch.ones(1).expand(64, 64)}
+    assert stored(tmp_path, small)["mask"].shape == (64, 64)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import pickle
 import sys
+import warnings
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -23,6 +24,8 @@ from llmbuilder.errors import CheckpointError
 
 _NUMPY = ("numpy.dtype", "numpy.ndarray", *(f"numpy.{core}.multiarray.{name}"
           for core in ("core", "_core") for name in ("scalar", "_reconstruct")))  # fmt: skip
+
+_LARGE_TENSOR, _MOST_REPETITIONS = 2**26, 16  # bytes; a tensor that is larger stores at least a sixteenth of itself
 
 
 def write_torch_file(content: Any, path: Path) -> None:
@@ -41,14 +44,16 @@ def read_torch_file(path: Path, *, in_place: bool = False) -> Any:
     """
     if not path.is_file():
         raise CheckpointError(f"no such model file: {path}")
-    if _begins_with(path, b"GGUF"):
-        raise CheckpointError(
-            f"{path} is a GGUF file, which llama.cpp and Ollama run; this command needs the model it was exported "
-            "from (model.pt, or a Hugging Face folder)"
-        )
+    kind = _other_kind(path)
+    if kind is not None:
+        raise CheckpointError(f"{path} is {kind}")
     try:
-        return _load(path, mapped=in_place and zipfile.is_zipfile(path))
+        content = _load(path, mapped=in_place and zipfile.is_zipfile(path))
+    except MemoryError:
+        raise CheckpointError(f"{path} does not fit in this machine's memory") from None
     except pickle.UnpicklingError as error:
+        if not zipfile.is_zipfile(path) and _first_bytes(path)[:2] != b"\x80\x02":
+            raise CheckpointError(f"{path} is cut short or no model file: torch.save writes no such file") from None
         raise CheckpointError(
             f"{path} is refused: opening it would have to call functions, which can run any code "
             f"({_unpickling_reason(error)}). If you made it yourself, save it again from your own program with plain "
@@ -58,18 +63,86 @@ def read_torch_file(path: Path, *, in_place: bool = False) -> Any:
     except Exception as error:  # noqa: BLE001 - bytes that are no model can make the parser raise anything
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} is cut short or no model file: {reason}") from None
+    for name, tensor in _tensors(content):
+        if _is_mostly_repeated(tensor):
+            raise CheckpointError(
+                f"{path} is refused: its {name} of {tuple(tensor.shape)} repeats the few values that it stores "
+                f"(an expanded tensor), and would take {tensor.numel() * tensor.element_size() / 2**30:,.1f} GiB"
+            )
+    return content
+
+
+def _other_kind(path: Path) -> str | None:
+    """Say what a file is that is no file of torch.save, by its first bytes and names; None if it may be one."""
+    start = _first_bytes(path)
+    for magic, words in _OTHER_KINDS:
+        if start.startswith(magic):
+            return words
+    if start[8:10] == b'{"' and int.from_bytes(start[:8], "little") < path.stat().st_size:
+        return "a safetensors file under another name: call it .safetensors"
+    if not start:
+        return "empty"
+    if not zipfile.is_zipfile(path):
+        return None
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    if any(name.endswith("/constants.pkl") for name in names) and any("/code/" in name for name in names):
+        return (
+            "refused: it is TorchScript (torch.jit.save), which holds code. Save the model's state_dict() instead, "
+            "from a program of your own: torch.save({'model': torch.jit.load(path).state_dict()}, 'model.pt')"
+        )
+    if names and not any(name.endswith("data.pkl") for name in names):
+        arrays = all(name.endswith(".npy") for name in names)
+        return "a file of NumPy arrays (.npz)" if arrays else "a zip archive that torch.save did not write"
+    return None
+
+
+_OTHER_KINDS = (
+    (b"GGUF", "a GGUF file, which llama.cpp and Ollama run; this command needs the model it was exported "
+              "from (model.pt, or a Hugging Face folder)"),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes its models: it holds nothing of PyTorch"),
+    (b"version https://git-lfs", "a pointer of Git LFS and not the file itself: fetch that with `git lfs pull`"),
+    (b"\x1f\x8b", "compressed (gzip): unpack it first"),
+    (b"\xfd7zXZ", "compressed (xz): unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "compressed (zstd): unpack it first"),
+    (b"<!DOCTYPE", "a web page: the download of the file failed"),
+    (b"<html", "a web page: the download of the file failed"),
+    (b"\x93NUMPY", "a NumPy array (.npy)"),
+)  # fmt: skip
+
+
+def _tensors(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of a file's content with the names that lead to them."""
+    if isinstance(value, Tensor):
+        yield name or "tensor", value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _tensors(item, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            yield from _tensors(item, f"{name}[{number}]")
+
+
+def _is_mostly_repeated(tensor: Tensor) -> bool:
+    size = tensor.numel() * tensor.element_size()
+    if size < _LARGE_TENSOR or tensor.device.type == "meta":
+        return False
+    is_plain = tensor.layout == torch.strided
+    return not is_plain or size > _MOST_REPETITIONS * tensor.untyped_storage().nbytes()
 
 
 def _load(path: Path, *, mapped: bool) -> Any:
     options: dict[str, Any] = {"map_location": "cpu", "weights_only": True, "mmap": mapped}
-    try:
-        return torch.load(path, **options)
-    except pickle.UnpicklingError:
-        named = torch.serialization.get_unsafe_globals_in_checkpoint(path) if zipfile.is_zipfile(path) else []
-        if not named:
-            raise
-    with torch.serialization.safe_globals(_stand_ins(named)):
-        return _plain(torch.load(path, **options))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # how old a file's form is, says nothing to its owner
+        try:
+            return torch.load(path, **options)
+        except pickle.UnpicklingError:
+            named = torch.serialization.get_unsafe_globals_in_checkpoint(path) if zipfile.is_zipfile(path) else []
+            if not named:
+                raise
+        with torch.serialization.safe_globals(_stand_ins(named)):
+            return _plain(torch.load(path, **options))
 
 
 class _Held:
@@ -190,9 +263,9 @@ def _says(value: Any) -> bool:
     return isinstance(value, str | int | float | Mapping | list | tuple)
 
 
-def _begins_with(path: Path, magic: bytes) -> bool:
+def _first_bytes(path: Path) -> bytes:
     with open(path, "rb") as handle:
-        return handle.read(len(magic)) == magic
+        return handle.read(64)
 
 
 def _unpickling_reason(error: Exception) -> str:

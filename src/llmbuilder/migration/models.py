@@ -29,6 +29,7 @@ from llmbuilder.formats.nanogpt.source import imported_files, read_architecture
 from llmbuilder.migration.account import MigrationReport, describe_proof
 from llmbuilder.migration.configurations import imported
 from llmbuilder.migration.experiments import FoundCheckpoint
+from llmbuilder.migration.legacy_process import clean
 from llmbuilder.migration.programs import Program
 from llmbuilder.migration.proof import prove_with_legacy_code, unsaid
 from llmbuilder.migration.shapes import find_heads
@@ -66,10 +67,12 @@ def migrate_checkpoint(
         proof = _prove(content, legacy, model)
         if proving.run_legacy_code:
             proof = _prove_with_code(project, checkpoint, content, model, source, proof)
-    except LLMBuilderError as error:
-        checkpoint.problem = str(error)
-        report.refused[file] = str(error)
-        report.add_file(file, "left", str(error))
+    except (LLMBuilderError, MemoryError, RuntimeError) as error:
+        # PyTorch says with a RuntimeError that a tensor does not fit in memory: the other checkpoints go on.
+        told = str(error) if isinstance(error, LLMBuilderError) else f"it cannot be computed with: {clean(error)}"
+        checkpoint.problem = told
+        report.refused[file] = told
+        report.add_file(file, "left", told)
         return
     if proof is not None and proof["against"] == "code":
         report.add_note(f"The project's own code was run in {proof['isolation']}.")

@@ -91,13 +91,15 @@ def _convert(
     if found is None:
         raise CheckpointError(f"no GPT weights in it; its keys are {', '.join(map(str, list(content)[:8]))}")
     named = name_weights(found)
+    _require_finite(named)
     declared = read_declared(content, source.defaults if source is not None else {}, _absent(named))
     origin = _origin(content, found, declared, named)
     evidence = Evidence(named, declared, origin, source, activation, config)
     layout = decide_architecture(evidence)
     legacy = LegacyCheckpoint(
         config=layout.config,
-        weights=_complete(arrange(named.tensors, layout), layout),
+        # Each value of half precision is one of float32, in which models are kept, trained and compared.
+        weights={name: tensor.float() for name, tensor in _complete(arrange(named.tensors, layout), layout).items()},
         origin=origin,
         step=step_of(content),
         best_validation_loss=_best_loss(content),
@@ -113,6 +115,17 @@ def _absent(named: NamedWeights) -> set[str]:
     """Return the parts of a model that the tensors show it does not have."""
     first = {name.split(".")[2] for name in named.tensors if name.startswith("layers.0.")}
     return {"gate", "q_norm"} - first
+
+
+def _require_finite(named: NamedWeights) -> None:
+    counts = {name: int((~named.tensors[common].isfinite()).sum()) for name, common in named.names.items()}
+    broken = {name: count for name, count in counts.items() if count}
+    if broken:
+        shown = ", ".join(list(broken)[:3]) + (f" and {len(broken) - 3} more tensors" if len(broken) > 3 else "")
+        raise CheckpointError(
+            f"{sum(broken.values()):,} weights are not finite: {shown}. Its training had diverged; "
+            "take an earlier checkpoint"
+        )
 
 
 def _origin(
