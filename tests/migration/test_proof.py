@@ -186,6 +186,25 @@ def test_the_projects_model_is_made_from_the_checkpoints_word_and_not_from_the_c
         assert not proof.is_same and proof.verdict().startswith("NOT certified")
 
 
+@pytest.mark.parametrize(("old", "new"), [
+    ("    def __init__(self, config):\n        super().__init__()\n        self.transformer",
+     "    def __init__(self, config: GPTConfig | None = None):\n        super().__init__()\n        config = config or GPTConfig()\n        self.transformer"),
+    ("    def __init__(self, config):\n        super().__init__()\n        self.transformer",
+     "    def __init__(self, config: dict):\n        super().__init__()\n        assert set(config) == set('n_layer n_head n_embd block_size vocab_size'.split())\n        config = GPTConfig(**config)\n        self.transformer"),
+])  # fmt: skip
+def test_a_configuration_that_may_be_left_out_or_is_a_mapping_is_the_checkpoints(
+    tmp_path: Path, old: str, new: str
+) -> None:
+    content = write_project(tmp_path / "old", (old, new))
+    defaults = ("n_layer: int = 12", "n_layer: int = 2"), ("768", "32"), ("1024", "24"), ("50304", "40")
+    model = (tmp_path / "old" / "model.py").read_text()
+    for before, after in defaults:  # the defaults take the weights as well, with other heads
+        model = model.replace(before, after)
+    (tmp_path / "old" / "model.py").write_text(model.replace("n_head: int = 12", "n_head: int = 4"))
+    proof = prove(tmp_path / "old", content)
+    assert proof.is_certified, proof.verdict()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("what", CHANGES)
 def test_a_model_that_computes_something_else_is_never_certified(tmp_path: Path, what: str) -> None:
