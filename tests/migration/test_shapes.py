@@ -38,7 +38,7 @@ def test_a_script_that_the_training_does_not_import_decides_nothing(tmp_path: Pa
     for name, text in {
         "train.py": TRAIN,
         "model.py": SHAPE.replace("HEADS", "4"),
-        "helper.py": SHAPE.replace("HEADS", "8"),
+        "helper.py": SHAPE.replace("HEADS", "8") + "def show():\n    print(GPTConfig())\nshow()\n",
         "tests/shapes.json": json.dumps({"n_layer": 2, "n_head": 2, "n_embd": 32}),
     }.items():
         (old / name).parent.mkdir(parents=True, exist_ok=True)
@@ -50,6 +50,7 @@ def test_a_script_that_the_training_does_not_import_decides_nothing(tmp_path: Pa
     torch.save({"model": weights, "cfg": {"n_head": 2, "n_embd": 32}}, old / "out" / "declared.pt")
     report = migrate_project(old, tmp_path / "new")
     rows = {row["file"]: row for row in report.checkpoints}
+    assert rows.keys() == {"out/model.pt", "out/declared.pt"}, report.files
     assumed = rows["out/model.pt"]
     assert any("its 4 heads are those of" in sentence for sentence in assumed["assumed"]), assumed["assumed"]
     assert assumed["proof"]["only_if"] == ["with 4 heads, which the checkpoint does not say"]
