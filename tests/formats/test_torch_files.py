@@ -10,7 +10,7 @@ import pathlib
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -29,6 +29,20 @@ class Shape:
 
 class Kind(enum.Enum):
     GELU = "gelu"
+
+
+class Version(str):
+    """A string whose class is the program's own, as PyTorch's version is."""
+
+
+class Steps(int):
+    def __init__(self, value: int) -> None:
+        self.unit = "steps"
+
+
+class Pair(NamedTuple):
+    first: int
+    second: str
 
 
 class Block(nn.Module):
@@ -63,6 +77,10 @@ def stored(folder: Path, value: Any) -> Any:
         (pathlib.Path("a/b"), "a/b"),
         (np.float64(1.5), 1.5),
         (Kind.GELU, "gelu"),
+        (Version("2.1"), "2.1"),
+        (torch.torch_version.TorchVersion("2.1"), "2.1"),
+        (Steps(3), 3),
+        (Pair(1, "a"), {"arguments": [1, "a"]}),
         ({"deep": [(Shape(),)]}, {"deep": [[{"n_layer": 2, "inner": None}]]}),
     ],
 )
@@ -76,6 +94,16 @@ def test_a_whole_module_is_its_weights(tmp_path: Path) -> None:
     expected = block.state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_whole_module_keeps_the_plain_attributes_of_its_modules(tmp_path: Path) -> None:
+    block = Block()
+    block.rest[0].heads, block.rest[0].shape, block.act = 8, Shape(), nn.GELU("tanh")  # type: ignore[assignment]
+    found = {module.path: module for module in stored(tmp_path, {"model": block})["model"].modules}
+    assert found["rest.0"].attributes["heads"] == 8
+    assert found["rest.0"].attributes["shape"] == {"n_layer": 2, "inner": None}
+    assert found["act"].kind.endswith(".GELU") and found["act"].attributes["approximate"] == "tanh"
+    assert found[""].kind.endswith(".Block")
 
 
 def test_arrays_and_states_of_generators_do_not_stand_in_the_way(tmp_path: Path) -> None:

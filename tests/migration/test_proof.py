@@ -16,6 +16,7 @@ import torch
 from llmbuilder.errors import CheckpointError, MigrationError
 from llmbuilder.formats.nanogpt.checkpoint import convert_checkpoint
 from llmbuilder.formats.nanogpt.source import ArchitectureFacts, read_architecture
+from llmbuilder.migration.account import describe_proof
 from llmbuilder.migration.proof import Proof, prove_with_legacy_code
 
 GPT = """
@@ -161,6 +162,48 @@ def test_an_honest_conversion_is_certified_and_the_project_stays_untouched(tmp_p
     assert re.match("certified against GPT of model.py: largest difference of logits .*, loss .* greedy text the same",
                     proof.verdict())  # fmt: skip
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (tmp_path / "old").rglob("*")} == before
+
+
+def test_a_shape_that_the_checkpoint_does_not_say_is_a_condition_and_no_certificate(tmp_path: Path) -> None:
+    content = write_project(tmp_path / "old")
+    assumed = convert_checkpoint({**content, "model_args": {**ARGUMENTS, "n_head": 4}}).build()
+    proof = prove_with_legacy_code(tmp_path / "old", "model.py", {"model": content["model"]}, assumed)
+    assert proof.is_same and not proof.is_certified
+    assert proof.only_if == ["with 4 heads, which the checkpoint does not say"]
+    assert "certified" not in proof.verdict() and proof.only_if[0] in proof.verdict()
+    told = {"against": "code", "largest_logit_difference": 1e-7, "program": "GPT", "legacy_loss": None}
+    assert "certified" in describe_proof(told)
+    assert "certified" not in describe_proof({**told, "only_if": proof.only_if})
+    assert proof.only_if[0] in describe_proof({**told, "only_if": proof.only_if})
+
+
+def test_the_projects_model_is_made_from_the_checkpoints_word_and_not_from_the_converted_model(tmp_path: Path) -> None:
+    content = write_project(tmp_path / "old")
+    wrong = convert_checkpoint({**content, "model_args": {**ARGUMENTS, "n_head": 4}}).build()
+    for name in ("model_args", "cfg"):
+        proof = prove_with_legacy_code(
+            tmp_path / "old", "model.py", {"model": content["model"], name: ARGUMENTS}, wrong
+        )
+        assert not proof.is_same and proof.verdict().startswith("NOT certified")
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    ("    def __init__(self, config):\n        super().__init__()\n        self.transformer",
+     "    def __init__(self, config: GPTConfig | None = None):\n        super().__init__()\n        config = config or GPTConfig()\n        self.transformer"),
+    ("    def __init__(self, config):\n        super().__init__()\n        self.transformer",
+     "    def __init__(self, config: dict):\n        super().__init__()\n        assert set(config) == set('n_layer n_head n_embd block_size vocab_size'.split())\n        config = GPTConfig(**config)\n        self.transformer"),
+])  # fmt: skip
+def test_a_configuration_that_may_be_left_out_or_is_a_mapping_is_the_checkpoints(
+    tmp_path: Path, old: str, new: str
+) -> None:
+    content = write_project(tmp_path / "old", (old, new))
+    defaults = ("n_layer: int = 12", "n_layer: int = 2"), ("768", "32"), ("1024", "24"), ("50304", "40")
+    model = (tmp_path / "old" / "model.py").read_text()
+    for before, after in defaults:  # the defaults take the weights as well, with other heads
+        model = model.replace(before, after)
+    (tmp_path / "old" / "model.py").write_text(model.replace("n_head: int = 12", "n_head: int = 4"))
+    proof = prove(tmp_path / "old", content)
+    assert proof.is_certified, proof.verdict()
 
 
 @pytest.mark.slow

@@ -165,7 +165,7 @@ def _load_model(job: dict[str, Any], weights: dict[str, Any]) -> tuple[Any, str]
     problems = {"it": "none is made with the values that the checkpoint and its tensors tell"}
     classes.reverse()  # the whole model is defined last
     for candidate in sorted(classes, key=lambda c: not c.__name__.lower().startswith(("gpt", "trans"))):
-        for arguments in _ways_to_make(candidate, module, job["arguments"]):
+        for arguments in _ways_to_make(candidate, module, job["arguments"], job["declared"]):
             torch.manual_seed(0)
             try:
                 model = arguments()
@@ -202,8 +202,13 @@ def _fill(model: Any, weights: dict[str, Any], no_weights: set[str]) -> str | No
     return None
 
 
-def _ways_to_make(model: type, module: types.ModuleType, arguments: dict[str, Any]) -> Iterator[Callable[[], Any]]:
-    """Yield the ways in which a class may be made: with values, or with a configuration that holds them."""
+def _ways_to_make(
+    model: type, module: types.ModuleType, arguments: dict[str, Any], declared: dict[str, Any]
+) -> Iterator[Callable[[], Any]]:
+    """Yield the ways in which a class may be made: with values, or with a configuration that holds them.
+
+    A configuration that may be left out is given all the same: a model of its defaults is another one.
+    """
     parameters = {
         name: p
         for name, p in inspect.signature(model.__init__).parameters.items()  # type: ignore[misc]
@@ -212,18 +217,20 @@ def _ways_to_make(model: type, module: types.ModuleType, arguments: dict[str, An
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     named = {name: value for name, value in arguments.items() if name in parameters or takes_any}
     required = [name for name, p in parameters.items() if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
-    holders = [name for name in required if name not in arguments]
+    optional = [n for n, p in parameters.items() if n not in required and n in _CONFIGURATION_NAMES and not p.default]
+    holders = [name for name in [*required, *optional] if name not in arguments]
     if not holders:
         yield lambda: model(**named)
     if len(holders) == 1 and (len(required) == 1 or holders[0] in _CONFIGURATION_NAMES):
-        for configuration in _configurations(model, module, parameters[holders[0]].annotation, arguments):
+        for configuration in _configurations(model, module, parameters[holders[0]].annotation, arguments, declared):
             yield lambda make=configuration: model(**{holders[0]: make(), **named})  # type: ignore[misc]
 
 
 def _configurations(
-    model: type, module: types.ModuleType, annotation: Any, arguments: dict[str, Any]
+    model: type, module: types.ModuleType, annotation: Any, arguments: dict[str, Any], declared: dict[str, Any]
 ) -> Iterator[Callable[[], Any]]:
-    classes = [annotation] if isinstance(annotation, type) and annotation is not inspect.Parameter.empty else [
+    named = [annotation] if isinstance(annotation, type) else [a for a in getattr(annotation, "__args__", ()) if a]
+    classes = [c for c in named if isinstance(c, type) and c.__module__ != "builtins" and c is not inspect._empty] or [
         value for name, value in vars(module).items()
         if isinstance(value, type) and name.lower().endswith(("config", "conf", "args", "hparams"))
     ]  # fmt: skip
@@ -232,8 +239,9 @@ def _configurations(
         yield lambda make=configuration: _make_configuration(make, arguments)  # type: ignore[misc]
     if hasattr(model, "get_default_config"):
         yield lambda: _set(model.get_default_config(), {**arguments, "model_type": None})
-    yield lambda: types.SimpleNamespace(**arguments)
-    yield lambda: dict(arguments)
+    for values in (declared, arguments):
+        yield lambda values=values: types.SimpleNamespace(**values)  # type: ignore[misc]
+        yield lambda values=values: dict(values)  # type: ignore[misc]
 
 
 def _make_configuration(configuration: Any, arguments: dict[str, Any]) -> Any:

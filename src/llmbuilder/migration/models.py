@@ -168,7 +168,12 @@ def _prove_with_code(
         if source is None:
             raise MigrationError("no program in the project defines a model with its weights")
         proof = prove_with_legacy_code(
-            project.root, source, content.own, model, data=_held_out(project, checkpoint), unsaid_settings=content.added
+            project.root,
+            source.resolve(),
+            content.own,
+            model,
+            data=_held_out(project, checkpoint),
+            unsaid_settings=content.added,
         )
     except MigrationError as error:
         return {**(by_formula or {"against": None}), "not_run": str(error)}

@@ -126,8 +126,9 @@ def prove_with_legacy_code(
         place.mkdir()
         _copy_sources(folder, place / "project")
         job = _job(place, source, inputs, timeout_seconds)
-        job |= {"arguments": _arguments(content, unsaid_settings or {}, ours), "vocab_size": ours.config.vocab_size,
-                "context": ours.config.max_seq_length}  # fmt: skip
+        declared = {key: value for key, value in declared_values(content).items() if _is_plain(value)}
+        job |= {"declared": declared, "arguments": _arguments(content, unsaid_settings or {}, ours)}
+        job |= {"vocab_size": ours.config.vocab_size, "context": ours.config.max_seq_length}
         answer = run_legacy_program(place, job, inputs, timeout_seconds)
     proof = _compare(ours, inputs, answer)
     proof.only_if = unsaid(content, ours)

@@ -57,6 +57,8 @@ def _tables(
                 continue
             yield from ((str(file), table) for table in _nested(values))
     for path, program in programs.items():
+        if _TESTS & set(path.parts):
+            continue
         whole = {**program.configured, **program.given, **program.defaults}
         for values in (whole, *program.dataclasses.values(), *program.presets.values()):
             yield from ((str(path), table) for table in _nested(values))

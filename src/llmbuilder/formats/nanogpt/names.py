@@ -49,6 +49,7 @@ _MLPS = (
     {"gate_proj": "gate", "up_proj": "up", "down_proj": "down"},
     {"c_fc_in1": "gate", "c_fc_in2": "up", "c_fc_out": "down"},
     {"c_gate": "gate", "c_fc": "up", "c_proj": "down"},
+    {"c_gate": "gate", "c_val": "up", "c_proj": "down"},
     {"net.0": "up", "net.2": "down"},
 )
 _LAYER = re.compile(r"^(?:h|layers|layer|blocks|transformer_blocks)\.(\d+)\.(.+)$")
