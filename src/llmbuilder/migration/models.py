@@ -65,7 +65,7 @@ def migrate_checkpoint(
             proof = _prove_with_code(project, checkpoint, content, model, source, proof)
     except (LLMBuilderError, MemoryError, RuntimeError) as error:
         # PyTorch says with a RuntimeError that a tensor does not fit in memory: the other checkpoints go on.
-        told = str(error) if isinstance(error, LLMBuilderError) else f"it cannot be computed with: {clean(error)}"
+        told = str(error) if isinstance(error, LLMBuilderError) else _named(error)
         checkpoint.problem = told
         report.add_file(file, "left", told)
         return
@@ -81,6 +81,10 @@ def migrate_checkpoint(
          "assumed": [*assumed, *legacy.assumed]}
     )  # fmt: skip
     report.add_file(file, checkpoint.new_model, describe_proof(proof))
+
+
+def _named(error: Exception) -> str:
+    return f"it cannot be computed with: {clean(f'{type(error).__name__} {error}')}"
 
 
 def _content(project: LegacyProject, checkpoint: FoundCheckpoint) -> tuple[dict[str, Any], list[str]]:
