@@ -16,7 +16,11 @@ import torch
 from llmbuilder.errors import CheckpointError, MigrationError
 from llmbuilder.formats.nanogpt.checkpoint import convert_checkpoint
 from llmbuilder.formats.nanogpt.source import ArchitectureFacts, read_architecture
+<<<<<<< HEAD
 from llmbuilder.migration.account import describe_proof
+=======
+from llmbuilder.migration import legacy_process
+>>>>>>> c5b67399c58acd4499b8616f9e192026350d24e1
 from llmbuilder.migration.proof import Proof, prove_with_legacy_code
 
 GPT = """
@@ -380,6 +384,12 @@ def tell():
 """
 
 
+def without_namespaces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the process find a system that allows it none, as many containers do."""
+    refuse = f"import {legacy_process._PACKAGE}.legacy_isolation as i; i.new_namespaces = lambda: 0\ndel sys.path"
+    monkeypatch.setattr(legacy_process, "_PROGRAM", legacy_process._PROGRAM.replace("del sys.path", refuse))
+
+
 def spy_on(folder: Path, spy: str) -> dict[str, Any]:
     """Write a project whose model calls `spy.tell` when it is run."""
     content = write_project(folder, ("x = self.transformer.ln_f(x)", "import spy; spy.tell()"))
@@ -388,11 +398,14 @@ def spy_on(folder: Path, spy: str) -> dict[str, Any]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems cut nothing off, and the proof says so")
+@pytest.mark.parametrize("has_namespaces", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_code_is_kept_from_what_the_proof_says_it_is_kept_from(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_namespaces: bool
 ) -> None:
     import socket
 
+    if not has_namespaces:
+        without_namespaces(monkeypatch)
     monkeypatch.setenv("SECRET_TOKEN", "hunter2")
     isolation = prove(tmp_path / "old", write_project(tmp_path / "old")).isolation
     (tmp_path / "ckpt.pt").write_bytes(b"weights")
@@ -421,7 +434,8 @@ def test_the_code_is_kept_from_what_the_proof_says_it_is_kept_from(
         assert not (tmp_path / "written").exists()
         assert (before.st_mode, before.st_uid, before.st_mtime_ns) == (after.st_mode, after.st_uid, after.st_mtime_ns)
         assert (tmp_path / "ckpt.pt").read_bytes() == b"weights"
-    if "no network, no sockets" in isolation and "no sight of other processes" in isolation:
+    assert has_namespaces or "it could read whatever you can read" in isolation
+    if "it could" not in isolation.replace("it could read", ""):
         assert "possible" not in told
     assert not list(Path(tempfile.gettempdir()).glob("llmbuilder-proof-*/work/told.txt"))
 
@@ -450,10 +464,21 @@ def tell():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such limits")
-@pytest.mark.parametrize("spy", [EATER, SURVIVOR, WORDS])
+@pytest.mark.parametrize(
+    ("spy", "has_namespaces"),
+    [
+        (EATER, True),
+        (SURVIVOR, True),
+        pytest.param(SURVIVOR, False, marks=pytest.mark.slow),
+        pytest.param(WORDS, True, marks=pytest.mark.slow),
+    ],
+    ids=["memory", "processes", "processes without namespaces", "words"],
+)
 def test_what_the_code_takes_starts_and_says_is_bounded(
-    tmp_path: Path, spy: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, spy: str, has_namespaces: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if not has_namespaces:
+        without_namespaces(monkeypatch)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(MigrationError, match="the project's own model") as refusal:
         prove(tmp_path / "old", spy_on(tmp_path / "old", spy))

@@ -71,7 +71,7 @@ def system_library() -> Any:
 def new_namespaces() -> int:
     """Move to namespaces of its own; return which the system allowed."""
     user, group = os.getuid(), os.getgid()
-    for spaces in (_ALL_SPACES, _ALL_SPACES & ~NEW_MOUNTS, _NEW_NETWORK):
+    for spaces in (_ALL_SPACES, _ALL_SPACES & ~_NEW_NETWORK, _ALL_SPACES & ~NEW_MOUNTS, NEW_PIDS, _NEW_NETWORK):
         if system_library().unshare(spaces) == 0:
             return spaces
         if system_library().unshare(spaces | _NEW_USER) == 0:

@@ -69,7 +69,7 @@ def migrate_checkpoint(
             proof = _prove_with_code(project, checkpoint, content, model, source, proof)
     except (LLMBuilderError, MemoryError, RuntimeError) as error:
         # PyTorch says with a RuntimeError that a tensor does not fit in memory: the other checkpoints go on.
-        told = str(error) if isinstance(error, LLMBuilderError) else f"it cannot be computed with: {clean(error)}"
+        told = str(error) if isinstance(error, LLMBuilderError) else _named(error)
         checkpoint.problem = told
         report.refused[file] = told
         report.add_file(file, "left", told)
@@ -88,6 +88,7 @@ def migrate_checkpoint(
     report.add_file(file, checkpoint.new_model, describe_proof(proof))
 
 
+<<<<<<< HEAD
 @dataclass(frozen=True)
 class _Content:
     """What a checkpoint holds, and what the project says of its model where the checkpoint does not."""
@@ -107,6 +108,16 @@ class _Content:
 def _content(project: LegacyProject, checkpoint: FoundCheckpoint) -> _Content:
     content = read_checkpoint_file(project.root / checkpoint.file)
     if not isinstance(content, Mapping) or not is_legacy_checkpoint(content):
+=======
+def _named(error: Exception) -> str:
+    return f"it cannot be computed with: {clean(f'{type(error).__name__} {error}')}"
+
+
+def _content(project: LegacyProject, checkpoint: FoundCheckpoint) -> tuple[dict[str, Any], list[str]]:
+    """Return a checkpoint's content, with the shape that it does not say itself, and what was assumed of that."""
+    content = read_torch_file(project.root / checkpoint.file)
+    if not is_legacy_checkpoint(content):
+>>>>>>> c5b67399c58acd4499b8616f9e192026350d24e1
         raise CheckpointError("it holds no GPT weights of a known form")
     if find_weights(content) is content:
         content = {"model": content}
