@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.migration.legacy_project import write_legacy_project
+from tests.migration.nano_project import MODEL
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -61,6 +62,9 @@ def test_every_block_of_a_page_runs(tmp_path: Path, page: str, prose: str) -> No
     assert blocks
     if page.endswith("migrate.md"):
         write_legacy_project(tmp_path / "my-nanogpt", prose)
+        (tmp_path / "my-nanogpt" / "nets").mkdir()
+        (tmp_path / "my-nanogpt" / "nets" / "model.py").write_text(MODEL)
+        (tmp_path / "my-nanogpt" / "unsafe.pt").unlink()  # a project whose every model can be proven
     run_blocks(blocks, tmp_path)
 
 

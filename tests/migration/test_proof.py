@@ -16,11 +16,8 @@ import torch
 from llmbuilder.errors import CheckpointError, MigrationError
 from llmbuilder.formats.nanogpt.checkpoint import convert_checkpoint
 from llmbuilder.formats.nanogpt.source import ArchitectureFacts, read_architecture
-<<<<<<< HEAD
-from llmbuilder.migration.account import describe_proof
-=======
 from llmbuilder.migration import legacy_process
->>>>>>> c5b67399c58acd4499b8616f9e192026350d24e1
+from llmbuilder.migration.account import describe_proof
 from llmbuilder.migration.proof import Proof, prove_with_legacy_code
 
 GPT = """

@@ -88,7 +88,10 @@ def migrate_checkpoint(
     report.add_file(file, checkpoint.new_model, describe_proof(proof))
 
 
-<<<<<<< HEAD
+def _named(error: Exception) -> str:
+    return f"it cannot be computed with: {clean(f'{type(error).__name__} {error}')}"
+
+
 @dataclass(frozen=True)
 class _Content:
     """What a checkpoint holds, and what the project says of its model where the checkpoint does not."""
@@ -106,18 +109,9 @@ class _Content:
 
 
 def _content(project: LegacyProject, checkpoint: FoundCheckpoint) -> _Content:
+    """Return a checkpoint's content, with the shape that it does not say itself, and what was assumed of that."""
     content = read_checkpoint_file(project.root / checkpoint.file)
     if not isinstance(content, Mapping) or not is_legacy_checkpoint(content):
-=======
-def _named(error: Exception) -> str:
-    return f"it cannot be computed with: {clean(f'{type(error).__name__} {error}')}"
-
-
-def _content(project: LegacyProject, checkpoint: FoundCheckpoint) -> tuple[dict[str, Any], list[str]]:
-    """Return a checkpoint's content, with the shape that it does not say itself, and what was assumed of that."""
-    content = read_torch_file(project.root / checkpoint.file)
-    if not is_legacy_checkpoint(content):
->>>>>>> c5b67399c58acd4499b8616f9e192026350d24e1
         raise CheckpointError("it holds no GPT weights of a known form")
     if find_weights(content) is content:
         content = {"model": content}
