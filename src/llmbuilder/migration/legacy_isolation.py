@@ -56,6 +56,7 @@ def main(job_path: str) -> int:
         )
         _hand_over(job_path)
         return 0
+    system_library().prctl(1, int(signal.SIGKILL), 0, 0, 0)  # nothing goes on when the proof itself is ended
     system_library().prctl(36, 1, 0, 0, 0)  # what is orphaned below becomes a child of this process, which can end it
     status, deadline = 1, time.monotonic() + job["seconds"]
     with contextlib.ExitStack() as opened:
