@@ -132,17 +132,19 @@ def _is_mostly_repeated(tensor: Tensor) -> bool:
 
 
 def _load(path: Path, *, mapped: bool) -> Any:
-    options: dict[str, Any] = {"map_location": "cpu", "weights_only": True, "mmap": mapped}
+    def read() -> Any:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # how old a file's form is, says nothing to its owner
         try:
-            return torch.load(path, **options)
+            return read()
         except pickle.UnpicklingError:
             named = torch.serialization.get_unsafe_globals_in_checkpoint(path) if zipfile.is_zipfile(path) else []
             if not named:
                 raise
         with torch.serialization.safe_globals(_stand_ins(named)):
-            return _plain(torch.load(path, **options))
+            return _plain(read())
 
 
 class _Held:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,7 +19,7 @@ from llmbuilder.formats.nanogpt.configuration import (
     migrate_dictionary,
     migrate_python_file,
 )
-from llmbuilder.formats.nanogpt.source import read_architecture
+from llmbuilder.formats.nanogpt.source import ArchitectureFacts, read_architecture
 from llmbuilder.migration.datasets import NOT_DATA_FOLDERS, Dataset
 from llmbuilder.migration.names import Names
 from llmbuilder.migration.programs import Program
@@ -321,22 +321,28 @@ def _looks_new(values: Mapping[str, Any]) -> bool:
     return isinstance(model, Mapping) and "model_type" in model and "training" in values and "num_layers" in model
 
 
-def set_from_source(root: Path, configuration: Configuration, programs: Mapping[PurePosixPath, Program]) -> None:
-    """Let a configuration of GPTs have the GELU and the epsilon of the project's own model, where its source tells."""
-    model = configuration.migrated.values.get("model", {})
-    if configuration.kind == "program":
-        program = programs.get(configuration.source)
-    else:
-        program = training_program(configuration.source, programs)
-    if program is None or model.get("model_type") != "gpt":
-        return
-    sources = [root / one.path for one in (program, *imported(program, programs)) if one.is_model]
-    facts = read_architecture(sources)
-    if facts.activation in ("gelu", "gelu_tanh"):
-        model["activation"] = facts.activation
-    epsilons = facts.norm_epsilons.get("layernorm", set())
-    if len(epsilons) == 1 and "norm_eps" not in model:
-        model["norm_eps"] = next(iter(epsilons))
+def set_from_sources(
+    root: Path, configurations: Iterable[Configuration], programs: Mapping[PurePosixPath, Program]
+) -> None:
+    """Let configurations of GPTs have the GELU and the epsilon of the project's own model, where its source tells."""
+    read: dict[PurePosixPath, ArchitectureFacts] = {}  # by training program: many configurations share one
+    for configuration in configurations:
+        model = configuration.migrated.values.get("model", {})
+        if configuration.kind == "program":
+            program = programs.get(configuration.source)
+        else:
+            program = training_program(configuration.source, programs)
+        if program is None or model.get("model_type") != "gpt":
+            continue
+        if program.path not in read:
+            models = [one for one in (program, *imported(program, programs)) if one.is_model]
+            read[program.path] = read_architecture(root / one.path for one in models)
+        facts = read[program.path]
+        if facts.activation in ("gelu", "gelu_tanh"):
+            model["activation"] = facts.activation
+        epsilons = facts.norm_epsilons.get("layernorm", set())
+        if len(epsilons) == 1 and "norm_eps" not in model:
+            model["norm_eps"] = next(iter(epsilons))
 
 
 def training_program(file: PurePosixPath, programs: Mapping[PurePosixPath, Program]) -> Program | None:

@@ -86,11 +86,9 @@ class Experiment:
 
 
 def read_checkpoints(root: Path, files: Sequence[PurePosixPath]) -> list[FoundCheckpoint]:
-    """Return the files of weights; those that cannot be read say why. Weights stay on the disk."""
+    """Read what files of weights say of themselves; those that cannot be read say why. Weights stay on the disk."""
     found = []
     for file in files:
-        if not is_checkpoint(root, file):
-            continue
         checkpoint = FoundCheckpoint(file, (root / file).stat().st_mtime)
         try:
             content = read_checkpoint_file(root / file, in_place=True)
@@ -171,27 +169,25 @@ def connect(
     A checkpoint's own word comes first, then the configuration that writes to its folder, then what there is only one
     of. What cannot be told stays open: nothing is guessed between two.
     """
-    for configuration in configurations:
-        configuration.dataset = find_dataset(datasets, configuration.dataset_name)
-        if configuration.dataset is None and configuration.dataset_name is None:
-            beside = _beside(programs.get(configuration.source), datasets)
-            configuration.dataset = beside or only(datasets) or _called_alike(configuration.source, datasets)
+    for one in configurations:
+        one.dataset = find_dataset(datasets, one.dataset_name)
+        if one.dataset is None and one.dataset_name is None:
+            beside = _beside(programs.get(one.source), datasets)
+            one.dataset = beside or only(datasets) or _called_alike(one.source, datasets)
     for checkpoint in checkpoints:
         checkpoint.configuration = _configuration_of(checkpoint, configurations)
-        if checkpoint.configuration is not None and checkpoint.configuration.dataset is None:
-            own_program = _program_of(checkpoint, programs)
-            if checkpoint.configuration.dataset_name is None:
-                checkpoint.configuration.dataset = _beside(own_program, datasets)
+        checkpoint.program = _program_of(checkpoint, programs)
+        configuration = checkpoint.configuration
+        if configuration is not None and configuration.dataset is None and configuration.dataset_name is None:
+            configuration.dataset = _beside(checkpoint.program, datasets)
         named = checkpoint.settings.get("dataset")
         checkpoint.dataset = find_dataset(datasets, named if isinstance(named, str) else None)
-        if checkpoint.dataset is None and checkpoint.configuration is not None:
-            checkpoint.dataset = checkpoint.configuration.dataset
-            named = named or checkpoint.configuration.dataset_name
+        if checkpoint.dataset is None and configuration is not None:
+            checkpoint.dataset = configuration.dataset
+            named = named or configuration.dataset_name
         if checkpoint.dataset is None and not named:  # data that is named and not here is no other data
-            program = _program_of(checkpoint, programs)
-            found = _beside(program, datasets) or _nearest(checkpoint, datasets) or only(datasets)
+            found = _beside(checkpoint.program, datasets) or _nearest(checkpoint, datasets) or only(datasets)
             checkpoint.dataset = found or _called_alike(checkpoint.file, datasets)
-        checkpoint.program = _program_of(checkpoint, programs)
 
 
 def _beside(program: Program | None, datasets: Sequence[Dataset]) -> Dataset | None:

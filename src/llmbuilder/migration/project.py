@@ -248,7 +248,7 @@ def _account_for_the_rest(project: LegacyProject, report: MigrationReport) -> No
             report.add_file(str(file), "left", "larger than 4 MB: not searched for commands")
             continue
         program = project.programs.get(file)
-        own = next((c for c in project.configurations if c.kind == "program" and c.source == file), None)
+        own = project.configuration_of(file)
         reasons = []
         if file in project.refused:
             reasons.append(project.refused[file])

@@ -52,18 +52,12 @@ class ProjectPlaces:
         return found.new if found is not None else None
 
     def default_config(self, script: str) -> str:
-        wanted = normal_path(script)
-        for configuration in self._project.configurations:
-            if configuration.kind == "program" and configuration.source == wanted:
-                return configuration.new
-        return "config.json"
+        own = self._project.configuration_of(normal_path(script))
+        return own.new if own is not None else "config.json"
 
     def config_values(self, legacy_path: str | None, script: str) -> Mapping[str, Any]:
         found = self._project.configuration_at(legacy_path) if legacy_path is not None else None
-        if found is None:
-            wanted = normal_path(script)
-            own = [c for c in self._project.configurations if c.kind == "program" and c.source == wanted]
-            found = own[0] if own else None
+        found = found or self._project.configuration_of(normal_path(script))
         return found.values if found is not None else {}
 
     def own_values(self, legacy_path: str) -> Mapping[str, Any]:

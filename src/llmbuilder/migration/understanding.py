@@ -11,7 +11,7 @@ from llmbuilder.errors import MigrationError
 from llmbuilder.formats.nanogpt.characters import characters_of
 from llmbuilder.formats.nanogpt.model_source import defines_model, find_model_source
 from llmbuilder.migration.commands import Call, find_calls
-from llmbuilder.migration.configurations import Configuration, find_configurations, imported, set_from_source
+from llmbuilder.migration.configurations import Configuration, find_configurations, imported, set_from_sources
 from llmbuilder.migration.datasets import Dataset, find_dataset, find_datasets, name_tokenizers, read_tables
 from llmbuilder.migration.experiments import (
     TRAINED,
@@ -58,6 +58,10 @@ class LegacyProject:
         wanted = normal_path(path)
         return next((c for c in self.configurations if c.source == wanted), None)
 
+    def configuration_of(self, program: PurePosixPath) -> Configuration | None:
+        """Return the configuration that a program has on its own."""
+        return next((c for c in self.configurations if c.kind == "program" and c.source == program), None)
+
     def checkpoint_at(self, path: str) -> FoundCheckpoint | None:
         """Return the checkpoint that a file of the legacy project is."""
         wanted = normal_path(path)
@@ -84,14 +88,14 @@ def understand(root: Path) -> LegacyProject:
             adopt_options(program, imported(program, project.programs))
     project.configurations, project.refused = find_configurations(root, files, project.programs)
     project.refused.update(unread)
-    for configuration in project.configurations:
-        set_from_source(root, configuration, project.programs)
+    set_from_sources(root, project.configurations, project.programs)
     project.calls = [call for file in files for call in _calls_in(root, file)]
-    written = {file.parent for file in files if is_checkpoint(root, file)}
+    weights = [file for file in files if is_checkpoint(root, file)]
+    written = {file.parent for file in weights}
     texts = [file for file in files if file.suffix != ".txt" or not written & {*file.parents} - {PurePosixPath()}]
     project.datasets = find_datasets(texts, project.programs, _mentioned(project))
     _mark_prompts(project)
-    project.checkpoints = read_checkpoints(root, files)
+    project.checkpoints = read_checkpoints(root, weights)
     project.naming = Naming([checkpoint.file for checkpoint in project.checkpoints])
     for checkpoint in sorted(project.checkpoints, key=lambda c: (len(c.file.parts), c.file)):
         checkpoint.name = project.naming.of_checkpoint(checkpoint.file)
@@ -236,7 +240,7 @@ def _configuration_of_call(project: LegacyProject, call: Call, program: Program)
         found = project.configuration_at(str(path)) if path is not None else None
         if found is not None:
             return found
-    return next((c for c in project.configurations if c.kind == "program" and c.source == program.path), None)
+    return project.configuration_of(program.path)
 
 
 def model_source(project: LegacyProject, checkpoint: FoundCheckpoint, content: Mapping[str, Any]) -> Path | None:
