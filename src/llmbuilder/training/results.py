@@ -29,6 +29,7 @@ class TrainingResults:
     history: list[dict[str, Any]] = field(default_factory=list)
     interrupted: bool = False
     validation_overlap: float | None = None
+    planned_steps: int | None = None  # of a run with a time budget, by the speed that was measured before it
     stopped_by: str | None = None  # "SIGINT" or "SIGTERM", if one came while the run was at work
 
     def describe_overlap(self) -> str:
