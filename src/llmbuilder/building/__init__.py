@@ -2,6 +2,6 @@
 
 from llmbuilder.building.building import build, plan_build
 from llmbuilder.building.plan import Plan, choose_plan, parse_duration
-from llmbuilder.building.result import BuildResult
+from llmbuilder.building.result import BuildResult, Expectation, Sample
 
-__all__ = ["BuildResult", "Plan", "build", "choose_plan", "parse_duration", "plan_build"]
+__all__ = ["BuildResult", "Expectation", "Plan", "Sample", "build", "choose_plan", "parse_duration", "plan_build"]

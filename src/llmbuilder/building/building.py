@@ -11,7 +11,7 @@ from typing import Any
 
 from llmbuilder.building.corpus_text import BuildText, read_text
 from llmbuilder.building.plan import Plan, choose_plan, measured_speed
-from llmbuilder.building.result import BuildResult
+from llmbuilder.building.result import BuildResult, Sample
 from llmbuilder.building.summary import write_summary
 from llmbuilder.config import load_config
 from llmbuilder.config.in_force import refuse, require_taken
@@ -27,7 +27,7 @@ from llmbuilder.export import GGUFExport, GGUFVerification, export_gguf, verify_
 from llmbuilder.export.verification import llamacpp_is_installed
 from llmbuilder.files import require_absent
 from llmbuilder.formats.model_file import load_model
-from llmbuilder.inference import generate_text
+from llmbuilder.inference import Generator
 from llmbuilder.machine import describe_machine
 from llmbuilder.model import LanguageModel, build_model
 from llmbuilder.tokenizer import Tokenizer, choose_vocab_size
@@ -225,7 +225,7 @@ def _apply(config: Config, settings: Mapping[str, Mapping[str, Any]]) -> None:
             setattr(getattr(config, section), key, value)
 
 
-def _samples(model: Any, text: BuildText, config: Config) -> list[str]:
+def _samples(model: Any, text: BuildText, config: Config) -> list[Sample]:
     """Continue the beginnings of a few documents of the corpus."""
     beginning = text.beginning(1 << 20)
     starts = [part.strip() for part in beginning.split("\n\n") if len(part.split()) >= 8]
@@ -233,8 +233,8 @@ def _samples(model: Any, text: BuildText, config: Config) -> list[str]:
     prompts = [" ".join(start.split()[:4]) for start in chosen]
     settings = config.generation.model_copy()
     settings.seed = config.system.seed if settings.seed is None else settings.seed
-    found = generate_text(model, prompt=prompts, config=settings)
-    return found if settings.num_samples == 1 else [sample for samples in found for sample in samples]
+    found = Generator(model).generate(prompts, settings)
+    return [Sample(prompt, text) for prompt, texts in zip(prompts, found, strict=True) for text in texts]
 
 
 def _export(

@@ -59,7 +59,7 @@ def summary_markdown(result: BuildResult) -> str:
         lines += [f"| {rule} | {count:,} |" for rule, count in sorted(read["cleaning"].items()) if count]
     lines += ["", "## Samples"]
     for sample in result.samples:
-        lines += ["", "```text", sample.replace("```", "'''"), "```"]
+        lines += ["", "```text", str(sample).replace("```", "'''"), "```"]
     lines += _export_lines(result)
     return "\n".join(lines) + "\n"
 
