@@ -9,13 +9,14 @@ from llmbuilder.building.result import BuildResult
 from llmbuilder.files import write_json, write_text
 from llmbuilder.training.display.progress import duration
 
+SUMMARY = "summary.json"
 _LISTED = 50
 
 
 def write_summary(folder: Path, result: BuildResult) -> None:
     """Write summary.md and summary.json into the run directory."""
     write_text(folder / "summary.md", summary_markdown(result))
-    write_json(folder / "summary.json", result.to_dict())
+    write_json(folder / SUMMARY, result.to_dict())
 
 
 def summary_markdown(result: BuildResult) -> str:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from llmbuilder.cli import STARTED
 from llmbuilder.cli.output import AllowCode, Json, Overwrite, Plain, Quiet, Set, print_json, say
+
+if TYPE_CHECKING:
+    from llmbuilder.building import BuildResult
 
 
 def build(
@@ -57,15 +64,22 @@ def build(
         overrides=set_ or [],
         quantization=quantization,
         overwrite=overwrite,
-        announce=(lambda message: None) if quiet else say,
+        announce=_announce(quiet),
         callbacks=[] if quiet else [TrainingProgress(plain=plain)],
+        elapsed=time.perf_counter() - STARTED,
     )
-    if as_json:
-        print_json(result.to_dict())
-    else:
-        _show(result)
-    if result.training.interrupted:
-        raise typer.Exit(130)
+    _show_result(result, as_json)
+
+
+def resume_build(run: Path, overrides: list[str], callbacks: list[Any], *, quiet: bool, as_json: bool) -> None:
+    """Finish the build in a folder and show it."""
+    from llmbuilder.building import resume_build
+
+    _show_result(resume_build(run, overrides=overrides, announce=_announce(quiet), callbacks=callbacks), as_json)
+
+
+def _announce(quiet: bool) -> Callable[[str], None]:
+    return (lambda message: None) if quiet else say
 
 
 def _show_plan(
@@ -84,11 +98,12 @@ def _show_plan(
         typer.echo(f"Plan: {plan.summary()}")
 
 
-def _show(result: object) -> None:
-    from llmbuilder.building import BuildResult
+def _show_result(result: BuildResult, as_json: bool) -> None:
     from llmbuilder.training.display.progress import duration
 
-    assert isinstance(result, BuildResult)
+    if as_json:
+        print_json(result.to_dict())
+        return
     for number, sample in enumerate(result.samples, start=1):
         typer.echo(f"\n--- sample {number} ---\n{sample}")
     typer.echo("")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from llmbuilder.cli.build import resume_build
 from llmbuilder.cli.output import AllowCode, Json, Overwrite, Plain, Quiet, Set, print_json, replaced_by
 
 if TYPE_CHECKING:
@@ -84,11 +85,15 @@ def resume(
     set_: list[str] = Set,
     as_json: bool = Json,
 ) -> None:
-    """Continue a run from its newest checkpoint."""
+    """Continue a run from its newest checkpoint; a build, from the stage it had reached."""
     _in_processes(nproc)
+    from llmbuilder.building import is_build
     from llmbuilder.training import resume_training
 
     callbacks = _display(plain=plain, quiet=quiet)
+    if is_build(run) and nproc == 1 and "WORLD_SIZE" not in os.environ:
+        resume_build(run, set_ or [], callbacks, quiet=quiet, as_json=as_json)
+        return
     _carry_out(lambda: resume_training(run, overrides=set_ or [], callbacks=callbacks), as_json)
 
 
