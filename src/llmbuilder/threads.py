@@ -14,8 +14,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llmbuilder.machine import cpu_count
+
+if TYPE_CHECKING:
+    import torch
 
 IDLE = "llmbuilder-idle"  # the name of a thread
 _REMEMBERED = 5  # steps
@@ -60,6 +64,13 @@ class FairThreads:
         self._trial: Iterator[None] | None = None
         self._delay = _waited_for_a_processor()
         self._is_judged = len(self.ways) == 1
+
+    @classmethod
+    def on(cls, device: torch.device) -> FairThreads:
+        """Return what keeps work on `device` fair without changing a bit of it; nothing is to be done beside a CPU."""
+        import torch
+
+        return cls(torch.get_num_threads() if device.type == "cpu" else 1, may_change_number=False)
 
     @property
     def way(self) -> Way:

@@ -23,7 +23,7 @@ from llmbuilder.config import load_config
 from llmbuilder.config.in_force import refuse, require_taken
 from llmbuilder.config.loading import explicit_settings
 from llmbuilder.config.schema import Config
-from llmbuilder.errors import DataError
+from llmbuilder.errors import DataError, LLMBuilderError
 from llmbuilder.files import remove_path, require_absent
 from llmbuilder.locking import locked_folder
 from llmbuilder.training import Callback, StoppedRun
@@ -130,14 +130,15 @@ def _go_on(
 
 @contextlib.contextmanager
 def _held(folder: Path) -> Iterator[None]:
-    """Hold a folder for one build at a time; one in which nothing came to be is not left behind."""
+    """Hold a folder for one build at a time; one in which nothing could come to be is not left behind."""
     is_new = not folder.exists()
     try:
         with locked_folder(folder, DataError, _LOCK):
             yield
-    finally:
+    except LLMBuilderError:
         if is_new and folder.is_dir() and {path.name for path in folder.iterdir()} <= {_LOCK, JOURNAL}:
             remove_path(folder)
+        raise
 
 
 def _run(work: Build) -> BuildResult:
