@@ -140,7 +140,7 @@ def require_absent(path: Path, *, overwrite: bool, error: type[LLMBuilderError] 
     """Raise `error` if `path` holds something and `overwrite` is false. An empty folder counts as absent."""
     if overwrite or not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
-    raise error(f"{path} already exists; choose another name, or pass --overwrite (overwrite=True) to replace it")
+    raise error(f"{path} already exists; choose another name, or pass overwrite=True to replace it")
 
 
 def _flush_to_disk(path: Path) -> None:
