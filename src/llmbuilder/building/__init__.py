@@ -1,7 +1,25 @@
-"""The whole way from documents to a model: `build`."""
+"""The whole way from documents to a model: `build`.
 
-from llmbuilder.building.building import build, plan_build
-from llmbuilder.building.plan import Plan, choose_plan, parse_duration
-from llmbuilder.building.result import BuildResult
+Names are looked up when first asked for, so that what is wrong with a command is found before PyTorch is loaded.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llmbuilder.building.building import build, plan_build
+    from llmbuilder.building.durations import parse_duration
+    from llmbuilder.building.plan import Plan, choose_plan
+    from llmbuilder.building.result import BuildResult
 
 __all__ = ["BuildResult", "Plan", "build", "choose_plan", "parse_duration", "plan_build"]
+_PLACES = {"BuildResult": "result", "Plan": "plan", "build": "building", "choose_plan": "plan",
+           "parse_duration": "durations", "plan_build": "building"}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PLACES:
+        return getattr(importlib.import_module(f"llmbuilder.building.{_PLACES[name]}"), name)
+    raise AttributeError(f"module 'llmbuilder.building' has no attribute {name!r}")

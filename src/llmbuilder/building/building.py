@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from llmbuilder.building.checks import check_build, require_buildable
 from llmbuilder.building.corpus_text import BuildText, read_text
 from llmbuilder.building.plan import Plan, choose_plan, measured_speed
 from llmbuilder.building.result import BuildResult
 from llmbuilder.building.summary import write_summary
 from llmbuilder.config import load_config
-from llmbuilder.config.in_force import refuse, require_taken
 from llmbuilder.config.loading import explicit_settings
 from llmbuilder.config.schema import Config
 from llmbuilder.config.sizes import count_parameters
@@ -25,7 +25,6 @@ from llmbuilder.evaluation import bits_per_byte
 from llmbuilder.evaluation.token_bytes import mean_token_bytes, token_bytes
 from llmbuilder.export import GGUFExport, GGUFVerification, export_gguf, verify_gguf
 from llmbuilder.export.verification import llamacpp_is_installed
-from llmbuilder.files import require_absent
 from llmbuilder.formats.model_file import load_model
 from llmbuilder.inference import generate_text
 from llmbuilder.machine import describe_machine
@@ -69,11 +68,12 @@ def build(
     """
     begin = time.perf_counter()
     folder = Path(output)
-    require_absent(folder, overwrite=overwrite)
     given = list(overrides)
-    planned = config.copy_of() if config is not None else load_config(preset=preset, overrides=given)
+    planned = check_build(
+        documents, output, preset=preset, config=config, time_budget=time_budget, overrides=given,
+        quantization=quantization, overwrite=overwrite,
+    )  # fmt: skip
     choose = preset is None and config is None
-    _require_buildable(planned, given, {"time_budget": time_budget, "documents": documents, "output": output})
 
     announce("Reading documents")
     text = read_text(documents if documents is not None else planned.data.path, folder, planned)
@@ -131,23 +131,6 @@ def build(
     return result
 
 
-def _require_buildable(config: Config, given: list[str], arguments: Mapping[str, object]) -> None:
-    """Raise ConfigError for what was asked for in vain; `arguments` are those that stand in a setting's place."""
-    named = {name: name if value is not None else None for name, value in arguments.items()}
-    replaced = {
-        "training.output_dir": named.get("output")
-        if str(arguments.get("output")) != config.training.output_dir
-        else None,
-        "training.time_budget_seconds": named.get("time_budget"),
-        "data.path": named.get("documents"),
-    }
-    require_taken("build", given, config, replaced=replaced)
-    if config.training.eval_only:
-        refuse(["training.eval_only"], "a build trains: use `llmbuilder model evaluate`")
-    if config.training.init_from == "resume":
-        refuse(["training.init_from"], "a build begins a run: go on with one by `llmbuilder train resume`")
-
-
 def _warn_if_small(report: LoadReport) -> None:
     if report.characters < _SMALL_CORPUS:
         logger.warning(
@@ -170,7 +153,7 @@ def plan_build(
     begin = time.perf_counter()
     given = list(overrides)
     planned = load_config(overrides=given)
-    _require_buildable(planned, given, {"documents": documents})
+    require_buildable(planned, given, {"documents": documents})
     with tempfile.TemporaryDirectory(prefix="llmbuilder-plan-") as folder:
         announce("Reading documents")
         text = read_text(documents if documents is not None else planned.data.path, Path(folder) / "run", planned)

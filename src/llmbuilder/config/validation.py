@@ -77,6 +77,13 @@ def require_valid(config: Config, sections: Collection[str], purpose: str, *, un
         raise ConfigError(f"cannot {purpose}: " + "; ".join(map(str, problems)))
 
 
+def require_in_range(config: Config) -> None:
+    """Raise ConfigError with every number that is outside its range; how settings go together is not looked at."""
+    wrong = _placed(config, _ranges(config))
+    if wrong:
+        raise ConfigError("; ".join(map(str, wrong)))
+
+
 def fix_config(config: Config, errors: Iterable[ConfigProblem] | None = None) -> Config:
     """Return a corrected copy of `config`, changing as little as possible, and log each change.
 
