@@ -43,7 +43,7 @@ def resolve_device(name: str = "auto") -> torch.device:
 
 
 def require_device(name: str, place: str = "system.device") -> None:
-    """Raise ConfigError for a device that this machine does not have; PyTorch is loaded only where it has to be asked."""
+    """Raise ConfigError for a device that this machine does not have; PyTorch is loaded only to ask for one."""
     if name in ("auto", "cpu"):
         return
     kind, _, number = name.partition(":")

@@ -15,6 +15,7 @@ from llmbuilder.config.sizes import count_parameters
 from llmbuilder.config.validation import require_in_range
 from llmbuilder.errors import OVERRIDE, ConfigError, DataError, LLMBuilderError, MissingDependencyError
 from llmbuilder.files import require_absent, require_other, require_writable
+from llmbuilder.formats.model_places import require_model
 from llmbuilder.formats.quantizations import require_quantization
 from llmbuilder.machine import require_device
 from llmbuilder.tokenizer.places import require_tokenizer
@@ -110,6 +111,13 @@ def require_buildable(config: Config, given: list[str], arguments: Mapping[str, 
         refuse(["training.init_from"], "a build begins a run: go on with one by `llmbuilder train resume`")
 
 
+def require_model_and_tokenizer(model: str | Path, tokenizer: str | Path | None) -> None:
+    """Raise CheckpointError or TokenizerError if one of them can be none by its name and first bytes."""
+    require_model(model)
+    if tokenizer is not None:
+        require_tokenizer(tokenizer)
+
+
 def check_output(
     output: Path, inputs: Iterable[str | Path] = (), *, overwrite: bool, error: type[LLMBuilderError] = DataError
 ) -> None:
@@ -120,6 +128,6 @@ def check_output(
 
 
 def _least_bytes(config: Config) -> int:
-    """Return what a run's files surely take: the best and the last model, and a checkpoint beside the one it replaces."""
+    """Return what a run's files surely take: the best and the last model, a checkpoint and the one it replaces."""
     parameters = count_parameters(config.model)
     return _SMALLEST_RUN + parameters * (2 * _WEIGHT + 2 * _TRAINED_WEIGHT)

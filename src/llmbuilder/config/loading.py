@@ -84,7 +84,7 @@ def explicit_settings(overrides: Iterable[str] | Mapping[str, Any] = ()) -> dict
 
 
 def explicit_places(overrides: Iterable[str] | Mapping[str, Any] = ()) -> Places:
-    """Return the place of each of `explicit_settings`: the variable of the environment, or the setting as it is typed."""
+    """Return the place of each of `explicit_settings`: the variable of the environment, or the setting as typed."""
     typed: Iterable[tuple[str, str]] = (
         ((name, f"{name}={value!r}") for name, value in overrides.items())
         if isinstance(overrides, Mapping)

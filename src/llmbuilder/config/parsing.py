@@ -1,10 +1,11 @@
 """JSON and YAML as configurations write them.
 
 Words stay words: YAML 1.1 reads `no`, `off`, `on` and `yes` as booleans, which turns the language Norwegian and
-`mixed_precision: no` into something else; only `true` and `false` are booleans here, as in YAML
-1.2. Dates and numbers by sixties (`1:30`) are words as well, `1e-4` is a number, and `010`, which is 8 in one version
-and 10 in the other, is an error. A key that stands twice is an error, because one of the two would be lost. So is what could be read and not written
-again: numbers that are not finite, halves of characters, and aliases that stand for more than a file could hold.
+`mixed_precision: no` into something else; only `true` and `false` are booleans here, as in YAML 1.2. Dates and numbers
+by sixties (`1:30`) are words as well, `1e-4` is a number, and `010`, which is 8 in one version and 10 in the other, is
+an error. A key that stands twice is an error, because one of the two would be lost. So is what could be read and not
+written again: numbers that are not finite, halves of characters, and aliases that stand for more than a file could
+hold.
 """
 
 from __future__ import annotations
