@@ -92,7 +92,8 @@ def validate(
     except ConfigError as error:
         if not as_json:
             raise
-        unreadable = {"path": str(path), "value": None, "rule": for_command_line(str(error)), "remedy": "", "changes": {},
+        said = for_command_line(str(error))
+        unreadable: dict[str, Any] = {"path": str(path), "value": None, "rule": said, "remedy": "", "changes": {},
                       "place": str(path)}  # fmt: skip
         print_json({"valid": False, "errors": [unreadable]})
         raise typer.Exit(1) from None

@@ -98,9 +98,9 @@ def prepare(
         metavar="THRESHOLD",
         min=0.1,
         max=1,
-        help="Similarity of near-duplicates; default 0.8.",
+        help="Similarity of near-duplicates (0.8).",
     ),
-    tokenizer: Path = typer.Option(None, "--tokenizer", help="Tokenize with this one. Default: train one."),
+    tokenizer: str = typer.Option(None, "--tokenizer", help="Tokenize with this one. Default: train one."),
     engine: str = typer.Option("local", "--engine", help="local, or ray: a Ray cluster."),
     ray_address: str = typer.Option(None, "--ray-address", help="Address of the Ray cluster."),
     workers: int = typer.Option(
@@ -131,7 +131,7 @@ def prepare(
         "data.near_duplicates": ("--near-duplicates", near_duplicates),
         "data.languages": ("--language", languages),
         "data.redact": ("--redact", ["all"] if redact else None),
-        "tokenizer.path": ("--tokenizer", str(tokenizer) if tokenizer else None),
+        "tokenizer.path": ("--tokenizer", tokenizer),
     }
     replaced = replaced_by(options)
     given = [f"{name}={json.dumps(value)}" for name, (_, value) in options.items() if replaced[name]]
@@ -262,7 +262,7 @@ def _say_hidden(count: int) -> None:
 @app.command("inspect")
 def inspect(
     corpus: Path = typer.Argument(..., metavar="CORPUS", help="Corpus: .txt, .jsonl or .parquet."),
-    tokenizer: Path = typer.Option(None, "--tokenizer", help="Also count tokens."),
+    tokenizer: str = typer.Option(None, "--tokenizer", help="Also count tokens."),
     as_json: bool = Json,
 ) -> None:
     """Count a corpus's documents, characters, lines and words."""

@@ -27,7 +27,7 @@ def model(
     output: Path = typer.Option(None, "--output", "-o", help="Run directory to write."),
     config: Path = typer.Option(None, "--config", help="Configuration file, new or legacy."),
     preset: str = typer.Option(None, "--preset", help="Start from this preset."),
-    tokenizer: Path = typer.Option(None, "--tokenizer", help="Tokenizer folder. Default: learn one."),
+    tokenizer: str = typer.Option(None, "--tokenizer", help="Tokenizer folder. Default: learn one."),
     nproc: int = Nproc,
     plain: bool = Plain,
     quiet: bool = Quiet,
@@ -53,7 +53,7 @@ def model(
         "training.output_dir": ("--output", output),
         "tokenizer.path": ("--tokenizer", tokenizer),
     }
-    settings.tokenizer.path = str(tokenizer) if tokenizer else settings.tokenizer.path
+    settings.tokenizer.path = settings.tokenizer.path if tokenizer is None else tokenizer
     require_taken("train model", set_ or [], settings, replaced=replaced_by(replaced))
     source = _source(data, settings)
     _check(source, output, settings)

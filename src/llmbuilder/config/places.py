@@ -65,10 +65,8 @@ def _lines_of_python(path: Path) -> dict[str, int]:
     """Return the last line that sets each name; names inside classes and functions count as the file's own."""
     lines: dict[str, int] = {}
     for node in ast.walk(ast.parse(path.read_bytes())):
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if _has_target(node) else []
+        targets: list[ast.expr] = node.targets if isinstance(node, ast.Assign) else []
+        if isinstance(node, ast.AnnAssign | ast.AugAssign):
+            targets = [node.target]
         lines |= {target.id: target.lineno for target in targets if isinstance(target, ast.Name)}
     return lines
-
-
-def _has_target(node: ast.AST) -> bool:
-    return isinstance(node, ast.AnnAssign | ast.AugAssign)

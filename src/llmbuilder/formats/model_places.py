@@ -30,7 +30,7 @@ def require_model(path: str | Path) -> None:
 
 
 def _kind_of_text(path: Path) -> str | None:
-    """Return what a text looks like; None for what is none, and for what the reader of models knows by its beginning."""
+    """Return what a text looks like; None for what is none, and for what the reader knows by its beginning."""
     try:
         start = path.open("rb").read(400)
     except OSError as error:

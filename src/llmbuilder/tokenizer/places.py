@@ -26,7 +26,10 @@ def is_hub_name(name: str) -> bool:
 
 
 def require_tokenizer(path: str | Path) -> None:
-    """Raise TokenizerError if a path holds no tokenizer, or is none and no name of the hub's; nothing is opened."""
+    """Raise TokenizerError if a path holds no tokenizer, or is none and no name of the hub's; nothing is opened.
+
+    A `Path` is never a name of the hub's: it has lost the "./" that told the two apart.
+    """
     name, location = str(path), Path(path)
     if not name.strip():
         raise TokenizerError(f"the name of the tokenizer is empty; {MISSING_HINT}")
@@ -38,7 +41,7 @@ def require_tokenizer(path: str | Path) -> None:
             inner = sorted(file.parent for file in location.glob("*/tokenizer.json"))
             meant = f"; did you mean {inner[0]}?" if inner else f"; {MISSING_HINT}"
             raise TokenizerError(f"{location} holds no tokenizer{meant}")
-    elif not location.exists() and not is_hub_name(name):
+    elif not location.exists() and (isinstance(path, Path) or not is_hub_name(name)):
         hub = (
             "" if set(name) & set("/\\~") else f" (one of the Hugging Face hub is named owner/{name}, or {_HUB}{name})"
         )
