@@ -135,7 +135,8 @@ def prepare(
     }
     replaced = replaced_by(options)
     given = [f"{name}={json.dumps(value)}" for name, (_, value) in options.items() if replaced[name]]
-    settings = load_config(config, overrides=[*(set_ or []), *given], allow_code=allow_code)
+    typed = {name: f"{option} {value}" for name, (option, value) in options.items() if replaced[name]}
+    settings = load_config(config, overrides=[*(set_ or []), *given], allow_code=allow_code, options=typed)
     require_taken("data prepare", set_ or [], settings, replaced=replaced)
     _check_prepared(inputs, output, settings, engine, ray_address)
     from llmbuilder.corpus import prepare_corpus

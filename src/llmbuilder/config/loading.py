@@ -34,6 +34,7 @@ def load_config(
     preset: str | None = None,
     overrides: Iterable[str] | Mapping[str, Any] = (),
     allow_code: bool = False,
+    options: Mapping[str, str] | None = None,
 ) -> Config:
     """Return the configuration of a preset, a file, or both, with the environment and `overrides` applied on top.
 
@@ -41,7 +42,8 @@ def load_config(
     Python file of assignments (parsed, never run), or the nested form of older LLMBuilder scripts. Legacy
     files are migrated with one notice. `overrides` are "section.key=value" strings or a mapping of such keys.
     A file that names code to import (`data.classifier: module:function`) is refused unless `allow_code` is set: it may
-    come from somebody else. In `overrides` such a name is welcome.
+    come from somebody else. In `overrides` such a name is welcome. `options` names the option that an
+    override comes from, by its setting, for messages about it.
 
     Raises ConfigError for a missing or malformed file, an unknown key (naming the nearest known one) or a wrong type.
     """
@@ -58,7 +60,7 @@ def load_config(
         places |= lines
         if not allow_code:
             _refuse_code(values, str(path))
-    places |= explicit_places(overrides)
+    places |= {**explicit_places(overrides), **(options or {})}
     return build_config(merge(values, explicit_settings(overrides)), str(path or "the given settings"), places)
 
 
@@ -228,6 +230,7 @@ def _explain(error: ValidationError, source: str, places: Mapping[str, str]) -> 
             continue
         # What stands behind the key names the parts of a union that pydantic tried.
         said = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        said = said.partition(", unable to parse")[0]
         wrong.setdefault((place, name), []).append(said)
         got.setdefault((place, name), f", got {detail['input']!r}")
     lines = [
