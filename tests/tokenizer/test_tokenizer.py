@@ -417,9 +417,9 @@ def test_a_mistyped_folder_is_asked_of_nobody(name: str, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("socket.socket.connect", asked)
     monkeypatch.setattr("socket.getaddrinfo", asked)
-    for given in [name, *([Path("x/y")] if name == "./x/y" else [])]:
+    for place in [name, *([Path("x/y")] if name == "./x/y" else [])]:
         with pytest.raises(TokenizerError, match="no tokenizer folder at|is empty"):
-            Tokenizer.from_pretrained(given)
+            Tokenizer.from_pretrained(place)
 
 
 def test_names_of_the_hub_are_told_from_paths() -> None:
