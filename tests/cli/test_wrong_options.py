@@ -60,7 +60,7 @@ COMMANDS: dict[str, tuple[dict[str, str], dict[str, list[Case]]]] = {
         "--nproc": NUMBER, "--set": [*SET, ("training.batch_size=0", "--set training.batch_size=0: training.batch"),
                                      ("system.seed=-1", "must be at least 0")]}),
     "train resume": ({"run": "empty"}, {
-        "run": [("nowhere", "'nowhere' is not there"), ("text.txt", "'text.txt' is a file")], "--nproc": NUMBER,
+        "run": [("nowhere", "nowhere holds no run: it is not there"), ("text.txt", "it is a file")], "--nproc": NUMBER,
         "--set": SET[:1]}),
     "data load": ({"--input": "text.txt", "--output": "new.txt"}, {
         "--input": INPUT, "--output": [*FILE_OUTPUT, ("x.doc", "cannot write a corpus"), ("text.txt", "both input and")],
@@ -116,7 +116,7 @@ COMMANDS: dict[str, tuple[dict[str, str], dict[str, list[Case]]]] = {
     "config schema": ({}, {}),
     "report": ({"run": "empty"}, {"run": [("nowhere", "nowhere")], "other": ANY, "--output": ANY}),
     "migrate": ({"legacy": "empty", "new": "new"}, {
-        "legacy": [("nowhere", "'nowhere' is not there"), ("text.txt", "'text.txt' is a file")],
+        "legacy": [("nowhere", "no such folder: nowhere"), ("text.txt", "text.txt is a file")],
         "new": [("text.txt", "text.txt is a file"), ("text.txt/x", "is a file"), ("empty", "both input and output")],
         "--activation": ACTIVATION}),
     "info": ({}, {}),

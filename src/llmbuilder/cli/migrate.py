@@ -33,8 +33,8 @@ def migrate(
             "--run-legacy-code to allow it" if prove else "--run-legacy-code allows --prove to run code: give both"
         )  # fmt: skip
     if not legacy.is_dir():
-        kind = "is a file" if legacy.exists() else "is not there"
-        raise MigrationError(f"{str(legacy)!r} {kind}: name the folder of the legacy project")
+        said = f"{legacy} is a file" if legacy.exists() else f"no such folder: {legacy}"
+        raise MigrationError(f"{said}; name the folder of the legacy project")
     if activation not in (None, "gelu", "gelu_tanh"):
         raise MigrationError(f"--activation {activation!r} is none that models have: gelu, or gelu_tanh")
     if not dry_run:

@@ -125,7 +125,9 @@ def resume(
 
     if not run.is_dir():
         kind = "is a file" if run.exists() else "is not there"
-        raise TrainingError(f"{str(run)!r} {kind}: name the run directory that `train model` or `build` wrote")
+        raise TrainingError(
+            f"{run} holds no run: it {kind}; name the run directory that `train model` or `build` wrote"
+        )
     parse_overrides(set_ or [])
     from llmbuilder.training import resume_training
 
