@@ -51,6 +51,17 @@ def slowdown() -> float:
     return max(1.0, (time.perf_counter() - begin) / own)
 
 
+def require_device(name: str, place: str = "system.device") -> None:
+    """Raise ConfigError for a device that this machine does not have; PyTorch is loaded only to ask for one."""
+    if name in ("auto", "cpu"):
+        return
+    kind, _, number = name.partition(":")
+    if kind not in ("cuda", "xpu", "mps", "cpu") or not (number.isdigit() if ":" in name else True):
+        raise ConfigError(f"{place}: {name!r} is no device; use auto, cpu, cuda, cuda:N, mps or xpu")
+    if not _available(kind, int(number) if number else None):
+        raise ConfigError(f"{place}: this machine has no {name}; leave it out, or use auto or cpu")
+
+
 def _available(kind: str, index: int | None = None) -> bool:
     import torch
 

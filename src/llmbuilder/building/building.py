@@ -8,11 +8,12 @@ import logging
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from llmbuilder.building.checks import check_build, require_buildable
 from llmbuilder.building.corpus_text import read_text
-from llmbuilder.building.journal import JOURNAL, STAGES, Journal
+from llmbuilder.building.journal import JOURNAL, STAGES, Journal, is_build
 from llmbuilder.building.plan import Plan
 from llmbuilder.building.planning import choose_vocabulary, find_tokenizer, make_plan, open_text
 from llmbuilder.building.request import Request
@@ -20,11 +21,10 @@ from llmbuilder.building.result import BuildResult
 from llmbuilder.building.stages import DEFAULT_SECONDS, Build, run_name
 from llmbuilder.building.summary import SUMMARY
 from llmbuilder.config import load_config
-from llmbuilder.config.in_force import refuse, require_taken
 from llmbuilder.config.loading import explicit_settings
 from llmbuilder.config.schema import Config
 from llmbuilder.errors import DataError, LLMBuilderError
-from llmbuilder.files import remove_path, require_absent
+from llmbuilder.files import remove_path
 from llmbuilder.locking import locked_folder
 from llmbuilder.training import Callback, StoppedRun
 from llmbuilder.training.storage.paths import RunPaths
@@ -65,9 +65,10 @@ def build(
     begin = time.perf_counter() - elapsed
     folder, given = Path(output), list(overrides)
     sources = [documents] if isinstance(documents, str | Path) else documents
-    planned = config.copy_of() if config is not None else load_config(preset=preset, overrides=given)
-    arguments = {"time_budget": time_budget, "documents": documents, "output": output}
-    _require_buildable(planned, given, arguments)
+    planned = check_build(
+        documents, output, preset=preset, config=config, time_budget=time_budget, overrides=given,
+        quantization=quantization, overwrite=overwrite or is_build(folder),
+    )  # fmt: skip
     request = Request.of(
         sources if sources is not None or planned.data.path is None else [planned.data.path],
         folder, planned, explicit_settings(given), chooses=preset is None and config is None,
@@ -77,7 +78,6 @@ def build(
     if journal is not None:
         request.require_same(journal.request, folder)
         return _go_on(journal, announce, callbacks, begin)
-    require_absent(folder, overwrite=overwrite)
     with _held(folder):
         remove_path(folder / JOURNAL)
         journal = Journal(folder, request.to_dict(), replaces=run_name(RunPaths.choose(folder)))
@@ -100,11 +100,6 @@ def resume_build(
     if journal is None:
         raise DataError(f"{folder} holds no build: there is no {JOURNAL} in it")
     return _go_on(journal, announce, callbacks, time.perf_counter(), overrides)
-
-
-def is_build(folder: str | Path) -> bool:
-    """Whether a folder holds a build, finished or not."""
-    return (Path(folder) / JOURNAL).is_file()
 
 
 def _go_on(
@@ -172,7 +167,7 @@ def plan_build(
     begin = time.perf_counter()
     given = list(overrides)
     planned, explicit = load_config(overrides=given), explicit_settings(given)
-    _require_buildable(planned, given, {"documents": documents})
+    require_buildable(planned, given, {"documents": documents})
     with tempfile.TemporaryDirectory(prefix="llmbuilder-plan-") as folder:
         announce("Reading documents")
         text = read_text(documents if documents is not None else planned.data.path, Path(folder) / "run", planned)
@@ -181,20 +176,3 @@ def plan_build(
         dataset = open_text(text, planned, find_tokenizer(text, planned, announce))
         dataset.prepare(Path(folder) / "tokens")
         return make_plan(planned, dataset, explicit, begin + time_budget, announce)
-
-
-def _require_buildable(config: Config, given: list[str], arguments: Mapping[str, object]) -> None:
-    """Raise ConfigError for what was asked for in vain; `arguments` are those that stand in a setting's place."""
-    named = {name: name if value is not None else None for name, value in arguments.items()}
-    replaced = {
-        "training.output_dir": named.get("output")
-        if str(arguments.get("output")) != config.training.output_dir
-        else None,
-        "training.time_budget_seconds": named.get("time_budget"),
-        "data.path": named.get("documents"),
-    }
-    require_taken("build", given, config, replaced=replaced)
-    if config.training.eval_only:
-        refuse(["training.eval_only"], "a build trains: use `llmbuilder model evaluate`")
-    if config.training.init_from == "resume":
-        refuse(["training.init_from"], "a build begins a run: go on with one by `llmbuilder train resume`")

@@ -30,6 +30,11 @@ STAGES = {
 _FORMAT_VERSION = 1
 
 
+def is_build(folder: str | Path) -> bool:
+    """Whether a folder holds a build, finished or not."""
+    return (Path(folder) / JOURNAL).is_file()
+
+
 class Journal:
     """The stages of one build; written after each, so that none is lost and none is done twice."""
 
@@ -64,7 +69,7 @@ class Journal:
     @property
     def is_written(self) -> bool:
         """Whether there is something on the disk to go on from."""
-        return (self.folder / JOURNAL).is_file()
+        return is_build(self.folder)
 
     @property
     def is_finished(self) -> bool:

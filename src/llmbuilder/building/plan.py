@@ -9,7 +9,6 @@ discounted as in Muennighoff et al. 2023 and constants fitted to this package's 
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +27,6 @@ from llmbuilder.config.recipe import (
 )
 from llmbuilder.config.schema import Config, ModelConfig
 from llmbuilder.config.sizes import count_flops_per_token, count_parameters, estimate_training_memory
-from llmbuilder.errors import ConfigError
 from llmbuilder.machine import memory_bytes, resolve_device, resolve_precision
 from llmbuilder.model import build_model
 from llmbuilder.training.loop.optimizers import Optimizers
@@ -90,19 +88,6 @@ class Plan:
             f"tokens/s; expected validation loss {self.expected_loss:.2f} ({self.expected_bits_per_byte:.2f} bits per "
             "byte)"
         )
-
-
-def parse_duration(text: str) -> float:
-    """Return the seconds of "90", "90s", "3m", "1h30m" or "2.5m". Raises ConfigError for anything else."""
-    match = re.fullmatch(r"\s*(?:([\d.]+)h)?\s*(?:([\d.]+)m(?:in)?)?\s*(?:([\d.]+)s?)?\s*", text)
-    try:
-        if match and any(match.groups()):
-            hours, minutes, seconds = (float(part or 0) for part in match.groups())
-            if (total := 3600 * hours + 60 * minutes + seconds) > 0:
-                return total
-    except ValueError:
-        pass
-    raise ConfigError(f"{text!r} is no duration: write 90s, 3m or 1h30m")
 
 
 def measured_speed(config: Config) -> Speed:

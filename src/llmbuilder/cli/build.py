@@ -38,16 +38,17 @@ def build(
     as_json: bool = Json,
 ) -> None:
     """Turn documents into a trained, evaluated, exported model."""
-    from llmbuilder.building import build as build_model_from
-    from llmbuilder.building import parse_duration
+    from llmbuilder.building.checks import check_build
+    from llmbuilder.building.durations import parse_duration
     from llmbuilder.config import load_config
     from llmbuilder.errors import ConfigError
-    from llmbuilder.training.display.progress import TrainingProgress
+    from llmbuilder.formats.quantizations import require_quantization
 
     if data is not None:
         if documents:
             raise ConfigError("name documents or a corpus with --data, not both")
         documents = [data]
+    require_quantization(quantization)
     if dry_run:
         _show_plan(documents, preset or config, time_budget, set_ or [], as_json)
         return
@@ -55,12 +56,20 @@ def build(
     folder = output or loaded.training.output_dir
     if folder is None:
         raise ConfigError("name a run directory with --output (or training.output_dir)")
+    seconds = parse_duration(time_budget) if time_budget is not None else None
+    check_build(
+        list(documents) if documents else None, folder, preset=preset, config=loaded if config is not None else None,
+        time_budget=seconds, overrides=set_ or [], quantization=quantization, overwrite=overwrite,
+    )  # fmt: skip
+    from llmbuilder.building import build as build_model_from
+    from llmbuilder.training.display.progress import TrainingProgress
+
     result = build_model_from(
         list(documents) if documents else None,
         folder,
         preset=preset,
         config=loaded if config is not None else None,
-        time_budget=parse_duration(time_budget) if time_budget else None,
+        time_budget=seconds,
         overrides=set_ or [],
         quantization=quantization,
         overwrite=overwrite,
@@ -85,12 +94,20 @@ def _announce(quiet: bool) -> Callable[[str], None]:
 def _show_plan(
     documents: list[Path] | None, chosen: object, time_budget: str | None, overrides: list[str], as_json: bool
 ) -> None:
-    from llmbuilder.building import parse_duration, plan_build
+    from llmbuilder.building.checks import check_run, require_buildable, require_documents
+    from llmbuilder.building.durations import parse_duration
+    from llmbuilder.config import load_config
     from llmbuilder.errors import ConfigError
 
     if chosen is not None:
         raise ConfigError("--dry-run shows the plan made without --preset and --config; with them there is none")
-    seconds = {"time_budget": parse_duration(time_budget)} if time_budget else {}
+    seconds = {"time_budget": parse_duration(time_budget)} if time_budget is not None else {}
+    planned = load_config(overrides=overrides)
+    require_buildable(planned, overrides, {"documents": documents or None})
+    require_documents(list(documents) if documents else planned.data.path)
+    check_run(planned, None)
+    from llmbuilder.building import plan_build
+
     plan = plan_build(list(documents) if documents else None, overrides=overrides, announce=say, **seconds)
     if as_json:
         print_json({**asdict(plan), "config": plan.config.to_dict()})

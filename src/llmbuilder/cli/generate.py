@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from llmbuilder.cli.output import Json, print_json, say
+from llmbuilder.cli.output import Json, Set, print_json, say
 
 app = typer.Typer(help="Generate text.", no_args_is_help=True)
 
@@ -34,6 +34,7 @@ def text(
     stop: list[str] = typer.Option(None, "--stop", help="End before this string. May be repeated."),
     greedy: bool = typer.Option(False, "--greedy", help="Always take the likeliest token."),
     seed: int = typer.Option(None, "--seed", help="Make the sampling repeatable."),
+    set_: list[str] = Set,
     config: Path = typer.Option(None, "--config", help="Configuration whose 'generation' and system.device to use."),
     device: str = typer.Option(None, "--device", help="auto, cpu, cuda, mps."),
     interactive: bool = typer.Option(False, "--interactive", "-i", help="Ask for prompts until end of input."),
@@ -41,7 +42,6 @@ def text(
 ) -> None:
     """Continue a prompt."""
     from llmbuilder.config import load_config
-    from llmbuilder.inference.generation import generation_settings, load_generator
 
     given: dict[str, Any] = {
         "max_new_tokens": max_new_tokens, "temperature": temperature, "repetition_penalty": repetition_penalty,
@@ -55,7 +55,10 @@ def text(
     if prompt and prompt_file:
         raise typer.BadParameter("--prompt names the text already: leave out one", param_hint="--prompt-file")
     prompts = [_read_prompt(prompt_file)] if prompt_file else prompt or [""]
-    loaded = load_config(config)
+    loaded = load_config(config, overrides=set_ or [])
+    _check(model, tokenizer, device, loaded, set_ or [], given)
+    from llmbuilder.inference.generation import generation_settings, load_generator
+
     settings = generation_settings(loaded, given)
     generator = load_generator(model, tokenizer, device or loaded.system.device)
     if interactive:
@@ -73,6 +76,25 @@ def text(
         return
     for p, found in zip(prompts, samples, strict=True):
         _show(p, found)
+
+
+def _check(
+    model: Path, tokenizer: str | None, device: str | None, loaded: Any, overrides: list[str], given: dict[str, Any]
+) -> None:
+    """Find what would fail later."""
+    from llmbuilder.building.checks import require_asked_device, require_model_and_tokenizer
+    from llmbuilder.config.in_force import require_taken
+    from llmbuilder.config.validation import require_in_range
+    from llmbuilder.machine import require_device
+
+    options = {f"generation.{key}": f"--{key.replace('_', '-')}" for key in given}
+    require_taken("generate text", overrides, loaded, replaced={**options, "system.device": device and "--device"})
+    require_model_and_tokenizer(model, tokenizer)
+    if device is not None:
+        require_device(device, "--device")
+    else:
+        require_asked_device(loaded)
+    require_in_range(loaded)
 
 
 def _read_prompt(path: Path) -> str:

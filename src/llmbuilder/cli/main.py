@@ -67,7 +67,7 @@ class _Notes(logging.Formatter):
 
 def run() -> None:
     """Run the command line: user errors become one message and exit status 1, without a traceback."""
-    from llmbuilder.errors import LLMBuilderError, LostProcessError
+    from llmbuilder.errors import LLMBuilderError, LostProcessError, for_command_line
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Notes())
@@ -81,7 +81,7 @@ def run() -> None:
     except LLMBuilderError as error:
         # Of several processes one says what is wrong in all; that the others are gone, each says for itself.
         if is_main or isinstance(error, LostProcessError):
-            typer.echo(f"{type(error).__name__}: {error}", err=True)
+            typer.echo(f"{type(error).__name__}: {for_command_line(str(error))}", err=True)
         if isinstance(error, LostProcessError):
             # Connections to the dead cannot be taken down in order: trying to has aborted the process instead.
             sys.stdout.flush()

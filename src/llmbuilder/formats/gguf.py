@@ -25,8 +25,6 @@ from llmbuilder.formats.gguf_tokenizer import tokenizer_fields
 from llmbuilder.model import LanguageModel
 from llmbuilder.tokenizer import Tokenizer
 
-QUANTIZATIONS = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0")
-
 _GPT_NAMES = {
     "transformer.wte.weight": "token_embd.weight",
     "transformer.wpe.weight": "position_embd.weight",

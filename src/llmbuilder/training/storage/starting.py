@@ -101,12 +101,12 @@ def choose_start(paths: RunPaths, asked: Asked, launch: Launch) -> Start:
     _disown(paths, launch)
     if not has_run:
         raise CheckpointError(
-            f"{paths.folder} holds a model already, but no run that could go on: replace it with --overwrite "
-            "(overwrite=True), or choose another directory"
+            f"{paths.folder} holds a model already, but no run that could go on: replace it with "
+            "overwrite=True, or choose another directory"
         )
     raise CheckpointError(
         f"{paths.folder} already holds a run: continue it with `llmbuilder train resume {paths.folder}`, "
-        "replace it with --overwrite (overwrite=True), or choose another directory"
+        "replace it with overwrite=True, or choose another directory"
     )
 
 
