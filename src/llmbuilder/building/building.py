@@ -9,7 +9,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from llmbuilder.building.ability import describe_ability
 from llmbuilder.building.corpus_text import BuildText, read_text
+from llmbuilder.building.held_out import held_out_names
+from llmbuilder.building.modelfile import write_modelfile
+from llmbuilder.building.passages import compare_writing
 from llmbuilder.building.plan import Plan, choose_plan, measured_speed
 from llmbuilder.building.result import BuildResult, Sample
 from llmbuilder.building.summary import write_summary
@@ -30,6 +34,7 @@ from llmbuilder.formats.model_file import load_model
 from llmbuilder.inference import Generator
 from llmbuilder.machine import describe_machine
 from llmbuilder.model import LanguageModel, build_model
+from llmbuilder.report import has_metrics, write_run_report
 from llmbuilder.tokenizer import Tokenizer, choose_vocab_size
 from llmbuilder.tokenizer.in_force import require_made_as
 from llmbuilder.training import Callback, StoppedRun, TrainingResults, train_model
@@ -113,6 +118,9 @@ def build(
     trained = load_model(folder / "model.pt", planned.system.device)
     samples = _samples(trained, text, planned)
     exported, verification = _export(trained, folder, tokenizer, quantization, text)
+    bits = _bits_per_byte(trained, results, dataset, tokenizer, planned)
+    writing = compare_writing(Generator(trained), dataset)
+    ability = describe_ability(writing, bits)
     result = BuildResult(
         output=str(folder),
         model_path=str(folder / "model.pt"),
@@ -120,14 +128,20 @@ def build(
         documents=report.to_dict(),
         plan=plan.summary() if plan else None,
         training=results,
-        bits_per_byte=_bits_per_byte(trained, results, dataset, tokenizer, planned),
+        bits_per_byte=bits,
         samples=samples,
         export=exported,
         verification=verification,
         seconds=time.perf_counter() - begin,
         machine=describe_machine(),
+        held_out=held_out_names(dataset, text.path),
+        ability=ability,
+        copied_share=writing.copied,
+        modelfile=_modelfile(exported, planned, tokenizer, ability),
     )
     write_summary(folder, result)
+    if has_metrics(folder):
+        write_run_report(folder)  # again, with what is known only now
     return result
 
 
@@ -248,6 +262,13 @@ def _export(
     start = text.beginning(4000)
     texts = [part for part in (start[:400], start[400:800], start[2000:2400]) if part.strip()]
     return exported, verify_gguf(folder / "model.gguf", model, texts, greedy_tokens=32)
+
+
+def _modelfile(exported: GGUFExport | None, config: Config, tokenizer: Tokenizer, ability: str) -> str | None:
+    if exported is None:
+        return None
+    context, ending = config.model.max_seq_length, tokenizer.end_of_text
+    return str(write_modelfile(Path(exported.path), config.generation, context=context, ending=ending, ability=ability))
 
 
 def _bits_per_byte(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 
@@ -85,22 +86,23 @@ def _show_plan(
 
 
 def _show(result: object) -> None:
+    """Print what the model can do, what it writes, the facts, and what to do next."""
     from llmbuilder.building import BuildResult
-    from llmbuilder.training.display.progress import duration
+    from llmbuilder.building.wording import describe_result, list_uses
 
     assert isinstance(result, BuildResult)
-    for number, sample in enumerate(result.samples, start=1):
-        typer.echo(f"\n--- sample {number} ---\n{sample}")
+    for sample in result.samples:
+        typer.echo(f"\ngiven:   {' '.join(sample.prompt.split())}\nit went on:\n{_indented(sample.continuation)}")
     typer.echo("")
-    if result.verification is not None:
-        typer.echo(f"llama.cpp opens {result.gguf_path}: {result.verification.summary()}")
-    elif result.gguf_path is not None:
-        typer.echo(f"exported {result.gguf_path} (not checked: pip install 'llmbuilder[verify]')")
-    best = result.training.best_validation_loss
-    if best is not None:
-        bits = "" if result.bits_per_byte is None else f", {result.bits_per_byte:.3f} bits per byte"
-        overlap = result.training.describe_overlap()
-        of_it = f"perplexity {result.training.perplexity:,.1f}{bits}{f'; {overlap}' if overlap else ''}"
-        typer.echo(f"validation loss {best:.3f} ({of_it})")
-    typer.echo(f"built in {duration(result.seconds)}: {result.output} (start with {result.output}/summary.md)")
-    typer.echo(f'try it: llmbuilder generate text --model {result.model_path} --prompt "The"')
+    for name, text in describe_result(result):
+        typer.echo(f"{name}: {text}")
+    typer.echo("")
+    for use in list_uses(result):
+        typer.echo(f"in {use.program}:")
+        for command in use.commands:
+            typer.echo(f"  {command}")
+    typer.echo(f"more: {shlex.quote(f'{result.output}/summary.md')}, {shlex.quote(f'{result.output}/report.html')}")
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.strip("\n").splitlines())
