@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from llmbuilder.building.passages import Comparison
 
-_LETTERS_WORDS = 0.8  # of the share of known words that people's text has: below, it spells words of its own
-_LOOPS = 0.3  # of its word groups stood in the same passage before
-_PHRASES, _SENTENCES = 0.8, 1.0  # of the share of known groups of three words that people's text has
-_SENTENCE_WORDS = 0.97  # of the share of known words
-_SENTENCE_BITS = 1.6  # bits per byte
-_TOPIC = 0.7  # of the coherence of people's text
-_TOPIC_BITS = 1.1  # bits per byte
-_LEAST_COHERENCE = 0.02  # of people's text: below, passages of this text have no topic that could be kept
+_LOOPS = 0.3  # of its groups of four words stood in the same passage before
 _MOST_COPIED = 0.5  # of what it wrote
+_WORDS, _WORDS_BITS = 0.8, 2.6  # known words as a share of people's; bits per byte
+_PHRASES, _PHRASES_KNOWN, _PHRASES_BITS = 0.6, 0.9, 2.3  # known groups of three words as a share of people's
+_SENTENCES, _SENTENCES_WORDS, _SENTENCES_BITS = 0.7, 0.97, 1.6
+_TOPIC, _TOPIC_BITS = 0.4, 1.1  # coherence as a share of people's
+_LEAST_COHERENCE = 0.02  # of people's text: below, passages of this text have no topic that could be kept
 _FEWEST_WORDS = 60  # to judge by
 
 
@@ -29,16 +27,17 @@ def describe_ability(found: Comparison, bits_per_byte: float | None) -> str:
         return "It repeats itself: the same words come back again and again."
     if found.copied is not None and found.copied > _MOST_COPIED:
         return f"It recites: {found.copied:.0%} of what it writes stands word for word in its documents."
+    # Without held-out text nothing shows that more was learned than words: no more is said.
+    bits = bits_per_byte if bits_per_byte is not None else _PHRASES_BITS
     words = _ratio(model.known_words, people.known_words)
     phrases = _ratio(model.known_phrases, people.known_phrases)
-    if words < _LETTERS_WORDS:
-        strange = f"{1 - model.known_words:.0%} of its words are in none of its documents"
+    strange = f"{1 - model.known_words:.0%} of its words are in none of its documents"
+    if words < _WORDS or bits > _WORDS_BITS:
         return f"It strings letters and pieces of words together: {strange}."
-    if phrases < _PHRASES:
-        return "It forms words, but they do not make sentences."
-    bits = bits_per_byte if bits_per_byte is not None else float("inf")
-    if phrases < _SENTENCES or words < _SENTENCE_WORDS or bits > _SENTENCE_BITS:
-        return "It forms words and short phrases, but few whole sentences, and they have no meaning together."
+    if phrases < _PHRASES or model.known_words < _PHRASES_KNOWN or bits > _PHRASES_BITS:
+        return f"It forms words, but no sentences; {strange}."
+    if phrases < _SENTENCES or words < _SENTENCES_WORDS or bits > _SENTENCES_BITS:
+        return f"It forms words and short phrases, but whole sentences make no sense; {strange}."
     coherence = _ratio(model.coherence, people.coherence) if people.coherence >= _LEAST_COHERENCE else 0.0
     if coherence < _TOPIC or bits > _TOPIC_BITS:
         return "It forms sentences, but does not keep a topic from one to the next."
