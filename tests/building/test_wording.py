@@ -33,9 +33,9 @@ def test_planned_against_reached() -> None:
 
 
 def test_more_time_says_by_how_much() -> None:
-    assert describe_more_time(EXPECTED) == "10m 00s: about 0.5 bits per byte less."
-    assert "more documents would" in describe_more_time(replace(EXPECTED, longer=[(600.0, 1.99)]))
-    assert describe_more_time(replace(EXPECTED, longer=[])) == ""
+    assert describe_more_time(EXPECTED, 120.0) == "10 minutes instead of 2 minutes: about 0.5 bits per byte less."
+    assert "more documents would" in describe_more_time(replace(EXPECTED, longer=[(600.0, 1.99)]), 120.0)
+    assert describe_more_time(replace(EXPECTED, longer=[]), 120.0) == ""
 
 
 def test_the_first_row_is_what_it_can_do() -> None:
@@ -44,6 +44,8 @@ def test_the_first_row_is_what_it_can_do() -> None:
     facts = dict(rows)
     assert facts["how well it predicts"].startswith("2.12 bits per byte")
     assert "as expected (1.90 to 2.20)" in facts["how well it predicts"]
+    assert facts["time"] == "42 seconds, 20 seconds of them training."
+    assert facts["copied"].startswith("12% of what it wrote")
     assert facts["tested on"] == "docs/b.txt: kept out of training."
     assert facts["read"] == "3 documents, 9,000 characters."
     assert "better than" in dict(describe_result(a_result(bits_per_byte=1.5)))["how well it predicts"]
@@ -67,6 +69,7 @@ def test_commands_can_be_pasted() -> None:
     commands = [shlex.split(command) for use in list_uses(result) for command in use.commands]
     assert [command[0] for command in commands] == ["llmbuilder", "ollama", "ollama", "llama-completion"]
     assert f"{place}/model.pt" in commands[0]
+    assert commands[0][-1] == commands[2][-1] == commands[3][-1] == "The sea"
     assert commands[1] == ["ollama", "create", "my-run-s-dir", "-f", f"{place}/Modelfile"]
     assert [use.program for use in list_uses(a_result(modelfile=None, gguf_path=None))] == ["LLMBuilder"]
 

@@ -138,6 +138,7 @@ def build(
         ability=ability,
         copied_share=writing.copied,
         modelfile=_modelfile(exported, planned, tokenizer, ability),
+        parameters=count_parameters(trained.config),
     )
     write_summary(folder, result)
     if has_metrics(folder):

@@ -95,6 +95,8 @@ def _numbers(result: BuildResult) -> list[str]:
     ]
     lines = ["", "## Numbers", "", "| measure | value |", "| --- | --- |"]
     lines += [f"| {name} | {value} |" for name, value in rows if value is not None]
+    if result.plan:
+        lines += ["", f"Plan: {result.plan}."]
     if result.export is not None:
         lines += ["", f"`{Path(result.export.path).name}`: {result.export.quantization}."]
         lines += [f"- {name} is {why}" for name, why in result.export.fallbacks.items()]

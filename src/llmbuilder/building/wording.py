@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from llmbuilder.building.modelfile import ollama_name
 from llmbuilder.building.result import BuildResult, Expectation
 from llmbuilder.training import TrainingResults
-from llmbuilder.training.display.progress import duration
 
-_NAMED = 5  # documents in a sentence
+_NAMED = 3  # documents in a sentence
 _AS_PLANNED = 0.05  # of the speed: no more than measuring it varies by
 _WORTH_NAMING = 0.05  # bits per byte
 _LITTLE, _MUCH = 0.01, 0.1  # of the held-out text in the training text
@@ -31,13 +30,13 @@ def describe_result(result: BuildResult) -> list[tuple[str, str]]:
         ("what it can do", result.ability),
         ("how well it predicts", _prediction(result)),
         ("planned and reached", describe_plan_kept(result.expected, result.training) if result.expected else ""),
-        ("with more time", describe_more_time(result.expected) if result.expected else ""),
+        ("with more time", describe_more_time(result.expected, result.seconds) if result.expected else ""),
         ("tested on", _held_out(result)),
         ("is the test fair", _overlap(result.training.validation_overlap)),
         ("copied", _copied(result.copied_share)),
         ("read", describe_documents(result)),
         ("size", _size(result)),
-        ("time", f"{duration(result.seconds)}, of them {duration(result.training.training_time)} of training"),
+        ("time", f"{_spoken(result.seconds)}, {_spoken(result.training.training_time)} of them training."),
         ("in llama.cpp and Ollama", _checked(result)),
     ]
     return [(name, text) for name, text in rows if text]
@@ -56,13 +55,14 @@ def describe_plan_kept(expected: Expectation, training: TrainingResults) -> str:
     return f"{said}."
 
 
-def describe_more_time(expected: Expectation) -> str:
-    """Return what longer builds would gain, "" where that is nothing worth naming."""
-    gains = [(seconds, expected.bits_per_byte - bits) for seconds, bits in expected.longer]
-    gains = [(seconds, gain) for seconds, gain in gains if gain >= _WORTH_NAMING]
+def describe_more_time(expected: Expectation, seconds: float) -> str:
+    """Return what builds longer than one of `seconds` would gain, "" where nothing is known."""
+    gains = [(longer, expected.bits_per_byte - bits) for longer, bits in expected.longer if longer > seconds]
+    gains = [(longer, gain) for longer, gain in gains if gain >= _WORTH_NAMING]
     if not gains:
         return "More time would hardly help: more documents would." if expected.longer else ""
-    said = [f"{duration(seconds)}: about {gain:.1g} bits per byte less" for seconds, gain in gains]
+    said = [f"{_spoken(longer)} instead of {_spoken(seconds)}: about {gain:.1g} bits per byte less"
+            for longer, gain in gains]  # fmt: skip
     return f"{'; '.join(said)}."
 
 
@@ -71,20 +71,23 @@ def describe_documents(result: BuildResult) -> str:
     read = result.documents
     text = f"{_count(read['documents'], 'document')}, {_count(read['characters'], 'character')}"
     left = [(len(read["duplicates"]), "duplicate"), (len(read.get("filtered", [])), "filtered document"),
-            (len(read["skipped"]), "unreadable file")]  # fmt: skip
+            (len(read["skipped"]), "unread file")]  # fmt: skip
     out = [_count(number, name) for number, name in left if number]
     return f"{text}; left out: {', '.join(out)}." if out else f"{text}."
 
 
 def list_uses(result: BuildResult) -> list[Use]:
     """Return the ways to use the model, with commands that can be pasted as they are."""
-    uses = [Use("LLMBuilder", [f'llmbuilder generate text --model {shlex.quote(result.model_path)} --prompt "The"'])]
+    prompt = shlex.quote(_prompt(result))
+    uses = [Use("LLMBuilder", [f"llmbuilder generate text --model {shlex.quote(result.model_path)} --prompt {prompt}"])]
     if result.modelfile is not None:
         name = ollama_name(result.output)
         uses.append(Use("Ollama", [f"ollama create {name} -f {shlex.quote(result.modelfile)}",
-                                   f'ollama run {name} "The"']))  # fmt: skip
+                                   f"ollama run {name} {prompt}"]))  # fmt: skip
     if result.gguf_path is not None:
-        uses.append(Use("llama.cpp", [f'llama-completion -m {shlex.quote(result.gguf_path)} -no-cnv -n 100 -p "The"']))
+        uses.append(
+            Use("llama.cpp", [f"llama-completion -m {shlex.quote(result.gguf_path)} -no-cnv -n 100 -p {prompt}"])
+        )
     return uses
 
 
@@ -92,6 +95,12 @@ def join_names(names: Sequence[str], most: int = _NAMED) -> str:
     """Return some names as a list in a sentence, and how many more there are."""
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _prompt(result: BuildResult) -> str:
+    """Return a beginning in the language of the documents: that of the first sample, as far as it is one line."""
+    found = result.samples[0].prompt.strip().split("\n")[0] if result.samples else ""
+    return found if found and not found.startswith("-") else "The"
 
 
 def _prediction(result: BuildResult) -> str:
@@ -125,12 +134,17 @@ def _overlap(share: float | None) -> str:
 
 
 def _copied(share: float | None) -> str:
-    return "" if share is None else f"{_percent(share)} of what it wrote in the test is in its documents word for word."
+    if share is None:
+        return ""
+    said = f"{_percent(share)} of what it wrote in the test is in its documents word for word."
+    return said[:1].upper() + said[1:]
 
 
 def _size(result: BuildResult) -> str:
-    plan = f"{result.plan}" if result.plan else ""
-    return plan[:1].upper() + plan[1:] + "." if plan else ""
+    if result.parameters is None:
+        return ""
+    millions = result.parameters / 1e6
+    return f"{millions:,.1f} million parameters." if millions >= 0.1 else f"{result.parameters:,} parameters."
 
 
 def _checked(result: BuildResult) -> str:
@@ -144,6 +158,15 @@ def _checked(result: BuildResult) -> str:
     return (
         f"{size}; llama.cpp opens it and {'writes the same text' if same else 'does not always write the same text'}."
     )
+
+
+def _spoken(seconds: float) -> str:
+    """Return a time as it is said, to two digits: "40 seconds", "2.5 minutes", "3 hours"."""
+    for size, name in ((3600.0, "hour"), (60.0, "minute"), (1.0, "second")):
+        if seconds >= size or size == 1:
+            value = f"{seconds / size:.2g}" if seconds / size < 99.5 else f"{seconds / size:.0f}"
+            return f"{value} {name}" if value == "1" else f"{value} {name}s"
+    raise AssertionError(seconds)
 
 
 def _count(number: int, name: str) -> str:

@@ -10,6 +10,8 @@ import typer
 
 from llmbuilder.cli.output import AllowCode, Json, Overwrite, Plain, Quiet, Set, print_json, say
 
+_SAMPLE_LINES = 6  # of each sample; all of it is in the summary
+
 
 def build(
     documents: list[Path] = typer.Argument(
@@ -86,23 +88,28 @@ def _show_plan(
 
 
 def _show(result: object) -> None:
-    """Print what the model can do, what it writes, the facts, and what to do next."""
+    """Print what the model can do, the facts, the beginnings of what it writes, and what to do next."""
     from llmbuilder.building import BuildResult
     from llmbuilder.building.wording import describe_result, list_uses
 
     assert isinstance(result, BuildResult)
+    (_, ability), *facts = describe_result(result)
+    typer.echo(f"\n{ability}")
+    for name, text in facts:
+        typer.echo(f"  {name}: {text}")
     for sample in result.samples:
-        typer.echo(f"\ngiven:   {' '.join(sample.prompt.split())}\nit went on:\n{_indented(sample.continuation)}")
-    typer.echo("")
-    for name, text in describe_result(result):
-        typer.echo(f"{name}: {text}")
+        typer.echo(f"\ngiven: {' '.join(sample.prompt.split())}")
+        typer.echo(f"it went on:\n{_beginning(sample.continuation)}")
     typer.echo("")
     for use in list_uses(result):
-        typer.echo(f"in {use.program}:")
+        typer.echo(f"use it with {use.program}:")
         for command in use.commands:
             typer.echo(f"  {command}")
-    typer.echo(f"more: {shlex.quote(f'{result.output}/summary.md')}, {shlex.quote(f'{result.output}/report.html')}")
+    pages = [shlex.quote(f"{result.output}/{name}") for name in ("summary.md", "report.html")]
+    typer.echo(f"more about it: {' and '.join(pages)}")
 
 
-def _indented(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.strip("\n").splitlines())
+def _beginning(text: str) -> str:
+    lines = text.strip("\n").splitlines()
+    shown = [f"  {line}" for line in lines[:_SAMPLE_LINES]]
+    return "\n".join([*shown, "  ..."] if len(lines) > _SAMPLE_LINES else shown)

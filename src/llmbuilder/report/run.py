@@ -76,9 +76,9 @@ def write_run_report(folder: str | Path, compared: str | Path | None = None, out
         [
             _header(run, other),
             told_by_build(run.summary),
+            uses_of_build(run.summary),
             _figures(run, other),
             _charts(run, other),
-            uses_of_build(run.summary),
             _samples(run),
             _events(run),
             _settings(run, other),
