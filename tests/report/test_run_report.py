@@ -138,7 +138,15 @@ def test_what_a_build_says_stands_first(trained_run: Path, tmp_path: Path) -> No
     shutil.copytree(trained_run, run)
     words = {"facts": [["what it can do", "It forms <words>."], ["copied", "Nothing."]],
              "uses": [{"program": "Ollama", "commands": ["ollama create x -f Modelfile", "ollama run x"]}]}  # fmt: skip
-    summary = {"bits_per_byte": 2.1234, "words": words, "samples": [{"prompt": "The <sea", "continuation": " & ship"}]}
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
+    best = [line["best_validation_loss"] for line in lines if "best_validation_loss" in line][-1]
+    training = {"steps": lines[-1]["step"], "best_validation_loss": best}
+    summary = {
+        "bits_per_byte": 2.1234,
+        "words": words,
+        "training": training,
+        "samples": [{"prompt": "The <sea", "continuation": " & ship"}],
+    }
     (run / "summary.json").write_text(json.dumps(summary))
     text = write_run_report(run).read_text("utf-8")
     assert not Page(text).open
@@ -147,6 +155,8 @@ def test_what_a_build_says_stands_first(trained_run: Path, tmp_path: Path) -> No
     assert "<b>2.12</b>" in text
     assert '<pre class="given">The &lt;sea</pre><pre> &amp; ship</pre>' in text
     assert "ollama create x -f Modelfile\nollama run x" in text
+    (run / "summary.json").write_text(json.dumps({**summary, "training": {**training, "steps": 1}}))
+    assert "The &lt;sea" not in write_run_report(run).read_text("utf-8"), "it was trained on since"
     (run / "summary.json").write_text("{")
     with pytest.raises(TrainingError, match=r"summary\.json is damaged"):
         write_run_report(run)

@@ -31,7 +31,7 @@ def describe_ability(found: Comparison, bits_per_byte: float | None) -> str:
     bits = bits_per_byte if bits_per_byte is not None else _PHRASES_BITS
     words = _ratio(model.known_words, people.known_words)
     phrases = _ratio(model.known_phrases, people.known_phrases)
-    strange = f"{1 - model.known_words:.0%} of its words are in none of its documents"
+    strange = f"about {1 - model.known_words:.0%} of its words look made up"
     if words < _WORDS or bits > _WORDS_BITS:
         return f"It strings letters and pieces of words together: {strange}."
     if phrases < _PHRASES or model.known_words < _PHRASES_KNOWN or bits > _PHRASES_BITS:

@@ -21,7 +21,7 @@ from llmbuilder.tokens.overlap import run_length, shared_runs
 
 _MOST_WRITTEN, _MOST_REAL = 12, 48  # passages
 _PROMPT, _LENGTH = 16, 80  # tokens
-_MOST_KNOWN = 8_000_000  # characters of the training text, which is compared by words
+_MOST_KNOWN = 3_000_000  # characters of the training text, which is compared by words
 _REPEATED = 4  # words of a group that is looked for again in the same passage
 # Scripts that put no spaces between words: two neighbouring characters stand for a word.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"

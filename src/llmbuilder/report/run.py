@@ -45,10 +45,17 @@ class RunFiles:
         except json.JSONDecodeError as error:
             raise TrainingError(f"{self.folder / 'run.json'} is damaged: {error}") from None
         self.lines = read_json_lines(self.folder / "metrics.jsonl")
-        self.summary = read_summary(self.folder)
         if not self.lines:
             raise TrainingError(f"{self.folder} has no metrics yet: train for at least training.log_every steps")
         self.config = read_config(self.folder / "config.json")
+        self.summary = self._own_summary()
+
+    def _own_summary(self) -> dict[str, Any]:
+        """Return what a build says of this run; nothing if the folder was trained in again since."""
+        found = read_summary(self.folder)
+        told = found.get("training", {})
+        same_loss = told.get("best_validation_loss") == self.last("best_validation_loss")
+        return found if same_loss and told.get("steps", -1) >= self.last("step") else {}
 
     def curve(self, name: str) -> list[tuple[float, float]]:
         """Return a metric as (step, value) points."""
