@@ -64,6 +64,7 @@ class BuildResult:
     ability: str = ""
     copied_share: float | None = None
     modelfile: str | None = None
+    parameters: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, without the step-by-step history."""

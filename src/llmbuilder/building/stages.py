@@ -11,8 +11,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from llmbuilder.building.ability import describe_ability
 from llmbuilder.building.corpus_text import BuildText, read_text
+from llmbuilder.building.held_out import held_out_names
 from llmbuilder.building.journal import Journal
+from llmbuilder.building.modelfile import write_modelfile
+from llmbuilder.building.passages import compare_writing
 from llmbuilder.building.planning import (
     EXPORT_SECONDS,
     LEAST_TRAINING,
@@ -23,7 +27,7 @@ from llmbuilder.building.planning import (
     open_text,
 )
 from llmbuilder.building.result import BuildResult, Sample
-from llmbuilder.building.summary import write_summary
+from llmbuilder.building.summary import SUMMARY, write_summary
 from llmbuilder.config.loading import build_config
 from llmbuilder.config.schema import Config
 from llmbuilder.config.sizes import count_parameters
@@ -38,6 +42,7 @@ from llmbuilder.formats.model_file import load_model
 from llmbuilder.inference import Generator
 from llmbuilder.machine import describe_machine, slowdown
 from llmbuilder.model import LanguageModel, build_model
+from llmbuilder.report import has_metrics, write_run_report
 from llmbuilder.tokenizer import Tokenizer
 from llmbuilder.training import Callback, TrainingResults, resume_training, train_model
 from llmbuilder.training.storage.checkpoints import list_checkpoints
@@ -90,7 +95,7 @@ class Build:
         if not journal.has("training"):
             _ = self.text, self.tokenizer, self._planned()
         results = self._trained()
-        bits = journal.carry_out("evaluation", lambda: self._bits_per_byte(results))
+        found = journal.carry_out("evaluation", lambda: self._evaluate(results))
         samples = [Sample(**one) for one in journal.carry_out("samples", lambda: [asdict(s) for s in self._samples()])]
         exported = journal.carry_out("export", self._export, is_there=_is_file)
         checked = journal.carry_out("check", lambda: self._check(exported))
@@ -98,18 +103,23 @@ class Build:
         result = BuildResult(
             output=str(self.folder),
             model_path=str(self.paths.model),
-            gguf_path=exported and exported["path"],
+            gguf_path=exported and exported["file"]["path"],
             documents=self.text.report.to_dict(),
             plan=plan["summary"],
             training=results,
-            bits_per_byte=bits,
+            bits_per_byte=found["bits_per_byte"],
             samples=samples,
-            export=GGUFExport(**exported) if exported else None,
+            export=GGUFExport(**exported["file"]) if exported else None,
             verification=GGUFVerification(**checked) if checked else None,
             seconds=time.perf_counter() - self.begin,
             machine=describe_machine(),
+            held_out=found["held_out"],
+            ability=found["ability"],
+            copied_share=found["copied_share"],
+            modelfile=exported and exported["modelfile"],
+            parameters=found["parameters"],
         )
-        journal.carry_out("summary", lambda: write_summary(self.folder, result))
+        journal.carry_out("summary", lambda: self._write_pages(result), is_there=lambda _: self._has_pages())
         remove_path(self._own_tokenizer)
         return result
 
@@ -227,6 +237,18 @@ class Build:
         """The trained model."""
         return load_model(self.paths.model, self.config.system.device)
 
+    def _evaluate(self, results: TrainingResults) -> dict[str, Any]:
+        bits, tokens = self._bits_per_byte(results), open_dataset(self.paths)
+        writing = compare_writing(Generator(self.model), tokens)
+        text = open_text(self.text, self.config, self.tokenizer)
+        return {
+            "bits_per_byte": bits,
+            "ability": describe_ability(writing, bits),
+            "copied_share": writing.copied,
+            "held_out": held_out_names(text, self.text.path) if tokens.validation is not None else [],
+            "parameters": count_parameters(self.model.config),
+        }
+
     def _bits_per_byte(self, results: TrainingResults) -> float | None:
         """Return the bits per byte that the best validation loss comes to; None where nothing was validated."""
         dataset = open_dataset(self.paths)
@@ -250,15 +272,28 @@ class Build:
     def _export(self) -> dict[str, Any] | None:
         if not self.tokenizer.has_gguf_form:
             return None
-        name = self.folder.resolve().name
-        return asdict(export_gguf(self.model, self.folder / "model.gguf", self.quantization, name=name, overwrite=True))
+        name, context = self.folder.resolve().name, self.model.config.max_seq_length
+        file = export_gguf(self.model, self.folder / "model.gguf", self.quantization, name=name, overwrite=True)
+        modelfile = write_modelfile(
+            Path(file.path), self.config.generation, context=context, ending=self.tokenizer.end_of_text,
+            ability=self.journal.left_by("evaluation")["ability"],
+        )  # fmt: skip
+        return {"file": asdict(file), "modelfile": str(modelfile)}
+
+    def _write_pages(self, result: BuildResult) -> None:
+        write_summary(self.folder, result)
+        if has_metrics(self.folder):
+            write_run_report(self.folder)  # again, with what is known only now
+
+    def _has_pages(self) -> bool:
+        return all((self.folder / name).is_file() for name in (SUMMARY, "summary.md"))
 
     def _check(self, exported: dict[str, Any] | None) -> dict[str, Any] | None:
         if exported is None or not llamacpp_is_installed():
             return None
         start = self.text.beginning(4000)
         texts = [part for part in (start[:400], start[400:800], start[2000:2400]) if part.strip()]
-        return asdict(verify_gguf(exported["path"], self.model, texts, greedy_tokens=32))
+        return asdict(verify_gguf(exported["file"]["path"], self.model, texts, greedy_tokens=32))
 
 
 def run_name(paths: RunPaths) -> str | None:
@@ -267,7 +302,7 @@ def run_name(paths: RunPaths) -> str | None:
 
 
 def _is_file(exported: dict[str, Any] | None) -> bool:
-    return exported is None or Path(exported["path"]).is_file()
+    return exported is None or (Path(exported["file"]["path"]).is_file() and Path(exported["modelfile"]).is_file())
 
 
 def _is_unchanged(text: dict[str, Any]) -> bool:

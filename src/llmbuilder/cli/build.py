@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -15,6 +16,8 @@ from llmbuilder.cli.output import AllowCode, Json, Overwrite, Plain, Quiet, Set,
 
 if TYPE_CHECKING:
     from llmbuilder.building import BuildResult
+
+_SAMPLE_LINES = 6  # of each sample; all of it is in the summary
 
 
 def build(
@@ -116,23 +119,29 @@ def _show_plan(
 
 
 def _show_result(result: BuildResult, as_json: bool) -> None:
-    from llmbuilder.training.display.progress import duration
+    """Print what the model can do, the facts, the beginnings of what it writes, and what to do next."""
+    from llmbuilder.building.wording import describe_result, list_uses
 
     if as_json:
         print_json(result.to_dict())
         return
-    for number, sample in enumerate(result.samples, start=1):
-        typer.echo(f"\n--- sample {number} ---\n{sample}")
+    (_, ability), *facts = describe_result(result)
+    typer.echo(f"\n{ability}")
+    for name, text in facts:
+        typer.echo(f"  {name}: {text}")
+    for sample in result.samples:
+        typer.echo(f"\ngiven: {' '.join(sample.prompt.split())}")
+        typer.echo(f"it went on:\n{_beginning(sample.continuation)}")
     typer.echo("")
-    if result.verification is not None:
-        typer.echo(f"llama.cpp opens {result.gguf_path}: {result.verification.summary()}")
-    elif result.gguf_path is not None:
-        typer.echo(f"exported {result.gguf_path} (not checked: pip install 'llmbuilder[verify]')")
-    best = result.training.best_validation_loss
-    if best is not None:
-        bits = "" if result.bits_per_byte is None else f", {result.bits_per_byte:.3f} bits per byte"
-        overlap = result.training.describe_overlap()
-        of_it = f"perplexity {result.training.perplexity:,.1f}{bits}{f'; {overlap}' if overlap else ''}"
-        typer.echo(f"validation loss {best:.3f} ({of_it})")
-    typer.echo(f"built in {duration(result.seconds)}: {result.output} (start with {result.output}/summary.md)")
-    typer.echo(f'try it: llmbuilder generate text --model {result.model_path} --prompt "The"')
+    for use in list_uses(result):
+        typer.echo(f"use it with {use.program}:")
+        for command in use.commands:
+            typer.echo(f"  {command}")
+    pages = [shlex.quote(f"{result.output}/{name}") for name in ("summary.md", "report.html")]
+    typer.echo(f"more about it: {' and '.join(pages)}")
+
+
+def _beginning(text: str) -> str:
+    lines = text.strip("\n").splitlines()
+    shown = [f"  {line}" for line in lines[:_SAMPLE_LINES]]
+    return "\n".join([*shown, "  ..."] if len(lines) > _SAMPLE_LINES else shown)
