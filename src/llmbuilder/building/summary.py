@@ -7,6 +7,7 @@ from typing import Any
 
 from llmbuilder.building.result import BuildResult
 from llmbuilder.files import write_json, write_text
+from llmbuilder.notices import command
 from llmbuilder.training.display.progress import duration
 
 _LISTED = 50
@@ -31,7 +32,7 @@ def summary_markdown(result: BuildResult) -> str:
         "## Use it",
         "",
         "```bash",
-        f'llmbuilder generate text --model {result.model_path} --prompt "..."',
+        command("generate", "text", "--model", result.model_path, "--prompt", "..."),
         *([f"llama-cli -m {result.gguf_path}"] if result.gguf_path else []),
         "```",
         "",

@@ -86,6 +86,7 @@ def _show_plan(
 
 def _show(result: object) -> None:
     from llmbuilder.building import BuildResult
+    from llmbuilder.notices import command
     from llmbuilder.training.display.progress import duration
 
     assert isinstance(result, BuildResult)
@@ -103,4 +104,4 @@ def _show(result: object) -> None:
         of_it = f"perplexity {result.training.perplexity:,.1f}{bits}{f'; {overlap}' if overlap else ''}"
         typer.echo(f"validation loss {best:.3f} ({of_it})")
     typer.echo(f"built in {duration(result.seconds)}: {result.output} (start with {result.output}/summary.md)")
-    typer.echo(f'try it: llmbuilder generate text --model {result.model_path} --prompt "The"')
+    typer.echo(f"try it: {command('generate', 'text', '--model', result.model_path, '--prompt', 'The')}")

@@ -33,7 +33,7 @@ class LostOutput(Exception):
 class _Results(io.FileIO):
     """Standard output. An exception of its own tells what goes wrong here from what goes wrong with other files."""
 
-    def write(self, data: Any) -> int | None:
+    def write(self, data: Any, /) -> int:
         try:
             return _write_all(super().write, data, self.fileno())
         except OSError as error:
@@ -43,7 +43,7 @@ class _Results(io.FileIO):
 class _Messages(io.FileIO):
     """Standard error. What cannot be written is dropped."""
 
-    def write(self, data: Any) -> int | None:
+    def write(self, data: Any, /) -> int:
         try:
             return _write_all(super().write, data, self.fileno())
         except OSError:
