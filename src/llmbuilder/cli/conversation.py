@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -96,10 +97,8 @@ def _line_editor() -> Callable[[], str]:
     try:
         from prompt_toolkit import PromptSession
     except ImportError:
-        try:
+        with contextlib.suppress(ImportError):  # Windows, whose console edits lines itself
             import readline  # noqa: F401  # gives input() editing and history
-        except ImportError:  # Windows, whose console edits lines itself
-            pass
         return lambda: input("> ")
     session: PromptSession[str] = PromptSession("> ")
     return session.prompt
