@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import shlex
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,6 +25,7 @@ from llmbuilder.config.schema import Config
 from llmbuilder.errors import DataError, LLMBuilderError
 from llmbuilder.files import remove_path
 from llmbuilder.locking import locked_folder
+from llmbuilder.notices import command
 from llmbuilder.training import Callback, StoppedRun
 from llmbuilder.training.storage.paths import RunPaths
 
@@ -148,7 +148,7 @@ def _run(work: Build) -> BuildResult:
         if journal.is_written:
             logger.warning(
                 f"stopped while {STAGES[journal.at_work]}; done and kept: {done or 'nothing yet'}; go on with the same "
-                f"command (without --overwrite) or with: llmbuilder train resume {shlex.quote(str(journal.folder))}"
+                f"command (without --overwrite) or with: {command('train', 'resume', journal.folder)}"
             )
         raise
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from llmbuilder.export import GGUFExport, GGUFVerification
+from llmbuilder.report.card import result_card
 from llmbuilder.training import TrainingResults
 
 
@@ -65,6 +66,20 @@ class BuildResult:
     copied_share: float | None = None
     modelfile: str | None = None
     parameters: int | None = None
+
+    def _repr_html_(self) -> str:
+        """Return a card with the loss curve, which notebooks show."""
+        best = self.training.best_validation_loss
+        facts = {
+            "documents": self.documents.get("documents"),
+            "validation loss": None if best is None else f"{best:.3f} nats per token",
+            "bits per byte": None if self.bits_per_byte is None else f"{self.bits_per_byte:.3f}",
+            "model": self.model_path,
+            "GGUF": self.gguf_path,
+            "what it can do": self.ability or None,
+            "sample": str(self.samples[0])[:200] if self.samples else None,
+        }
+        return result_card("Build", facts, self.training.history)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, without the step-by-step history."""

@@ -118,6 +118,7 @@ def show(
     path: Path = typer.Argument(None, metavar="[FILE]", help="Configuration. Default: the defaults."),
     preset: str = typer.Option(None, "--preset", help="Start from this preset."),
     set_: list[str] = Set,
+    as_json: bool = Json,
 ) -> None:
     """Print the configuration that results from preset, file, environment and overrides."""
     from llmbuilder.config import load_config

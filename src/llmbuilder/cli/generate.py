@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from llmbuilder.cli.output import Json, Set, print_json, say
+from llmbuilder.cli.conversation import converse, show_samples
+from llmbuilder.cli.output import Json, Set, print_json
 
 app = typer.Typer(help="Generate text.", no_args_is_help=True)
 
@@ -62,7 +62,7 @@ def text(
     settings = generation_settings(loaded, given)
     generator = load_generator(model, tokenizer, device or loaded.system.device)
     if interactive:
-        _converse(generator, settings)
+        converse(generator, settings)
         return
     if len(prompts) == 1 and settings.num_samples == 1 and not as_json:
         typer.echo(prompts[0], nl=False)
@@ -75,7 +75,7 @@ def text(
         print_json([{"prompt": p, "continuations": found} for p, found in zip(prompts, samples, strict=True)])
         return
     for p, found in zip(prompts, samples, strict=True):
-        _show(p, found)
+        show_samples(p, found)
 
 
 def _check(
@@ -124,28 +124,3 @@ def _number(key: str, text: str) -> float | int:
     except ValueError:
         hint = f"--{key.replace('_', '-')}"
         raise typer.BadParameter(f"{text!r} is neither a number nor none", param_hint=hint) from None
-
-
-def _show(prompt: str, continuations: list[str]) -> None:
-    for number, continuation in enumerate(continuations, start=1):
-        typer.echo(f"--- sample {number} ---" if len(continuations) > 1 else "---")
-        typer.echo(prompt + continuation)
-
-
-def _converse(generator: Any, settings: Any) -> None:
-    if sys.stdin.isatty():
-        say("Write the beginning of a text; an empty line or Ctrl-D ends.")
-    while True:
-        try:
-            prompt = input("> " if sys.stdin.isatty() else "")
-        except EOFError:
-            return
-        if not prompt:
-            return
-        if settings.num_samples > 1:
-            _show(prompt, generator.generate([prompt], settings)[0])
-            continue
-        typer.echo(prompt, nl=False)
-        for piece in generator.stream(prompt, settings):
-            typer.echo(piece, nl=False)
-        typer.echo("\n")

@@ -20,6 +20,7 @@ from llmbuilder.documents.document import Document
 from llmbuilder.documents.folders import is_prepared
 from llmbuilder.errors import DataError, TokenizerError
 from llmbuilder.files import link_file
+from llmbuilder.notices import counted
 from llmbuilder.tokenizer import Tokenizer, train_tokenizer
 from llmbuilder.tokens.overlap import overlap_of
 from llmbuilder.tokens.sampling import tokenizer_sample
@@ -295,7 +296,9 @@ class TextDataset:
         if validation is not None:
             available = validation[1].tokens
             if available < 2:
-                raise DataError(f"the validation part of {self.source_name} has {available} token(s); add text")
+                raise DataError(
+                    f"the validation part of {self.source_name} has {counted(available, 'token')}; add text"
+                )
             window = min(self.block_size, available - 1)
             self._validation = TokenWindows(folder / "validation.bin", window, None, self.seed, validation)
         self._check_tokenizer()

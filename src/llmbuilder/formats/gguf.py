@@ -82,7 +82,7 @@ def write_gguf(model: LanguageModel, tokenizer: Tokenizer, path: Path, name: str
 
     config = model.config
     writer = gguf.GGUFWriter(path, result.architecture)
-    writer.add_name(name)
+    writer.add_name(name.encode("utf-8", "replace").decode("utf-8"))  # a file name may be none in UTF-8
     writer.add_description(f"trained with LLMBuilder {__version__}")
     writer.add_file_type(getattr(gguf.LlamaFileType, _file_type_name(result.quantization)).value)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)

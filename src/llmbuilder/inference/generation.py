@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from torch import Tensor
@@ -22,12 +22,16 @@ from llmbuilder.config.validation import find_problems
 from llmbuilder.errors import GenerationError, TokenizerError
 from llmbuilder.formats.model_file import load_model
 from llmbuilder.inference.continuation import Continuation
+from llmbuilder.inference.keywords import GenerationSettings, SamplingSettings
 from llmbuilder.inference.sampling import next_tokens
 from llmbuilder.machine import resolve_device
 from llmbuilder.model import KeyValueCache, LanguageModel
 from llmbuilder.notices import warn_once
 from llmbuilder.threads import FairThreads
 from llmbuilder.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Generator:
@@ -221,6 +225,33 @@ def load_generator(
     return Generator(loaded, tokenizer)
 
 
+@overload
+def generate_text(
+    model_path: str | Path | LanguageModel,
+    tokenizer_path: str | Path | Tokenizer | None = None,
+    prompt: str = "",
+    max_new_tokens: int | None = None,
+    config: None = None,
+    *,
+    device: str | None = None,
+    num_samples: Literal[1] = 1,
+    **overrides: Unpack[SamplingSettings],
+) -> str: ...
+
+
+@overload
+def generate_text(
+    model_path: str | Path | LanguageModel,
+    tokenizer_path: str | Path | Tokenizer | None = None,
+    prompt: str | Sequence[str] = "",
+    max_new_tokens: int | None = None,
+    config: GenerationConfig | Config | None = None,
+    *,
+    device: str | None = None,
+    **overrides: Unpack[GenerationSettings],
+) -> Any: ...
+
+
 def generate_text(
     model_path: str | Path | LanguageModel,
     tokenizer_path: str | Path | Tokenizer | None = None,
@@ -260,9 +291,9 @@ def stream_text(
     config: GenerationConfig | Config | None = None,
     *,
     device: str | None = None,
-    **overrides: Any,
+    **overrides: Unpack[SamplingSettings],
 ) -> Iterator[str]:
     """Yield the continuation of one prompt as it is generated; arguments as for `generate_text`."""
-    settings = generation_settings(config, _with_limit(max_new_tokens, overrides))
+    settings = generation_settings(config, _with_limit(max_new_tokens, {**overrides}))
     device = _device(config, device, model_path)
     yield from load_generator(model_path, tokenizer_path, device).stream(prompt, settings)

@@ -21,6 +21,7 @@ from llmbuilder.data.dataset import TextDataset
 from llmbuilder.errors import TrainingError
 from llmbuilder.machine import describe_machine
 from llmbuilder.model import LanguageModel
+from llmbuilder.notices import command
 from llmbuilder.tokens.windows import TokenWindows
 from llmbuilder.training.display.callbacks import Callback, RunPlan
 from llmbuilder.training.loop.anomalies import LossWatch
@@ -297,8 +298,8 @@ class Trainer:
             self._tell("on_end", results)
         finally:
             if interrupted and self.processes.is_main:
-                folder = self.paths.folder
-                logger.warning(f"stopped at step {self.state.step}; go on with: llmbuilder train resume {folder}")
+                go_on = command("train", "resume", self.paths.folder)
+                logger.warning(f"stopped at step {self.state.step}; go on with: {go_on}")
         return results
 
     def _save_at_the_end(self) -> None:
