@@ -308,6 +308,8 @@ class Trainer:
             self._save_model(self.paths.model)
         elif not self.state.ends_at_its_best():
             self._save_model(self.paths.last_model)
+        else:
+            self.processes.on_main(lambda: self.models.remove_own(self.paths.last_model))  # of an earlier stop
 
     def _results(self, loss: float, *, interrupted: bool) -> TrainingResults:
         state = self.state
