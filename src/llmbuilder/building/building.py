@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from llmbuilder.building.corpus_text import BuildText, read_text
-from llmbuilder.building.plan import Plan, choose_plan, measured_speed
+from llmbuilder.building.plan import Plan, choose_plan, require_useful
 from llmbuilder.building.result import BuildResult
+from llmbuilder.building.speed import measured_speed
 from llmbuilder.building.summary import write_summary
 from llmbuilder.config import load_config
 from llmbuilder.config.in_force import refuse, require_taken
@@ -22,6 +23,7 @@ from llmbuilder.config.validation import fix_config, validate_config
 from llmbuilder.corpus.load_report import LoadReport
 from llmbuilder.data import TextDataset
 from llmbuilder.evaluation import bits_per_byte
+from llmbuilder.evaluation.ngrams import ngram_bits_per_byte
 from llmbuilder.evaluation.token_bytes import mean_token_bytes, token_bytes
 from llmbuilder.export import GGUFExport, GGUFVerification, export_gguf, verify_gguf
 from llmbuilder.export.verification import llamacpp_is_installed
@@ -42,6 +44,7 @@ _SMALL_CORPUS = 100_000  # characters
 _EXPORT_RESERVE = 5.0  # seconds left for samples, export and its check, and one more for every
 _PARAMETERS_A_SECOND = 10_000_000
 _LEAST_TRAINING = 10.0
+_MEASURING_SHARE = 0.03  # of the budget, for speeds alone; the plan as a whole takes less than 5%
 _EVALUATIONS, _CHECKPOINTS, _LOG_LINES = 10, 5, 200  # in the course of a planned run
 
 
@@ -89,7 +92,7 @@ def build(
     dataset = TextDataset(text.path, 1, None, planned.data.train_split, tokenizer, seed=planned.system.seed)
     prepare_tokens(dataset, RunPaths.choose(folder))
     if choose:
-        planned, plan = _plan(planned, dataset, given, begin, seconds or DEFAULT_SECONDS)
+        planned, plan = _plan(planned, dataset, given, begin, seconds or DEFAULT_SECONDS, announce)
         announce(f"Plan: {plan.summary()}")
     else:
         plan = None
@@ -179,7 +182,7 @@ def plan_build(
         tokenizer = _get_tokenizer(text, planned, announce)
         dataset = TextDataset(text.path, 1, None, planned.data.train_split, tokenizer, seed=planned.system.seed)
         dataset.prepare(Path(folder) / "tokens")
-        return _plan(planned, dataset, given, begin, time_budget)[1]
+        return _plan(planned, dataset, given, begin, time_budget, announce)[1]
 
 
 def _choose_vocabulary(config: Config, report: LoadReport, given: list[str]) -> None:
@@ -198,18 +201,32 @@ def _get_tokenizer(text: BuildText, config: Config, announce: Callable[[str], No
     return TextDataset(text.path, block_size=1).learn_tokenizer(vocab_size=size, **config.tokenizer.training_options)
 
 
-def _plan(config: Config, dataset: TextDataset, given: list[str], begin: float, seconds: float) -> tuple[Config, Plan]:
+def _plan(
+    config: Config,
+    dataset: TextDataset,
+    given: list[str],
+    begin: float,
+    seconds: float,
+    announce: Callable[[str], None],
+) -> tuple[Config, Plan]:
     """Choose the shape and the recipe; settings the user gave override both.
 
     What is expected is in bytes, and in tokens as the result is: by the bytes of the tokens that will validate.
     """
     assert dataset.tokenizer is not None
     vocabulary, scored = len(dataset.tokenizer), dataset.validation or dataset.train
-    bytes_per_token = mean_token_bytes(scored.tokens, token_bytes(dataset.tokenizer))
-    speed = measured_speed(config)
+    sizes = token_bytes(dataset.tokenizer)
+    announce("Measuring how predictable the text is, and how fast this machine trains")
+    # Seen text is predicted better than any model will do, and says nothing of how hard the text is.
+    ngram_bits = ngram_bits_per_byte(dataset.train.tokens, scored.tokens, sizes) if dataset.validation else None
+    speed = measured_speed(config, _MEASURING_SHARE * seconds)
     left = max(_LEAST_TRAINING, seconds - (time.perf_counter() - begin) - _EXPORT_RESERVE)
     training_seconds = config.training.time_budget_seconds or left
-    plan = choose_plan(config, dataset.info.tokens, vocabulary, training_seconds, speed, bytes_per_token)
+    plan = choose_plan(
+        config, dataset.info.tokens, vocabulary, training_seconds, speed, mean_token_bytes(scored.tokens, sizes),
+        ngram_bits=ngram_bits, besides=max(0.0, seconds - training_seconds),
+    )  # fmt: skip
+    require_useful(plan, seconds)
     every = max(1, plan.steps // _EVALUATIONS)
     plan.config.training.eval_every = every
     plan.config.training.save_every = max(1, plan.steps // _CHECKPOINTS)
