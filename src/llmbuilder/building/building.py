@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from llmbuilder.building.beginnings import held_out_beginnings
 from llmbuilder.building.corpus_text import BuildText, read_text
 from llmbuilder.building.plan import Plan, choose_plan, require_useful
 from llmbuilder.building.result import BuildResult
@@ -45,6 +46,7 @@ _EXPORT_RESERVE = 5.0  # seconds left for samples, export and its check, and one
 _PARAMETERS_A_SECOND = 10_000_000
 _LEAST_TRAINING = 10.0
 _MEASURING_SHARE = 0.03  # of the budget, for speeds alone; the plan as a whole takes less than 5%
+_SAMPLES = 3
 _EVALUATIONS, _CHECKPOINTS, _LOG_LINES = 10, 5, 200  # in the course of a planned run
 
 
@@ -114,7 +116,7 @@ def build(
 
     announce("Writing samples" if results.interrupted else "Evaluating, sampling, exporting")
     trained = load_model(folder / "model.pt", planned.system.device)
-    samples = _samples(trained, text, planned)
+    samples = _samples(trained, dataset, planned)
     exported, verification = _export(trained, folder, tokenizer, quantization, text)
     result = BuildResult(
         output=str(folder),
@@ -242,12 +244,9 @@ def _apply(config: Config, settings: Mapping[str, Mapping[str, Any]]) -> None:
             setattr(getattr(config, section), key, value)
 
 
-def _samples(model: Any, text: BuildText, config: Config) -> list[str]:
-    """Continue the beginnings of a few documents of the corpus."""
-    beginning = text.beginning(1 << 20)
-    starts = [part.strip() for part in beginning.split("\n\n") if len(part.split()) >= 8]
-    chosen = starts[:: max(1, len(starts) // 3)][:3] or [beginning[:40]]
-    prompts = [" ".join(start.split()[:4]) for start in chosen]
+def _samples(model: Any, dataset: TextDataset, config: Config) -> list[str]:
+    """Continue the beginnings of a few documents that were held out."""
+    prompts = held_out_beginnings(dataset, _SAMPLES)
     settings = config.generation.model_copy()
     settings.seed = config.system.seed if settings.seed is None else settings.seed
     found = generate_text(model, prompt=prompts, config=settings)

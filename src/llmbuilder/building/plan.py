@@ -16,6 +16,7 @@ from llmbuilder.building.speed import Speed, estimated_speed
 from llmbuilder.config.presets import PRESETS
 from llmbuilder.config.recipe import (
     RECOMMENDED,
+    SAMPLING,
     choose_dropout,
     choose_step_tokens,
     choose_weight_decay,
@@ -146,6 +147,8 @@ def choose_plan(
     training = planned.training
     for name, value in RECOMMENDED.items():
         setattr(training, name, value)
+    if planned.generation.do_sample:
+        planned.generation = planned.generation.model_copy(update=SAMPLING)
     longest = longest_batch(best.shape, memory_bytes(resolve_device(config.system.device)))
     training.gradient_accumulation_steps = -(-best.sequences // longest)
     training.batch_size = -(-best.sequences // training.gradient_accumulation_steps)
