@@ -1,9 +1,9 @@
 """What a run will reach, in bits per byte of the held-out text, as an interval.
 
-The form is that of Hoffmann et al. 2022, with repeated tokens discounted as in Muennighoff et al. 2023 and constants
-fitted to this package's own runs on one corpus. Other corpora are harder or easier: by how much is measured by a
-trigram model (`evaluation.ngrams`), and how well that works was measured on corpora that had no part in the fit
-(docs/explanation/recipe.md).
+A trigram model says how hard a text is (`evaluation.ngrams`); what a run makes of it depends on its size and on how
+much it sees, in the form of Hoffmann et al. 2022, with repeated tokens discounted as in Muennighoff et al. 2023. The
+constants were fitted to this package's own runs on several corpora, and the spread to what they missed; how that does
+on corpora that had no part in it is in docs/explanation/recipe.md.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-_FLOOR = 0.489  # nats per byte that no size and no amount of text removes
-_PARAMETERS, _PARAMETERS_POWER = 158.6, 0.5886
-_BYTES, _BYTES_POWER = 143.5, 0.3585
+# Nats per byte of the reference corpus, for so many parameters in layers and so many tokens.
+_FLOOR = 0.489  # that no size and no amount of text removes
+_PARAMETERS, _AT_PARAMETERS, _PARAMETERS_POWER = 0.056, 400_000, 0.5886
+_TOKENS, _AT_TOKENS, _TOKENS_POWER = 0.650, 1_000_000, 0.269
 _REPETITION_DECAY = 4.41  # after some five repetitions more add little
-_CONTEXT_GAIN = 0.053  # nats per byte for each doubling of the context from 128 tokens on
+_CONTEXT_GAIN = 0.053  # for each doubling of the context from 128 tokens on
 _LONGEST_CONTEXT = 512  # tokens; what longer ones gain was not measured
 
-_REFERENCE_BITS = 2.011  # that trigrams need for the corpus of the fit
-_HARDNESS_POWER = 1.0
-_SCALE = 1.0
-_SPREAD = 0.08  # standard deviation of the logarithm of reached over predicted
+_REFERENCE_BITS, _REFERENCE_TOKENS = 2.011, 645_000  # what trigrams need for the reference corpus; its training part
+_HARDNESS_POWER = 1.04
+# Trigrams of a small text are poor for its smallness, too, which is not to be counted twice; they count a million.
+_SMALLNESS_POWER, _MOST_COUNTED = 0.63, 1_000_000
+_SPREAD = 0.06  # standard deviation of the logarithm of reached over predicted
 _UNMEASURED_SPREAD = 0.3  # without a trigram model: as much as corpora differ
 _QUANTILE = 1.2816  # of the normal distribution: 80% lie within so many standard deviations
 _LEAST_BITS = 0.05  # nothing that is worth reading is more predictable
@@ -46,11 +48,11 @@ class Corpus:
 
     @property
     def hardness(self) -> float:
-        """How many times as many bits as the corpus of the fit this one needs."""
+        """How many times as many bits as the reference corpus this one needs."""
         bits = self.ngram_bits
         if bits is None or not math.isfinite(bits) or bits <= 0:
             return 1.0
-        return _SCALE * (bits / _REFERENCE_BITS) ** _HARDNESS_POWER
+        return float((bits / _REFERENCE_BITS) ** _HARDNESS_POWER)
 
     @property
     def spread(self) -> float:
@@ -72,8 +74,7 @@ def predicted_bits(corpus: Corpus, parameters: int, seen: int, context: int = 12
 
     Never more than guessing takes, and never nothing.
     """
-    size = corpus.bytes_per_token
-    nats = predicted_nats_per_byte(parameters, seen * size, max(1, corpus.tokens) * size, context)
+    nats = predicted_nats_per_byte(parameters, seen, max(1, corpus.tokens), context)
     return _sane(corpus, corpus.hardness * nats / math.log(2))
 
 
@@ -96,12 +97,15 @@ def _sane(corpus: Corpus, bits: float) -> float:
 
 
 def predicted_nats_per_byte(parameters: int, seen: float, unique: float, context: int = 128) -> float:
-    """Return the predicted loss of `parameters` in layers after `seen` bytes of text, `unique` of them different.
+    """Return the predicted loss of `parameters` in layers after `seen` tokens of text, `unique` of them different.
 
-    It is the loss over windows of `context` tokens on the corpus of the fit.
+    It is the loss over windows of `context` tokens on a text as hard as the reference corpus.
     """
     different = max(1.0, min(seen, unique))
     repetitions = max(seen, different) / different - 1
     worth = different * (1 + _REPETITION_DECAY * (1 - math.exp(-repetitions / _REPETITION_DECAY)))
+    worth *= (_REFERENCE_TOKENS / min(max(1.0, unique), _MOST_COUNTED)) ** _SMALLNESS_POWER
     gain = _CONTEXT_GAIN * math.log2(min(context, _LONGEST_CONTEXT) / 128)
-    return _FLOOR + _PARAMETERS / parameters**_PARAMETERS_POWER + _BYTES / worth**_BYTES_POWER - gain
+    of_size = _PARAMETERS * (_AT_PARAMETERS / parameters) ** _PARAMETERS_POWER
+    of_text = _TOKENS * (_AT_TOKENS / worth) ** _TOKENS_POWER
+    return _FLOOR + of_size + of_text - gain
