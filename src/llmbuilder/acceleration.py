@@ -85,7 +85,7 @@ class Acceleration:
 def measure_acceleration(device: torch.device, precision: torch.dtype) -> Acceleration:
     """Return the fastest settings for training on `device` with products in `precision`.
 
-    It takes about 0.1 s, once in a process: runs of one process compute alike, whatever else the machine does.
+    It takes about 0.1 s, once in a process: runs compute alike, whatever else the machine does.
     """
     import torch
 
@@ -104,14 +104,14 @@ def _fastest_products(precision: torch.dtype, threads: int) -> tuple[str, float]
     with _onednn_products(True):
         onednn, error = _probe(precision)
     switches = precision == torch.float32 and error < _EXACT_ERROR and onednn > _WORTH_SWITCHING * default
-    return ("onednn", onednn) if switches else ("default", default)
+    return ("onednn", threads * onednn) if switches else ("default", threads * default)
 
 
 def fixed_acceleration(device: torch.device, precision: torch.dtype, threads: int) -> Acceleration:
     """Return settings that depend on no measurement, so that a run repeats another bit for bit on the same machine."""
     if device.type != "cpu":
         return Acceleration(peak_flops=_gpu_peak(device))
-    return Acceleration(threads=threads, keep_memory=sys.platform == "linux", peak_flops=_probe(precision)[0])
+    return Acceleration(threads=threads, keep_memory=sys.platform == "linux", peak_flops=threads * _probe(precision)[0])
 
 
 @contextlib.contextmanager
@@ -126,6 +126,21 @@ def limited_threads(number: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def deterministic_algorithms(enabled: bool) -> Iterator[None]:
+    """Let PyTorch take only kernels that repeat themselves inside the block, where it has them."""
+    import torch
+
+    before = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    if enabled:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warned)
 
 
 def _denormals_are_flushed() -> bool:
@@ -159,7 +174,10 @@ def choose_threads(work: Callable[[], object], most: int | None = None) -> int:
 
 
 def _probe(dtype: torch.dtype) -> tuple[float, float]:
-    """Return the speed of a matrix product in operations per second, and its largest relative error."""
+    """Return the speed of a matrix product of one thread, in operations per second, and its largest relative error.
+
+    What counts is the thread's own time: the machine may be busy, and what is chosen must not depend on that.
+    """
     import torch
 
     rows, inner, columns = _PROBE
@@ -168,17 +186,18 @@ def _probe(dtype: torch.dtype) -> tuple[float, float]:
     exact = a.double() @ b.double().mT
     a, b = a.to(dtype), b.to(dtype)
     error = ((a @ b.mT).double() - exact).abs().max() / exact.abs().max()
-    seconds = min(_seconds(lambda: torch.nn.functional.linear(a, b), 15))  # beside other work most take longer
+    with limited_threads(1):
+        seconds = min(_seconds(lambda: torch.nn.functional.linear(a, b), 15, time.thread_time))
     return 2 * rows * inner * columns / seconds, error.item()
 
 
-def _seconds(work: Callable[[], object], runs: int) -> list[float]:
+def _seconds(work: Callable[[], object], runs: int, clock: Callable[[], float] = time.perf_counter) -> list[float]:
     work()
     times = []
     for _ in range(runs):
-        begin = time.perf_counter()
+        begin = clock()
         work()
-        times.append(time.perf_counter() - begin)
+        times.append(clock() - begin)
     return times
 
 

@@ -64,3 +64,15 @@ def suggestion(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the known name nearest to an unknown one, or nothing if none is near."""
     match = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {match[0]!r}?" if match else ""
+
+
+OVERRIDE = "the override "  # what a message calls a setting that was given with the call
+# Messages are written for Python; these are the same things on the command line.
+_ON_THE_COMMAND_LINE = {OVERRIDE: "--set ", "overwrite=True": "--overwrite", "allow_code=True": "--allow-code"}
+
+
+def for_command_line(message: str) -> str:
+    """Return a message as the command line says it: --overwrite instead of overwrite=True, and the like."""
+    for python, option in _ON_THE_COMMAND_LINE.items():
+        message = message.replace(python, option)
+    return message

@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -75,9 +75,9 @@ def atomic_file(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write `text` as UTF-8, atomically."""
+    """Write `text` as UTF-8, atomically; bytes of file names that are no UTF-8 are written as JSON spells them."""
     with atomic_file(path) as handle:
-        handle.write(text.encode("utf-8"))
+        handle.write(text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -140,7 +140,50 @@ def require_absent(path: Path, *, overwrite: bool, error: type[LLMBuilderError] 
     """Raise `error` if `path` holds something and `overwrite` is false. An empty folder counts as absent."""
     if overwrite or not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
-    raise error(f"{path} already exists; choose another name, or pass --overwrite (overwrite=True) to replace it")
+    raise error(f"{path} already exists; choose another name, or pass overwrite=True to replace it")
+
+
+def require_writable(path: Path, *, bytes_needed: int = 0, error: type[LLMBuilderError] = DataError) -> None:
+    """Raise `error` if nothing could be written at `path`, or if its volume has less free than is surely needed.
+
+    Nothing is made: the nearest folder that is there is looked at.
+    """
+    if not str(path).strip() or "\0" in str(path):
+        raise error(f"{str(path)!r} is no name to write to: choose another")
+    place = path if path.is_dir() else path.parent
+    try:
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        if not place.is_dir():
+            raise error(f"cannot write {path}: {place} is a file, not a folder")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise error(f"cannot write {path}: the folder {place} is not yours to write in")
+        free = shutil.disk_usage(place).free
+    except OSError as problem:  # a name that is too long, a volume that is gone
+        raise error(f"cannot write {path}: {problem.strerror or problem}") from problem
+    if free < bytes_needed:
+        raise error(
+            f"cannot write {path}: at least {bytes_needed / 1e6:,.0f} MB are needed and {free / 1e6:,.0f} MB are free "
+            "on its volume; make room, or choose another place"
+        )
+
+
+def require_other(output: Path, inputs: Iterable[str | Path], *, error: type[LLMBuilderError] = DataError) -> None:
+    """Raise `error` if an output is one of the inputs it is made from."""
+    whole = os.path.realpath(output)
+    for name in inputs:
+        if os.path.realpath(name) == whole:
+            raise error(f"{output} is both input and output: choose another name for the output")
+
+
+def require_file(path: Path, what: str, *, error: type[LLMBuilderError] = DataError) -> None:
+    """Raise `error` unless there is a file at `path` that can be read; `what` is what it should be, in words."""
+    if path.is_dir():
+        raise error(f"{path} is a folder: name {what}")
+    if not path.exists():
+        raise error(f"no such file: {str(path)!r}; name {what}")
+    if not os.access(path, os.R_OK):
+        raise error(f"{path} is not yours to read")
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -15,22 +15,24 @@ from filelock import FileLock, Timeout
 from llmbuilder.errors import LLMBuilderError
 from llmbuilder.files import write_json
 
-_LOCK, _HOLDER = ".lock", ".lock.json"
+_LOCK = ".lock"
 
 
 @contextlib.contextmanager
-def locked_folder(folder: Path, error: type[LLMBuilderError]) -> Iterator[None]:
+def locked_folder(folder: Path, error: type[LLMBuilderError], name: str = _LOCK) -> Iterator[None]:
     """Hold an output directory; the operating system lets go of it when the process ends, however it ends.
+
+    `name` is that of the lock: what holds the whole of a build has another than the training within it.
 
     Raises `error`, naming the process that holds it, if another one is at work here, or if it can be no folder.
     """
-    lock = FileLock(folder / _LOCK, blocking=False)
+    lock, holder = FileLock(folder / name, blocking=False), folder / f"{name}.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         raise error(
-            f"{folder} is in use{_holder(folder)}: wait for that run, stop it, or choose another directory"
+            f"{folder} is in use{_holder(holder)}: wait for that run, stop it, or choose another directory"
         ) from None
     except OSError as problem:
         raise error(
@@ -38,16 +40,16 @@ def locked_folder(folder: Path, error: type[LLMBuilderError]) -> Iterator[None]:
         ) from problem
     try:
         began = datetime.datetime.now().isoformat(sep=" ", timespec="seconds")
-        write_json(folder / _HOLDER, {"process": os.getpid(), "host": socket.gethostname(), "since": began})
+        write_json(holder, {"process": os.getpid(), "host": socket.gethostname(), "since": began})
         yield
     finally:
-        (folder / _HOLDER).unlink(missing_ok=True)
+        holder.unlink(missing_ok=True)
         lock.release()
 
 
-def _holder(folder: Path) -> str:
+def _holder(file: Path) -> str:
     try:
-        holder = json.loads((folder / _HOLDER).read_text("utf-8"))
+        holder = json.loads(file.read_text("utf-8"))
         return f" by process {holder['process']} on {holder['host']} since {holder['since']}"
     except (OSError, ValueError, KeyError):
         return ""

@@ -9,6 +9,7 @@ import contextlib
 import os
 import platform
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from llmbuilder.errors import ConfigError
@@ -40,6 +41,25 @@ def resolve_device(name: str = "auto") -> torch.device:
     fallback = resolve_device("auto")
     warn_once(f"system.device is {name!r}, which this machine does not have: using {fallback.type} instead")
     return fallback
+
+
+def slowdown() -> float:
+    """Return how many times longer than alone one busy thread takes now; measuring takes 0.1 s of its own time."""
+    begin, begin_own = time.perf_counter(), time.thread_time()
+    while (own := time.thread_time() - begin_own) < 0.1:
+        pass
+    return max(1.0, (time.perf_counter() - begin) / own)
+
+
+def require_device(name: str, place: str = "system.device") -> None:
+    """Raise ConfigError for a device that this machine does not have; PyTorch is loaded only to ask for one."""
+    if name in ("auto", "cpu"):
+        return
+    kind, _, number = name.partition(":")
+    if kind not in ("cuda", "xpu", "mps", "cpu") or not (number.isdigit() if ":" in name else True):
+        raise ConfigError(f"{place}: {name!r} is no device; use auto, cpu, cuda, cuda:N, mps or xpu")
+    if not _available(kind, int(number) if number else None):
+        raise ConfigError(f"{place}: this machine has no {name}; leave it out, or use auto or cpu")
 
 
 def _available(kind: str, index: int | None = None) -> bool:

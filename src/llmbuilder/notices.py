@@ -1,8 +1,10 @@
-"""Warnings for people, through the package's logger."""
+"""Words for people: warnings through the package's logger, counts, and commands that can be pasted."""
 
 from __future__ import annotations
 
 import logging
+import os
+import shlex
 
 logger = logging.getLogger("llmbuilder")
 _told: set[str] = set()
@@ -13,3 +15,22 @@ def warn_once(message: str) -> None:
     if message not in _told:
         _told.add(message)
         logger.warning(message)
+
+
+def counted(number: int, thing: str, things: str | None = None) -> str:
+    """Return "1 step" or "2,000 steps"; `things` is the plural where it is not made by an s."""
+    return f"{number:,} {thing if number == 1 else things or thing + 's'}"
+
+
+def command(*words: object) -> str:
+    """Return a command of this program that a shell takes as it stands, whatever blanks and bytes its names have."""
+    return " ".join(["llmbuilder", *(_quoted(str(word)) for word in words)])
+
+
+def _quoted(word: str) -> str:
+    try:
+        word.encode("utf-8")
+    except UnicodeEncodeError:  # bytes of a file name that are no UTF-8
+        return "$'" + "".join(f"\\x{byte:02x}" if byte > 126 or byte in b"'\\" else chr(byte)
+                              for byte in os.fsencode(word)) + "'"  # fmt: skip
+    return shlex.quote(word)

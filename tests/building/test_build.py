@@ -45,6 +45,15 @@ def test_a_folder_with_every_format(tmp_path: Path, prose: str) -> None:
     assert result.training.best_validation_loss is not None
     assert result.bits_per_byte is not None
     assert len(result.samples) >= 1
+    assert result.ability.startswith("It ")
+    assert result.held_out
+    assert summary.index(result.ability) < summary.index("Given:")
+    assert "1 duplicate, 1 unread file" in summary
+    report = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert "What it writes" in report and result.held_out[0] in report
+    modelfile = (tmp_path / "run" / "Modelfile").read_text("utf-8")
+    assert "FROM ./model.gguf" in modelfile and result.ability in modelfile
+    assert lb.building.BuildResult.from_dict(json.loads((tmp_path / "run" / "summary.json").read_text())).ability
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["model_path"].endswith("model.pt")
     assert said[0] == "Reading documents"
     assert any("1 duplicates removed; 1 files skipped" in line for line in said)
@@ -126,6 +135,7 @@ def test_tokenizers_without_gguf_form_build_without_export(
                                  "model.max_seq_length=32"])  # fmt: skip
     assert result.gguf_path is None
     assert "will not export to llama.cpp" in caplog.text
+    assert result.modelfile is None
     assert "no form in GGUF" in (tmp_path / "run" / "summary.md").read_text()
 
 

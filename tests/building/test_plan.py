@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from llmbuilder.building.plan import USEFUL_STEPS, choose_plan, in_words, require_useful
+from llmbuilder.building.durations import in_words
+from llmbuilder.building.plan import USEFUL_STEPS, choose_plan, require_useful
 from llmbuilder.building.prediction import Corpus, predict, predicted_bits
 from llmbuilder.building.speed import estimated_speed
 from llmbuilder.config import Config

@@ -58,7 +58,7 @@ def test_precedence_is_preset_file_environment_override(tmp_path: Path, monkeypa
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"model": {"num_layer": 3}}', r"unknown key 'model.num_layer'; did you mean 'num_layers'\?"),
+        ('{"model": {"num_layer": 3}}', r"unknown key 'model.num_layer'; did you mean model.num_layers\?"),
         ('{"modle": {}}', r"unknown key 'modle'; did you mean 'model'\?"),
         ('{"model": {"num_layers": "many"}}', r"model.num_layers: a valid integer.*got 'many'"),
         ('{"model": ', r"not valid JSON: .* line 1"),

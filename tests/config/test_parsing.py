@@ -53,7 +53,7 @@ def test_a_file_names_no_code_unless_it_is_trusted(tmp_path: Path) -> None:
     path = tmp_path / "theirs.yaml"
     path.write_text("data:\n  classifier: os:system\n")
     with pytest.raises(
-        ConfigError, match=r"theirs.yaml: data.classifier names code to import \(os:system\).*--allow-code"
+        ConfigError, match=r"theirs.yaml: data.classifier names code to import \(os:system\).*allow_code=True"
     ):
         load_config(path)
     assert load_config(path, allow_code=True).data.classifier == "os:system"
@@ -98,7 +98,7 @@ MERGES = "a0: &a0 {x: 1}\n" + "".join(
         ("c.json", '{"n_layer": -Infinity}', "n_layer is -inf"),
         ("c.yaml", "training: {learning_rate: .inf}", "training.learning_rate is inf"),
         ("c.json", '{"n_layer": 1' + "0" * 5000 + "}", "holds a value that cannot be read"),
-        ("c.yaml", "day: 2020-99-99", "holds a value that cannot be read"),
+        ("c.yaml", "a: 010", "010 could be a decimal or an octal number: write 10"),
     ],
 )
 def test_what_could_not_be_written_again_is_refused_by_name(tmp_path: Path, name: str, text: str, problem: str) -> None:

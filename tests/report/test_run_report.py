@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ from llmbuilder.data import TextDataset
 from llmbuilder.errors import TrainingError
 from llmbuilder.model import build_model
 from llmbuilder.report import write_run_report
-from llmbuilder.report.charts import Series, line_chart, short, smoothed, ticks
+from llmbuilder.report.charts import PHONE, Series, line_chart, short, smoothed, ticks
 from llmbuilder.training import train_model
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -64,7 +65,7 @@ def test_two_runs_are_compared(trained_run: Path, other_run: Path, tmp_path: Pat
     path = write_run_report(trained_run, other_run, tmp_path / "both.html")
     text = path.read_text("utf-8")
     assert "compared with <b>other</b>" in text
-    assert text.count("other: training") == 2  # in the legend and for the pointer
+    assert text.count("other: training") == 3  # in the legend, and for the pointer on both screens
     assert re.search(r'<tr class="differs"><th>model.embedding_dim</th><td>64</td><td>32</td></tr>', text)
 
 
@@ -130,3 +131,48 @@ def test_smoothing_begins_where_the_line_does() -> None:
 )
 def test_short_numbers(value: float, text: str) -> None:
     assert short(value) == text
+
+
+def test_what_a_build_says_stands_first(trained_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    words = {"facts": [["what it can do", "It forms <words>."], ["copied", "Nothing."]],
+             "uses": [{"program": "Ollama", "commands": ["ollama create x -f Modelfile", "ollama run x"]}]}  # fmt: skip
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]
+    best = [line["best_validation_loss"] for line in lines if "best_validation_loss" in line][-1]
+    training = {"steps": lines[-1]["step"], "best_validation_loss": best}
+    summary = {
+        "bits_per_byte": 2.1234,
+        "words": words,
+        "training": training,
+        "samples": [{"prompt": "The <sea", "continuation": " & ship"}],
+    }
+    (run / "summary.json").write_text(json.dumps(summary))
+    text = write_run_report(run).read_text("utf-8")
+    assert not Page(text).open
+    first = text.index("It forms &lt;words&gt;.")
+    assert first < text.index("The &lt;sea") < text.index("bits per byte") < text.index("svg viewBox")
+    assert "<b>2.12</b>" in text
+    assert '<pre class="given">The &lt;sea</pre><pre> &amp; ship</pre>' in text
+    assert "ollama create x -f Modelfile\nollama run x" in text
+    (run / "summary.json").write_text(json.dumps({**summary, "training": {**training, "steps": 1}}))
+    assert "The &lt;sea" not in write_run_report(run).read_text("utf-8"), "it was trained on since"
+    (run / "summary.json").write_text("{")
+    with pytest.raises(TrainingError, match=r"summary\.json is damaged"):
+        write_run_report(run)
+
+
+def test_other_things_than_runs_are_named(trained_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=rf"model\.pt is a file, .*name its folder: {trained_run}"):
+        write_run_report(trained_run / "model.pt")
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(TrainingError, match=r"notes\.txt is a file, .*name the folder of a run"):
+        write_run_report(tmp_path / "notes.txt")
+    with pytest.raises(TrainingError, match="there is no folder"):
+        write_run_report(tmp_path / "nowhere")
+
+
+def test_a_small_screen_has_charts_of_its_own(trained_run: Path) -> None:
+    text = (trained_run / "report.html").read_text("utf-8")
+    assert text.count('class="phone"') == text.count('class="wide"') == 5
+    assert f'viewBox="0 0 {PHONE} ' in text

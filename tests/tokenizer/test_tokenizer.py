@@ -408,3 +408,22 @@ def _noted(texts: Iterable[str], given: list[str]) -> Iterator[str]:
     for text in texts:
         given.append(text)
         yield text
+
+
+@pytest.mark.parametrize("name", ["my-tokenizer", "./x/y", "models/gpt2/", "C:\\x", "~/tok", "/no/where", "a/b/c", ""])
+def test_a_mistyped_folder_is_asked_of_nobody(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*_: object, **__: object) -> None:
+        raise AssertionError("a name left this machine")
+
+    monkeypatch.setattr("socket.socket.connect", asked)
+    monkeypatch.setattr("socket.getaddrinfo", asked)
+    for place in [name, *([Path("x/y")] if name == "./x/y" else [])]:
+        with pytest.raises(TokenizerError, match="no tokenizer folder at|is empty"):
+            Tokenizer.from_pretrained(place)
+
+
+def test_names_of_the_hub_are_told_from_paths() -> None:
+    from llmbuilder.tokenizer.places import is_hub_name
+
+    assert all(map(is_hub_name, ("openai-community/gpt2", "hf:gpt2", "Qwen/Qwen3-0.6B")))
+    assert not any(map(is_hub_name, ("gpt2", "./a/b", "a/b/", "../b", "a/../b", "C:\\a", "~/a")))

@@ -198,8 +198,8 @@ def test_a_deterministic_run_reads_no_stopwatch(
     def measured(*_: object) -> None:
         raise AssertionError("something is chosen by its speed")
 
-    monkeypatch.setattr("llmbuilder.training.loop.trainer.measure_acceleration", measured)
-    monkeypatch.setattr("llmbuilder.training.loop.trainer.choose_threads", measured)
+    monkeypatch.setattr("llmbuilder.training.loop.processor.measure_acceleration", measured)
+    monkeypatch.setattr("llmbuilder.training.loop.processor.choose_threads", measured)
     tiny_config.system.deterministic = True
     for threads, expected in ((None, cpu_count()), (1, 1)):
         tiny_config.system.num_threads = threads

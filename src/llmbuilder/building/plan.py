@@ -8,10 +8,11 @@ the promising shapes are measured themselves.
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, field
 
+from llmbuilder.building.durations import in_words
 from llmbuilder.building.prediction import Corpus, Prediction, predict, predicted_bits
+from llmbuilder.building.result import Expectation
 from llmbuilder.building.speed import Speed, estimated_speed
 from llmbuilder.config.presets import PRESETS
 from llmbuilder.config.recipe import (
@@ -83,6 +84,19 @@ class Plan:
         training = self.config.training
         return training.batch_size * training.gradient_accumulation_steps * self.config.model.max_seq_length
 
+    def expectation(self) -> Expectation:
+        """Return what is foreseen, to be kept beside what is reached."""
+        return Expectation(
+            steps=self.steps,
+            tokens=self.training_tokens,
+            tokens_per_second=self.tokens_per_second,
+            bits_per_byte=self.expected_bits_per_byte,
+            bits_low=self.bits_low,
+            bits_high=self.bits_high,
+            training_seconds=self.training_seconds,
+            longer=list(self.longer),
+        )
+
     def summary(self) -> str:
         """Return two or three sentences for people."""
         model = self.config.model
@@ -99,28 +113,6 @@ class Plan:
             gain = self.expected_bits_per_byte - bits
             text += f"; {in_words(seconds)} for the build instead would bring about {gain:.1g} bits per byte less"
         return text
-
-
-def in_words(seconds: float) -> str:
-    """Return a duration as people say it: 45 seconds, 2 minutes, 1.5 hours."""
-    for size, name in ((3600, "hour"), (60, "minute")):
-        if seconds >= size:
-            number = f"{seconds / size:.1f}".removesuffix(".0")
-            return f"{number} {name}" + ("" if number == "1" else "s")
-    return f"{seconds:.0f} seconds"
-
-
-def parse_duration(text: str) -> float:
-    """Return the seconds of "90", "90s", "3m", "1h30m" or "2.5m". Raises ConfigError for anything else."""
-    match = re.fullmatch(r"\s*(?:([\d.]+)h)?\s*(?:([\d.]+)m(?:in)?)?\s*(?:([\d.]+)s?)?\s*", text)
-    try:
-        if match and any(match.groups()):
-            hours, minutes, seconds = (float(part or 0) for part in match.groups())
-            if (total := 3600 * hours + 60 * minutes + seconds) > 0:
-                return total
-    except ValueError:
-        pass
-    raise ConfigError(f"{text!r} is no duration: write 90s, 3m or 1h30m")
 
 
 def choose_plan(

@@ -2,84 +2,106 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from llmbuilder.building.result import BuildResult
+from llmbuilder.building.result import BuildResult, Sample
+from llmbuilder.building.wording import describe_result, list_uses
 from llmbuilder.files import write_json, write_text
 from llmbuilder.training.display.progress import duration
 
+SUMMARY = "summary.json"
 _LISTED = 50
 
 
 def write_summary(folder: Path, result: BuildResult) -> None:
-    """Write summary.md and summary.json into the run directory."""
+    """Write summary.md and summary.json into the run directory; the words are in both, and the report shows them."""
     write_text(folder / "summary.md", summary_markdown(result))
-    write_json(folder / "summary.json", result.to_dict())
+    words = {"facts": describe_result(result), "uses": [asdict(use) for use in list_uses(result)]}
+    write_json(folder / SUMMARY, {**result.to_dict(), "words": words})
 
 
 def summary_markdown(result: BuildResult) -> str:
-    """Return what was read, skipped and removed, what was trained, how good it is, and how to use it."""
-    read, training = result.documents, result.training
-    best, overlap = training.best_validation_loss, training.validation_overlap
+    """Return what the model can do, what it writes, how to use it, and what was read, skipped and removed."""
+    version, device = result.machine.get("llmbuilder", ""), result.machine.get("device", "cpu")
     lines = [
-        f"# {Path(result.output).name}",
+        f"# {Path(result.output).resolve().name}",
         "",
-        f"Built in {duration(result.seconds)} by LLMBuilder {result.machine.get('llmbuilder', '')} "
-        f"on {result.machine.get('device', 'cpu')}.",
+        f"Built in {duration(result.seconds)} by LLMBuilder {version} on {device}.",
+        "",
+        "| what | |",
+        "| --- | --- |",
+        *(f"| {name} | {_cell(text)} |" for name, text in describe_result(result)),
+        "",
+        "## What it writes",
+        *(line for sample in result.samples for line in _sample(sample)),
         "",
         "## Use it",
-        "",
-        "```bash",
-        f'llmbuilder generate text --model {result.model_path} --prompt "..."',
-        *([f"llama-cli -m {result.gguf_path}"] if result.gguf_path else []),
-        "```",
-        "",
-        "## Result",
-        "",
-        "| measure | value |",
-        "| --- | --- |",
-        f"| training loss | {training.final_loss:.4f} nats per token |",
-        *([f"| best validation loss | {best:.4f} nats per token |"] if best is not None else []),
-        *([f"| validation perplexity | {training.perplexity:,.2f} |"] if best is not None else []),
-        *([f"| bits per byte | {result.bits_per_byte:.4f} |"] if result.bits_per_byte is not None else []),
-        *([f"| held-out text that is in the training text | {overlap:.2%} |"] if overlap is not None else []),
-        f"| steps | {training.steps:,} in {duration(training.training_time)} |",
-        f"| speed | {training.tokens_per_second:,.0f} tokens per second |",
     ]
-    if result.plan:
-        lines += ["", f"Plan: {result.plan}."]
-    lines += ["", "## Documents", "", f"{read['documents']:,} documents, {read['characters']:,} characters.", ""]
-    lines += ["| format | documents |", "| --- | --- |"]
-    lines += [f"| {name} | {count} |" for name, count in sorted(read["formats"].items())]
-    lines += _listing("Skipped", read["skipped"], lambda item: f"{item['source']}: {item['reason']}")
-    lines += _listing("Duplicates removed", read["duplicates"], lambda item: f"{item['source']} repeats {item['of']}")
-    if read["cleaning"]:
-        lines += ["", "### Cleaning", "", "| rule | changes |", "| --- | --- |"]
-        lines += [f"| {rule} | {count:,} |" for rule, count in sorted(read["cleaning"].items()) if count]
-    lines += ["", "## Samples"]
-    for sample in result.samples:
-        lines += ["", "```text", sample.replace("```", "'''"), "```"]
-    lines += _export_lines(result)
+    for use in list_uses(result):
+        lines += ["", f"{use.program}:", "", "```bash", *use.commands, "```"]
+    lines += _documents(result.documents, result.held_out)
+    lines += _numbers(result)
     return "\n".join(lines) + "\n"
 
 
-def _listing(title: str, items: list[dict[str, str]], describe: Any) -> list[str]:
+def _sample(sample: Sample) -> list[str]:
+    return ["", "Given:", "", *_block(sample.prompt), "", "It went on:", "", *_block(sample.continuation)]
+
+
+def _block(text: str) -> list[str]:
+    """Return a block of text as it is, whatever marks are in it."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return [f"{fence}text", text.strip("\n"), fence]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _documents(read: dict[str, Any], held_out: list[str]) -> list[str]:
+    lines = ["", "## Documents", "", "| format | documents |", "| --- | --- |"]
+    lines += [f"| {name} | {count:,} |" for name, count in sorted(read["formats"].items())]
+    lines += _listing("Kept out of training", held_out, str)
+    lines += _listing("Skipped", read["skipped"], lambda item: f"{item['source']}: {item['reason']}")
+    lines += _listing("Filtered out", read.get("filtered", []), lambda item: f"{item['source']}: {item['reason']}")
+    lines += _listing("Duplicates removed", read["duplicates"], lambda item: f"{item['source']} repeats {item['of']}")
+    if any(read["cleaning"].values()):
+        lines += ["", "### Cleaning", "", "| rule | changes |", "| --- | --- |"]
+        lines += [f"| {rule} | {count:,} |" for rule, count in sorted(read["cleaning"].items()) if count]
+    return lines
+
+
+def _listing(title: str, items: list[Any], describe: Callable[[Any], str]) -> list[str]:
     if not items:
         return []
-    more = [f"- and {len(items) - _LISTED} more, in corpus.txt.manifest.json"] if len(items) > _LISTED else []
-    return ["", f"### {title}", "", *(f"- {describe(item)}" for item in items[:_LISTED]), *more]
+    more = len(items) - _LISTED
+    kept = "summary.json" if title == "Kept out of training" else "corpus.txt.manifest.json"
+    rest = [f"- and {more:,} more, in {kept}"] if more > 0 else []
+    return ["", f"### {title}", "", *(f"- {describe(item)}" for item in items[:_LISTED]), *rest]
 
 
-def _export_lines(result: BuildResult) -> list[str]:
-    if result.export is None:
-        return ["", "## Export", "", "The tokenizer has no form in GGUF; the model was not exported."]
-    export = result.export
-    lines = ["", "## Export", "", f"`{export.path}`: {export.quantization}, {export.bytes / 1e6:.1f} MB."]
-    lines += [f"- {name} is {why}" for name, why in export.fallbacks.items()]
-    lines += [f"- {note}" for note in export.notes]
-    checked = result.verification
-    lines.append(
-        f"\nChecked in llama.cpp: {checked.summary()}." if checked else "\nNot checked: llama.cpp is not installed."
-    )
+def _numbers(result: BuildResult) -> list[str]:
+    training = result.training
+    best = training.best_validation_loss
+    rows = [
+        ("training loss", f"{training.final_loss:.2f} nats per token"),
+        ("best validation loss", f"{best:.2f} nats per token" if best is not None else None),
+        ("validation perplexity", f"{training.perplexity:,.1f}" if best is not None else None),
+        ("steps", f"{training.steps:,} in {duration(training.training_time)}"),
+        ("speed", f"{training.tokens_per_second:,.0f} tokens per second"),
+    ]
+    lines = ["", "## Numbers", "", "| measure | value |", "| --- | --- |"]
+    lines += [f"| {name} | {value} |" for name, value in rows if value is not None]
+    if result.plan:
+        lines += ["", f"Plan: {result.plan}."]
+    if result.export is not None:
+        lines += ["", f"`{Path(result.export.path).name}`: {result.export.quantization}."]
+        lines += [f"- {name} is {why}" for name, why in result.export.fallbacks.items()]
+        lines += [f"- {note}" for note in result.export.notes]
+    if result.verification is not None:
+        lines += ["", f"Checked in llama.cpp: {result.verification.summary()}."]
     return lines

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
+import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from llmbuilder.cli import STARTED
 from llmbuilder.cli.output import AllowCode, Json, Overwrite, Plain, Quiet, Set, print_json, say
+
+if TYPE_CHECKING:
+    from llmbuilder.building import BuildResult
+
+_SAMPLE_LINES = 6  # of each sample; all of it is in the summary
 
 
 def build(
@@ -31,16 +41,17 @@ def build(
     as_json: bool = Json,
 ) -> None:
     """Turn documents into a trained, evaluated, exported model."""
-    from llmbuilder.building import build as build_model_from
-    from llmbuilder.building import parse_duration
+    from llmbuilder.building.checks import check_build
+    from llmbuilder.building.durations import parse_duration
     from llmbuilder.config import load_config
     from llmbuilder.errors import ConfigError
-    from llmbuilder.training.display.progress import TrainingProgress
+    from llmbuilder.formats.quantizations import require_quantization
 
     if data is not None:
         if documents:
             raise ConfigError("name documents or a corpus with --data, not both")
         documents = [data]
+    require_quantization(quantization)
     if dry_run:
         _show_plan(documents, preset or config, time_budget, set_ or [], as_json)
         return
@@ -48,35 +59,58 @@ def build(
     folder = output or loaded.training.output_dir
     if folder is None:
         raise ConfigError("name a run directory with --output (or training.output_dir)")
+    seconds = parse_duration(time_budget) if time_budget is not None else None
+    check_build(
+        list(documents) if documents else None, folder, preset=preset, config=loaded if config is not None else None,
+        time_budget=seconds, overrides=set_ or [], quantization=quantization, overwrite=overwrite,
+    )  # fmt: skip
+    from llmbuilder.building import build as build_model_from
+    from llmbuilder.training.display.progress import TrainingProgress
+
     result = build_model_from(
         list(documents) if documents else None,
         folder,
         preset=preset,
         config=loaded if config is not None else None,
-        time_budget=parse_duration(time_budget) if time_budget else None,
+        time_budget=seconds,
         overrides=set_ or [],
         quantization=quantization,
         overwrite=overwrite,
-        announce=(lambda message: None) if quiet else say,
+        announce=_announce(quiet),
         callbacks=[] if quiet else [TrainingProgress(plain=plain)],
+        elapsed=time.perf_counter() - STARTED,
     )
-    if as_json:
-        print_json(result.to_dict())
-    else:
-        _show(result)
-    if result.training.interrupted:
-        raise typer.Exit(130)
+    _show_result(result, as_json)
+
+
+def resume_build(run: Path, overrides: list[str], callbacks: list[Any], *, quiet: bool, as_json: bool) -> None:
+    """Finish the build in a folder and show it."""
+    from llmbuilder.building import resume_build
+
+    _show_result(resume_build(run, overrides=overrides, announce=_announce(quiet), callbacks=callbacks), as_json)
+
+
+def _announce(quiet: bool) -> Callable[[str], None]:
+    return (lambda message: None) if quiet else say
 
 
 def _show_plan(
     documents: list[Path] | None, chosen: object, time_budget: str | None, overrides: list[str], as_json: bool
 ) -> None:
-    from llmbuilder.building import parse_duration, plan_build
+    from llmbuilder.building.checks import check_run, require_buildable, require_documents
+    from llmbuilder.building.durations import parse_duration
+    from llmbuilder.config import load_config
     from llmbuilder.errors import ConfigError
 
     if chosen is not None:
         raise ConfigError("--dry-run shows the plan made without --preset and --config; with them there is none")
-    seconds = {"time_budget": parse_duration(time_budget)} if time_budget else {}
+    seconds = {"time_budget": parse_duration(time_budget)} if time_budget is not None else {}
+    planned = load_config(overrides=overrides)
+    require_buildable(planned, overrides, {"documents": documents or None})
+    require_documents(list(documents) if documents else planned.data.path)
+    check_run(planned, None)
+    from llmbuilder.building import plan_build
+
     plan = plan_build(list(documents) if documents else None, overrides=overrides, announce=say, **seconds)
     if as_json:
         print_json({**asdict(plan), "config": plan.config.to_dict()})
@@ -84,23 +118,30 @@ def _show_plan(
         typer.echo(f"Plan: {plan.summary()}")
 
 
-def _show(result: object) -> None:
-    from llmbuilder.building import BuildResult
-    from llmbuilder.training.display.progress import duration
+def _show_result(result: BuildResult, as_json: bool) -> None:
+    """Print what the model can do, the facts, the beginnings of what it writes, and what to do next."""
+    from llmbuilder.building.wording import describe_result, list_uses
 
-    assert isinstance(result, BuildResult)
-    for number, sample in enumerate(result.samples, start=1):
-        typer.echo(f"\n--- sample {number} ---\n{sample}")
+    if as_json:
+        print_json(result.to_dict())
+        return
+    (_, ability), *facts = describe_result(result)
+    typer.echo(f"\n{ability}")
+    for name, text in facts:
+        typer.echo(f"  {name}: {text}")
+    for sample in result.samples:
+        typer.echo(f"\ngiven: {' '.join(sample.prompt.split())}")
+        typer.echo(f"it went on:\n{_beginning(sample.continuation)}")
     typer.echo("")
-    if result.verification is not None:
-        typer.echo(f"llama.cpp opens {result.gguf_path}: {result.verification.summary()}")
-    elif result.gguf_path is not None:
-        typer.echo(f"exported {result.gguf_path} (not checked: pip install 'llmbuilder[verify]')")
-    best = result.training.best_validation_loss
-    if best is not None:
-        bits = "" if result.bits_per_byte is None else f", {result.bits_per_byte:.3f} bits per byte"
-        overlap = result.training.describe_overlap()
-        of_it = f"perplexity {result.training.perplexity:,.1f}{bits}{f'; {overlap}' if overlap else ''}"
-        typer.echo(f"validation loss {best:.3f} ({of_it})")
-    typer.echo(f"built in {duration(result.seconds)}: {result.output} (start with {result.output}/summary.md)")
-    typer.echo(f'try it: llmbuilder generate text --model {result.model_path} --prompt "The"')
+    for use in list_uses(result):
+        typer.echo(f"use it with {use.program}:")
+        for command in use.commands:
+            typer.echo(f"  {command}")
+    pages = [shlex.quote(f"{result.output}/{name}") for name in ("summary.md", "report.html")]
+    typer.echo(f"more about it: {' and '.join(pages)}")
+
+
+def _beginning(text: str) -> str:
+    lines = text.strip("\n").splitlines()
+    shown = [f"  {line}" for line in lines[:_SAMPLE_LINES]]
+    return "\n".join([*shown, "  ..."] if len(lines) > _SAMPLE_LINES else shown)

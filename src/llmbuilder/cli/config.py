@@ -26,10 +26,14 @@ def create(
     from llmbuilder.errors import ConfigError
     from llmbuilder.files import require_absent
 
+    if list_ and (preset or output or set_):
+        raise ConfigError("--list shows the presets: leave out --preset, --output and --set")
     if list_:
         _list_presets(as_json)
         return
     config = load_config(preset=preset, overrides=set_ or [])
+    if output is not None and output.is_dir():
+        raise ConfigError(f"{output} is a folder: name a file to write, such as {output / 'config.yaml'}")
     if output is None:
         print_json(config.to_dict())
         return
@@ -79,8 +83,20 @@ def validate(
     from dataclasses import asdict
 
     from llmbuilder.config import fix_config, load_config, validate_config
+    from llmbuilder.errors import ConfigError, for_command_line
 
-    config = load_config(path, allow_code=True)
+    if output is not None and not fix:
+        raise ConfigError("--output says where --fix writes: give both, or neither")
+    try:
+        config = load_config(path, allow_code=True)
+    except ConfigError as error:
+        if not as_json:
+            raise
+        said = for_command_line(str(error))
+        unreadable: dict[str, Any] = {"path": str(path), "value": None, "rule": said, "remedy": "", "changes": {},
+                      "place": str(path)}  # fmt: skip
+        print_json({"valid": False, "errors": [unreadable]})
+        raise typer.Exit(1) from None
     valid, problems = validate_config(config)
     if as_json:
         print_json({"valid": valid, "errors": [asdict(problem) for problem in problems]})
@@ -102,6 +118,7 @@ def show(
     path: Path = typer.Argument(None, metavar="[FILE]", help="Configuration. Default: the defaults."),
     preset: str = typer.Option(None, "--preset", help="Start from this preset."),
     set_: list[str] = Set,
+    as_json: bool = Json,
 ) -> None:
     """Print the configuration that results from preset, file, environment and overrides."""
     from llmbuilder.config import load_config
@@ -118,8 +135,9 @@ def migrate(
     """Translate a legacy configuration."""
     from llmbuilder.config import migrate_legacy_config
     from llmbuilder.errors import ConfigError
-    from llmbuilder.files import require_absent
+    from llmbuilder.files import require_absent, require_other
 
+    require_other(output, [source], error=ConfigError)
     require_absent(output, overwrite=overwrite, error=ConfigError)
     migrate_legacy_config(source).save(output)
     typer.echo(str(output))

@@ -23,12 +23,15 @@ from llmbuilder.cli.output import (
 from llmbuilder.stages import DROPPED_AT
 
 if TYPE_CHECKING:
+    from llmbuilder.config import Config
     from llmbuilder.data import NearDuplicateSettings
 
 NearDuplicates = typer.Option(
     None,
     "--near-duplicates",
     metavar="THRESHOLD",
+    min=0.1,
+    max=1,
     help="Also drop documents whose word 5-grams overlap by this much or more (Jaccard similarity, such as 0.8).",
 )
 
@@ -59,6 +62,10 @@ def load(
 
     An earlier corpus of that name is kept under a numbered name unless --overwrite is given.
     """
+    from llmbuilder.building.checks import require_documents
+
+    require_documents(input_)
+    _check_corpus(output, input_)
     from llmbuilder.corpus.corpus_files import is_earlier_output
     from llmbuilder.data import DataLoader, DocumentFilter, write_corpus
     from llmbuilder.refining.redaction import KINDS
@@ -86,9 +93,14 @@ def prepare(
     languages: list[str] = typer.Option(None, "--language", help="Keep this language only; may be repeated."),
     redact: bool = typer.Option(False, "--redact", help="Replace e-mail addresses, card numbers, keys and the like."),
     near_duplicates: float = typer.Option(
-        None, "--near-duplicates", metavar="THRESHOLD", help="Similarity of near-duplicates; default 0.8."
+        None,
+        "--near-duplicates",
+        metavar="THRESHOLD",
+        min=0.1,
+        max=1,
+        help="Similarity of near-duplicates (0.8).",
     ),
-    tokenizer: Path = typer.Option(None, "--tokenizer", help="Tokenize with this one. Default: train one."),
+    tokenizer: str = typer.Option(None, "--tokenizer", help="Tokenize with this one. Default: train one."),
     engine: str = typer.Option("local", "--engine", help="local, or ray: a Ray cluster."),
     ray_address: str = typer.Option(None, "--ray-address", help="Address of the Ray cluster."),
     workers: int = typer.Option(
@@ -113,21 +125,24 @@ def prepare(
     from llmbuilder.cli.stages import StageProgress
     from llmbuilder.config import load_config
     from llmbuilder.config.in_force import require_taken
-    from llmbuilder.corpus import prepare_corpus
-    from llmbuilder.report.fates import wiped_out
-    from llmbuilder.tokens.overlap import describe_overlap
 
     options = {
         "data.filter": ("--filter", preset),
         "data.near_duplicates": ("--near-duplicates", near_duplicates),
         "data.languages": ("--language", languages),
         "data.redact": ("--redact", ["all"] if redact else None),
-        "tokenizer.path": ("--tokenizer", str(tokenizer) if tokenizer else None),
+        "tokenizer.path": ("--tokenizer", tokenizer),
     }
     replaced = replaced_by(options)
     given = [f"{name}={json.dumps(value)}" for name, (_, value) in options.items() if replaced[name]]
-    settings = load_config(config, overrides=[*(set_ or []), *given], allow_code=allow_code)
+    typed = {name: f"{option} {value}" for name, (option, value) in options.items() if replaced[name]}
+    settings = load_config(config, overrides=[*(set_ or []), *given], allow_code=allow_code, options=typed)
     require_taken("data prepare", set_ or [], settings, replaced=replaced)
+    _check_prepared(inputs, output, settings, engine, ray_address)
+    from llmbuilder.corpus import prepare_corpus
+    from llmbuilder.report.fates import wiped_out
+    from llmbuilder.tokens.overlap import describe_overlap
+
     with StageProgress(plain=plain, quiet=quiet) as progress:
         report = prepare_corpus(
             inputs,
@@ -162,6 +177,29 @@ def prepare(
     typer.echo(f"{output}: {report.documents:,} documents, {characters:,} characters{tokens} ({output}/report.html)")
 
 
+def _check_prepared(inputs: list[str], output: Path, settings: Config, engine: str, ray_address: str | None) -> None:
+    from llmbuilder.building.checks import require_documents
+    from llmbuilder.config.validation import require_in_range
+    from llmbuilder.documents.sources import is_remote
+    from llmbuilder.errors import ConfigError, DataError
+    from llmbuilder.files import require_other, require_writable
+    from llmbuilder.tokenizer.places import require_tokenizer
+
+    if engine not in ("local", "ray"):
+        raise ConfigError(f"--engine {engine!r} is none: local, or ray")
+    if ray_address is not None and engine != "ray":
+        raise ConfigError("--ray-address is for --engine ray: give both, or neither")
+    require_in_range(settings)
+    local = [name for name in inputs if not is_remote(name)]
+    require_documents([name for name in local if not set(name) & set("*?[")])
+    if output.is_file():
+        raise DataError(f"{output} is a file: name a folder for the corpus")
+    require_other(output, local)
+    require_writable(output)
+    if settings.tokenizer.path is not None:
+        require_tokenizer(settings.tokenizer.path)
+
+
 @app.command("deduplicate")
 def deduplicate(
     input_: Path = typer.Argument(..., metavar="INPUT", help="Corpus: .txt, .jsonl or .parquet."),
@@ -171,12 +209,29 @@ def deduplicate(
     as_json: bool = Json,
 ) -> None:
     """Drop repeated documents from a corpus."""
+    from llmbuilder.building.checks import require_documents
+
+    require_documents(input_)
+    _check_corpus(output, input_)
     from llmbuilder.corpus.corpus_files import iter_documents
     from llmbuilder.data import DataLoader, write_corpus
 
     loader = DataLoader(clean_text=False, near_duplicates=_settings(near_duplicates))
     manifest = write_corpus(loader.process(iter_documents(input_)), output, loader.report, overwrite=overwrite)
     _report(manifest, output, as_json)
+
+
+def _check_corpus(output: Path, input_: Path) -> None:
+    from llmbuilder.corpus.corpus_files import CORPUS_SUFFIXES
+    from llmbuilder.errors import DataError
+    from llmbuilder.files import require_other, require_writable
+
+    require_other(output, [input_])
+    if output.is_dir():
+        raise DataError(f"{output} is a folder: name a file to write, such as {output / 'corpus.jsonl'}")
+    if output.suffix not in CORPUS_SUFFIXES:
+        raise DataError(f"cannot write a corpus as {output.name!r}: use one of {', '.join(CORPUS_SUFFIXES)}")
+    require_writable(output)
 
 
 def _settings(threshold: float | None) -> NearDuplicateSettings | None:
@@ -208,10 +263,16 @@ def _say_hidden(count: int) -> None:
 @app.command("inspect")
 def inspect(
     corpus: Path = typer.Argument(..., metavar="CORPUS", help="Corpus: .txt, .jsonl or .parquet."),
-    tokenizer: Path = typer.Option(None, "--tokenizer", help="Also count tokens."),
+    tokenizer: str = typer.Option(None, "--tokenizer", help="Also count tokens."),
     as_json: bool = Json,
 ) -> None:
     """Count a corpus's documents, characters, lines and words."""
+    from llmbuilder.building.checks import require_documents
+    from llmbuilder.tokenizer.places import require_tokenizer
+
+    require_documents(corpus)
+    if tokenizer is not None:
+        require_tokenizer(tokenizer)
     from llmbuilder.corpus.corpus_files import iter_pieces
     from llmbuilder.tokenizer import Tokenizer
 

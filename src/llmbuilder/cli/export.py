@@ -28,6 +28,15 @@ def gguf(
     as_json: bool = Json,
 ) -> None:
     """Write a GGUF file for llama.cpp and Ollama."""
+    from llmbuilder.building.checks import check_output, require_model_and_tokenizer
+    from llmbuilder.errors import ExportError
+    from llmbuilder.formats.quantizations import require_quantization
+
+    require_quantization(quantization)
+    require_model_and_tokenizer(model, tokenizer)
+    if output.is_dir():
+        raise ExportError(f"{output} is a folder: name a file to write, such as {output / 'model.gguf'}")
+    check_output(output, [model], overwrite=overwrite, error=ExportError)
     from llmbuilder.export import export_gguf, verify_gguf
     from llmbuilder.export.verification import llamacpp_is_installed
     from llmbuilder.inference.generation import load_generator
@@ -59,6 +68,13 @@ def hf(
     as_json: bool = Json,
 ) -> None:
     """Write a Hugging Face folder that transformers opens."""
+    from llmbuilder.building.checks import check_output, require_model_and_tokenizer
+    from llmbuilder.errors import ExportError
+
+    require_model_and_tokenizer(model, tokenizer)
+    if output.is_file():
+        raise ExportError(f"{output} is a file: name a folder to write")
+    check_output(output, [model], overwrite=overwrite, error=ExportError)
     from llmbuilder.export import export_huggingface
 
     path = export_huggingface(model, output, tokenizer=tokenizer, overwrite=overwrite)

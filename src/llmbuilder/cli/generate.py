@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from llmbuilder.cli.output import Json, print_json, say
+from llmbuilder.cli.conversation import converse, show_samples
+from llmbuilder.cli.output import Json, Set, print_json
 
 app = typer.Typer(help="Generate text.", no_args_is_help=True)
 
@@ -34,6 +34,7 @@ def text(
     stop: list[str] = typer.Option(None, "--stop", help="End before this string. May be repeated."),
     greedy: bool = typer.Option(False, "--greedy", help="Always take the likeliest token."),
     seed: int = typer.Option(None, "--seed", help="Make the sampling repeatable."),
+    set_: list[str] = Set,
     config: Path = typer.Option(None, "--config", help="Configuration whose 'generation' and system.device to use."),
     device: str = typer.Option(None, "--device", help="auto, cpu, cuda, mps."),
     interactive: bool = typer.Option(False, "--interactive", "-i", help="Ask for prompts until end of input."),
@@ -41,7 +42,6 @@ def text(
 ) -> None:
     """Continue a prompt."""
     from llmbuilder.config import load_config
-    from llmbuilder.inference.generation import generation_settings, load_generator
 
     given: dict[str, Any] = {
         "max_new_tokens": max_new_tokens, "temperature": temperature, "repetition_penalty": repetition_penalty,
@@ -55,11 +55,14 @@ def text(
     if prompt and prompt_file:
         raise typer.BadParameter("--prompt names the text already: leave out one", param_hint="--prompt-file")
     prompts = [_read_prompt(prompt_file)] if prompt_file else prompt or [""]
-    loaded = load_config(config)
+    loaded = load_config(config, overrides=set_ or [])
+    _check(model, tokenizer, device, loaded, set_ or [], given)
+    from llmbuilder.inference.generation import generation_settings, load_generator
+
     settings = generation_settings(loaded, given)
     generator = load_generator(model, tokenizer, device or loaded.system.device)
     if interactive:
-        _converse(generator, settings)
+        converse(generator, settings)
         return
     if len(prompts) == 1 and settings.num_samples == 1 and not as_json:
         typer.echo(prompts[0], nl=False)
@@ -72,7 +75,26 @@ def text(
         print_json([{"prompt": p, "continuations": found} for p, found in zip(prompts, samples, strict=True)])
         return
     for p, found in zip(prompts, samples, strict=True):
-        _show(p, found)
+        show_samples(p, found)
+
+
+def _check(
+    model: Path, tokenizer: str | None, device: str | None, loaded: Any, overrides: list[str], given: dict[str, Any]
+) -> None:
+    """Find what would fail later."""
+    from llmbuilder.building.checks import require_asked_device, require_model_and_tokenizer
+    from llmbuilder.config.in_force import require_taken
+    from llmbuilder.config.validation import require_in_range
+    from llmbuilder.machine import require_device
+
+    options = {f"generation.{key}": f"--{key.replace('_', '-')}" for key in given}
+    require_taken("generate text", overrides, loaded, replaced={**options, "system.device": device and "--device"})
+    require_model_and_tokenizer(model, tokenizer)
+    if device is not None:
+        require_device(device, "--device")
+    else:
+        require_asked_device(loaded)
+    require_in_range(loaded)
 
 
 def _read_prompt(path: Path) -> str:
@@ -102,28 +124,3 @@ def _number(key: str, text: str) -> float | int:
     except ValueError:
         hint = f"--{key.replace('_', '-')}"
         raise typer.BadParameter(f"{text!r} is neither a number nor none", param_hint=hint) from None
-
-
-def _show(prompt: str, continuations: list[str]) -> None:
-    for number, continuation in enumerate(continuations, start=1):
-        typer.echo(f"--- sample {number} ---" if len(continuations) > 1 else "---")
-        typer.echo(prompt + continuation)
-
-
-def _converse(generator: Any, settings: Any) -> None:
-    if sys.stdin.isatty():
-        say("Write the beginning of a text; an empty line or Ctrl-D ends.")
-    while True:
-        try:
-            prompt = input("> " if sys.stdin.isatty() else "")
-        except EOFError:
-            return
-        if not prompt:
-            return
-        if settings.num_samples > 1:
-            _show(prompt, generator.generate([prompt], settings)[0])
-            continue
-        typer.echo(prompt, nl=False)
-        for piece in generator.stream(prompt, settings):
-            typer.echo(piece, nl=False)
-        typer.echo("\n")

@@ -35,6 +35,16 @@ def import_nanogpt(
     as_json: bool = Json,
 ) -> None:
     """Convert a checkpoint of nanoGPT, its relatives and forks, or of the older scripts."""
+    from llmbuilder.building.checks import require_model_and_tokenizer
+    from llmbuilder.errors import CheckpointError
+    from llmbuilder.files import require_file
+
+    require_model_and_tokenizer(source, tokenizer)
+    if activation not in (None, "gelu", "gelu_tanh"):
+        raise CheckpointError(f"--activation {activation!r} is none that models have: gelu, or gelu_tanh")
+    for file in model_source or []:
+        if not file.is_dir():
+            require_file(file, "the project's model.py", error=CheckpointError)
     from llmbuilder.formats.nanogpt.source import read_architecture
 
     facts = read_architecture(model_source) if model_source else None
@@ -62,12 +72,14 @@ def _convert(
     activation: str | None = None,
     source_facts: ArchitectureFacts | None = None,
 ) -> None:
+    from llmbuilder.building.checks import check_output, require_model_and_tokenizer
     from llmbuilder.errors import CheckpointError
-    from llmbuilder.files import require_absent
+
+    require_model_and_tokenizer(source, tokenizer)
+    check_output(output, [source], overwrite=overwrite, error=CheckpointError)
     from llmbuilder.formats.model_file import load_model, save_model
     from llmbuilder.tokenizer import Tokenizer
 
-    require_absent(output, overwrite=overwrite, error=CheckpointError)
     model = load_model(source, "cpu", source=source_facts, activation=activation)
     loaded = Tokenizer.from_pretrained(tokenizer) if tokenizer else None
     save_model(model, output, {"imported_from": str(source)}, tokenizer=loaded, overwrite=True)

@@ -22,11 +22,11 @@ from llmbuilder.cli import (
     tokenizer,
     train,
 )
+from llmbuilder.cli.streams import LostOutput, discard_output, open_streams
 
 app = typer.Typer(
     help="Turn a folder of documents into a language model you can run anywhere.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -67,7 +67,20 @@ class _Notes(logging.Formatter):
 
 def run() -> None:
     """Run the command line: user errors become one message and exit status 1, without a traceback."""
-    from llmbuilder.errors import LLMBuilderError, LostProcessError
+    open_streams()
+    try:
+        _run()
+        sys.stdout.flush()
+    except LostOutput as lost:
+        discard_output()
+        if lost.is_closed_pipe:
+            sys.exit(0)
+        typer.echo(f"error: the output cannot be written: {lost.reason.strerror or lost.reason}", err=True)
+        sys.exit(1)
+
+
+def _run() -> None:
+    from llmbuilder.errors import LLMBuilderError, LostProcessError, for_command_line
 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Notes())
@@ -77,11 +90,11 @@ def run() -> None:
     logger.addHandler(handler)
     logger.propagate = False
     try:
-        app()
+        app(prog_name="llmbuilder")
     except LLMBuilderError as error:
         # Of several processes one says what is wrong in all; that the others are gone, each says for itself.
         if is_main or isinstance(error, LostProcessError):
-            typer.echo(f"{type(error).__name__}: {error}", err=True)
+            typer.echo(f"{type(error).__name__}: {for_command_line(str(error))}", err=True)
         if isinstance(error, LostProcessError):
             # Connections to the dead cannot be taken down in order: trying to has aborted the process instead.
             sys.stdout.flush()
@@ -91,7 +104,3 @@ def run() -> None:
     except KeyboardInterrupt:
         typer.echo("stopped", err=True)
         sys.exit(130)
-    except BrokenPipeError:
-        # The reader of a pipe (head, less) went away: nothing left to say, and nothing to flush to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)

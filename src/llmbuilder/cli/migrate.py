@@ -25,13 +25,25 @@ def migrate(
 ) -> None:
     """Move a nanoGPT-style project here, with a full report."""
     from llmbuilder.errors import MigrationError
-    from llmbuilder.migration import migrate_project
+    from llmbuilder.files import require_other, require_writable
 
     if prove != run_legacy_code:
         raise MigrationError(
             "--prove runs the project's own model code, which can do anything your account can: read it, and add "
             "--run-legacy-code to allow it" if prove else "--run-legacy-code allows --prove to run code: give both"
         )  # fmt: skip
+    if not legacy.is_dir():
+        said = f"{legacy} is a file" if legacy.exists() else f"no such folder: {legacy}"
+        raise MigrationError(f"{said}; name the folder of the legacy project")
+    if activation not in (None, "gelu", "gelu_tanh"):
+        raise MigrationError(f"--activation {activation!r} is none that models have: gelu, or gelu_tanh")
+    if not dry_run:
+        if new.is_file():
+            raise MigrationError(f"{new} is a file: name a folder for the new project")
+        require_other(new, [legacy], error=MigrationError)
+        require_writable(new, error=MigrationError)
+    from llmbuilder.migration import migrate_project
+
     report = migrate_project(
         legacy, new, dry_run=dry_run, overwrite=overwrite, activation=activation, run_legacy_code=run_legacy_code
     )

@@ -16,12 +16,19 @@ def evaluate(
     model: Path = typer.Argument(..., metavar="MODEL", help="Model file, run directory or Hugging Face folder."),
     data: Path = typer.Option(..., "--data", help="Text to predict: .txt, .jsonl or .parquet."),
     tokenizer: str = typer.Option(None, "--tokenizer", help="Tokenizer folder. Default: the model's own."),
-    stride: int = typer.Option(None, "--stride", help="Tokens between windows. Default: half the context."),
-    batch_size: int = typer.Option(8, "--batch-size", help="Windows at a time."),
+    stride: int = typer.Option(None, "--stride", min=1, help="Tokens between windows. Default: half the context."),
+    batch_size: int = typer.Option(8, "--batch-size", min=1, help="Windows at a time."),
     device: str = typer.Option(None, "--device", help="auto, cpu, cuda, mps."),
     as_json: bool = Json,
 ) -> None:
     """Measure loss, perplexity and bits per byte on a text."""
+    from llmbuilder.building.checks import require_documents, require_model_and_tokenizer
+    from llmbuilder.machine import require_device
+
+    require_model_and_tokenizer(model, tokenizer)
+    require_documents(data)
+    if device is not None:
+        require_device(device, "--device")
     from llmbuilder.evaluation import evaluate_model
 
     found = evaluate_model(model, data, tokenizer, stride=stride, batch_size=batch_size, device=device)
@@ -44,6 +51,9 @@ def info(
     as_json: bool = Json,
 ) -> None:
     """Describe a model: shape, size, tokenizer, how it was trained."""
+    from llmbuilder.formats.model_places import require_model
+
+    require_model(model)
     from llmbuilder.formats.model_file import load_model
 
     loaded = load_model(model, "cpu")

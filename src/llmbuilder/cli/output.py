@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
 import typer
+
+from llmbuilder.cli.streams import is_unicode
 
 Json = typer.Option(False, "--json", help="Print the result as JSON.")
 Set = typer.Option(None, "--set", help="Override a setting: section.key=value. May be repeated.")
@@ -26,7 +29,7 @@ def say(message: str) -> None:
 def print_json(value: Any) -> None:
     """Print a value as JSON; numbers that JSON lacks become null."""
     plain = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-    typer.echo(json.dumps(_finite(plain), indent=2, ensure_ascii=False))
+    typer.echo(json.dumps(_finite(plain), indent=2, ensure_ascii=not is_unicode(sys.stdout)))
 
 
 def _finite(value: Any) -> Any:
@@ -48,7 +51,10 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         table.add_column(title, overflow="fold")
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
-    Console().print(table)
+    console = Console(legacy_windows=False)
+    if console.is_terminal and table.__rich_measure__(console, console.options).minimum > console.width:
+        console.width = 1_000  # a terminal folds lines itself, and names stay whole
+    console.print(table)
 
 
 def print_pairs(values: dict[str, Any]) -> None:

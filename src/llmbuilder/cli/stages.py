@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from llmbuilder.cli.output import say
+from llmbuilder.cli.streams import knows_cursor
 from llmbuilder.stages import AT_WORK
 
 
@@ -14,7 +15,7 @@ class StageProgress:
 
     def __init__(self, *, plain: bool, quiet: bool) -> None:
         self._quiet = quiet
-        self._plain = plain or not sys.stderr.isatty()
+        self._plain = plain or not knows_cursor(sys.stderr)
         self._bars: Any = None
         self._tasks: dict[str, Any] = {}
 

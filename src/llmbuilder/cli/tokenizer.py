@@ -33,11 +33,23 @@ def train(
     as_json: bool = Json,
 ) -> None:
     """Learn a tokenizer from text."""
-    from llmbuilder.data import TextDataset
+    from llmbuilder.building.checks import check_output, require_documents
+    from llmbuilder.config.loading import build_config
+    from llmbuilder.config.validation import require_in_range
     from llmbuilder.errors import TokenizerError
-    from llmbuilder.files import require_absent
 
-    require_absent(output, overwrite=overwrite, error=TokenizerError)
+    require_documents(input_)
+    if output.is_file():
+        raise TokenizerError(f"{output} is a file: name a folder to write")
+    check_output(output, [input_], overwrite=overwrite, error=TokenizerError)
+    asked: dict[str, object] = {
+        "algorithm": algorithm, "min_frequency": min_frequency, "pretokenizer": pretokenizer,
+        "vocab_size": None if vocab_size == "auto" else _number(vocab_size),
+    }  # fmt: skip
+    options = {f"tokenizer.{name}": f"--{name.replace('_', '-')} {value}" for name, value in asked.items()}
+    require_in_range(build_config({"tokenizer": asked}, "the options", options))
+    from llmbuilder.data import TextDataset
+
     dataset = TextDataset(input_, block_size=1)
     learned = dataset.learn_tokenizer(
         vocab_size=_size(vocab_size, dataset),
@@ -55,8 +67,10 @@ def train(
 def _size(wanted: str, dataset: TextDataset) -> int:
     from llmbuilder.tokenizer import choose_vocab_size
 
-    if wanted == "auto":
-        return choose_vocab_size(dataset.count_characters())
+    return choose_vocab_size(dataset.count_characters()) if wanted == "auto" else _number(wanted)
+
+
+def _number(wanted: str) -> int:
     try:
         return int(wanted)
     except ValueError:
@@ -74,6 +88,19 @@ def inspect(
     as_json: bool = Json,
 ) -> None:
     """Show a tokenizer's facts and how it splits a text, or compare several on a text or a corpus."""
+    from llmbuilder.building.checks import require_documents
+    from llmbuilder.errors import TokenizerError
+    from llmbuilder.files import require_file
+    from llmbuilder.tokenizer.places import require_tokenizer
+
+    for name in tokenizers:
+        require_tokenizer(name)
+    if sum(given is not None for given in (text, file, corpus)) > 1:
+        raise TokenizerError("--text, --file and --corpus each name what to tokenize: leave out all but one")
+    if file is not None:
+        require_file(file, "a text file to tokenize", error=TokenizerError)
+    if corpus is not None:
+        require_documents(corpus)
     from llmbuilder.documents.text import read_text
     from llmbuilder.tokenizer import Tokenizer
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from llmbuilder.cli.build import resume_build
 from llmbuilder.cli.output import AllowCode, Json, Overwrite, Plain, Quiet, Set, print_json, replaced_by
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def model(
     output: Path = typer.Option(None, "--output", "-o", help="Run directory to write."),
     config: Path = typer.Option(None, "--config", help="Configuration file, new or legacy."),
     preset: str = typer.Option(None, "--preset", help="Start from this preset."),
-    tokenizer: Path = typer.Option(None, "--tokenizer", help="Tokenizer folder. Default: learn one."),
+    tokenizer: str = typer.Option(None, "--tokenizer", help="Tokenizer folder. Default: learn one."),
     nproc: int = Nproc,
     plain: bool = Plain,
     quiet: bool = Quiet,
@@ -42,9 +43,9 @@ def model(
     from llmbuilder.config import load_config
     from llmbuilder.config.in_force import LEARNED, require_taken
     from llmbuilder.errors import ConfigError
-    from llmbuilder.model import build_model
-    from llmbuilder.training import train_model
 
+    if overwrite and continue_:
+        raise ConfigError("--overwrite begins the run anew and --continue goes on with it: leave out one")
     settings = load_config(config, preset=preset, overrides=set_ or [], allow_code=allow_code)
     if output is None and settings.training.output_dir is None:
         raise ConfigError("name a run directory with --output (or training.output_dir)")
@@ -53,9 +54,16 @@ def model(
         "training.output_dir": ("--output", output),
         "tokenizer.path": ("--tokenizer", tokenizer),
     }
-    settings.tokenizer.path = str(tokenizer) if tokenizer else settings.tokenizer.path
+    settings.tokenizer.path = settings.tokenizer.path if tokenizer is None else tokenizer
     require_taken("train model", set_ or [], settings, replaced=replaced_by(replaced))
-    dataset = _dataset(data, settings)
+    source = _source(data, settings)
+    _check(source, output, settings)
+    _follow_the_tokenizer(settings)
+    from llmbuilder.data import TextDataset
+    from llmbuilder.model import build_model
+    from llmbuilder.training import train_model
+
+    dataset = TextDataset.from_config(source, settings)
     learned = {name: f"the tokenizer of {dataset.source_name}" for name in LEARNED if dataset.tokenizer is not None}
     require_taken("train model", set_ or [], settings, replaced=learned)
     callbacks = _display(plain=plain, quiet=quiet)
@@ -63,8 +71,8 @@ def model(
     _carry_out(lambda: train_model(build_model(settings), dataset, settings, output, callbacks, **ways), as_json)
 
 
-def _dataset(data: Path | None, settings: Any) -> Any:
-    from llmbuilder.data import TextDataset
+def _source(data: Path | None, settings: Any) -> Path:
+    from llmbuilder.building.checks import require_documents
     from llmbuilder.errors import ConfigError
 
     source = data or (Path(settings.data.path) if settings.data.path else None)
@@ -72,7 +80,34 @@ def _dataset(data: Path | None, settings: Any) -> Any:
         raise ConfigError("name the training text with --data (or data.path)")
     if not source.exists() and (Path("data") / source).exists():
         source = Path("data") / source  # nanoGPT's datasets are named, and lie in data/
-    return TextDataset.from_config(source, settings)
+    require_documents(source)
+    return source
+
+
+def _check(source: Path, output: Path | None, settings: Any) -> None:
+    """Find what would fail later."""
+    from llmbuilder.building.checks import check_run
+    from llmbuilder.files import require_other
+    from llmbuilder.formats.model_places import require_model
+
+    folder = output or Path(settings.training.output_dir)
+    require_other(folder, [source])
+    check_run(settings, folder)
+    if settings.training.init_from not in ("scratch", "resume"):
+        require_model(settings.training.init_from)
+
+
+def _follow_the_tokenizer(settings: Any) -> None:
+    """Let the model have as many rows as the tokenizer that will be learned, unless its own number was asked for."""
+    from llmbuilder.cli.output import say
+    from llmbuilder.config.section import places_of
+
+    size = settings.tokenizer.vocab_size
+    if size is None or settings.tokenizer.path is not None or "model.vocab_size" in places_of(settings):
+        return
+    if settings.model.vocab_size != size:
+        say(f"model.vocab_size is {size:,}, as tokenizer.vocab_size says")
+        settings.model.vocab_size = size
 
 
 @app.command("resume")
@@ -84,11 +119,24 @@ def resume(
     set_: list[str] = Set,
     as_json: bool = Json,
 ) -> None:
-    """Continue a run from its newest checkpoint."""
+    """Continue a run from its newest checkpoint; a build, from the stage it had reached."""
     _in_processes(nproc)
+    from llmbuilder.building import is_build
+    from llmbuilder.config.loading import parse_overrides
+    from llmbuilder.errors import TrainingError
+
+    if not run.is_dir():
+        kind = "is a file" if run.exists() else "is not there"
+        raise TrainingError(
+            f"{run} holds no run: it {kind}; name the run directory that `train model` or `build` wrote"
+        )
+    parse_overrides(set_ or [])
     from llmbuilder.training import resume_training
 
     callbacks = _display(plain=plain, quiet=quiet)
+    if is_build(run) and nproc == 1 and "WORLD_SIZE" not in os.environ:
+        resume_build(run, set_ or [], callbacks, quiet=quiet, as_json=as_json)
+        return
     _carry_out(lambda: resume_training(run, overrides=set_ or [], callbacks=callbacks), as_json)
 
 

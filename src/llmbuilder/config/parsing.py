@@ -1,13 +1,16 @@
 """JSON and YAML as configurations write them.
 
 Words stay words: YAML 1.1 reads `no`, `off`, `on` and `yes` as booleans, which turns the language Norwegian and
-`mixed_precision: no` into something else; only `true` and `false` are booleans here, as in YAML
-1.2. A key that stands twice is an error, because one of the two would be lost. So is what could be read and not written
-again: numbers that are not finite, halves of characters, and aliases that stand for more than a file could hold.
+`mixed_precision: no` into something else; only `true` and `false` are booleans here, as in YAML 1.2. Dates and numbers
+by sixties (`1:30`) are words as well, `1e-4` is a number, and `010`, which is 8 in one version and 10 in the other, is
+an error. A key that stands twice is an error, because one of the two would be lost. So is what could be read and not
+written again: numbers that are not finite, halves of characters, and aliases that stand for more than a file could
+hold.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -27,11 +30,24 @@ class _Loader(yaml.SafeLoader):
 _MOST_VALUES = 100_000
 _DEEPEST = 50
 _BOOLEAN = "tag:yaml.org,2002:bool"
+_REPLACED = {_BOOLEAN, *(f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "timestamp"))}
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOLEAN]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _REPLACED]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(_BOOLEAN, re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_INTEGER = "tag:yaml.org,2002:int"
+_Loader.add_implicit_resolver(
+    _INTEGER,
+    re.compile(r"^[-+]?(?:0b[01_]+|0x[0-9a-fA-F_]+|0o[0-7_]+|[0-9][0-9_]*)$"),
+    list("-+0123456789"),
+)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^(?:[-+]?(?:\.[0-9]+|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)"
+               r"|\.(?:nan|NaN|NAN))$"),
+    list("-+0123456789."),
+)  # fmt: skip
 
 
 def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -46,6 +62,27 @@ def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any
 _Loader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
 
 
+class AmbiguousNumberError(Exception):
+    """A number that versions of YAML read differently."""
+
+    def __init__(self, text: str, line: int) -> None:
+        octal = text.replace("_", "").lstrip("+-0") or "0"
+        self.line = line
+        super().__init__(
+            f"{text} could be a decimal or an octal number: write {octal}, or 0o{octal} if it is meant to be octal"
+        )
+
+
+def _construct_integer(loader: _Loader, node: yaml.ScalarNode) -> int:
+    text = str(node.value)
+    if re.match(r"^[-+]?0[0-9_]", text):
+        raise AmbiguousNumberError(text, node.start_mark.line + 1)
+    return int(text.replace("_", ""), 0)
+
+
+_Loader.add_constructor(_INTEGER, _construct_integer)
+
+
 class _Repeated(Exception):
     """A key stands twice in one mapping."""
 
@@ -55,31 +92,86 @@ class _Repeated(Exception):
 
 def read_mapping(path: Path) -> dict[str, Any]:
     """Parse a JSON or YAML file into a dictionary. Raises ConfigError with line and column for malformed files."""
+    text = _read_text(path)
+    if not text.strip():
+        raise ConfigError(f"{path} is empty: a configuration has sections, such as training: with batch_size: 8 in it")
+    is_json = path.suffix.lower() == ".json"
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise ConfigError(f"no such configuration file: {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from None
-    try:
-        values = _from_json(text) if path.suffix.lower() == ".json" else _from_yaml(text)
+        values = _from_json(text) if is_json else _from_yaml(text)
     except json.JSONDecodeError as error:
         raise ConfigError(
-            f"{path} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+            f"{path} is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}{_json_remedy(error)}"
         ) from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from None
+        raise ConfigError(f"{path} is not valid YAML: {_yaml_problem(error)}") from None
     except _Repeated as error:
         raise ConfigError(f"{path}: {error}: one of the two would be lost; write it once") from None
+    except AmbiguousNumberError as error:
+        raise ConfigError(f"{path}, line {error.line}: {error}") from None
     except RecursionError:
         raise ConfigError(f"{path} is nested too deeply for a configuration") from None
     except ValueError as error:
         raise ConfigError(f"{path} holds a value that cannot be read: {error}") from None
+    if values is None:
+        raise ConfigError(f"{path} holds nothing but comments: a configuration has sections, such as training:")
     if not isinstance(values, dict):
-        raise ConfigError(f"{path} must hold a mapping of sections, not {type(values).__name__}")
+        kind = {"str": "text", "list": "a list"}.get(type(values).__name__, f"a {type(values).__name__}")
+        raise ConfigError(
+            f"{path} is no configuration: it must hold a mapping of sections, such as training: with batch_size: 8 in "
+            f"it, and is {kind}"
+        )
     for name, problem in _unwritable(values):
         raise ConfigError(f"{path}: {name} {problem}")
     return values
+
+
+def _read_text(path: Path) -> str:
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder: name a configuration file in it (.json, .yaml or nanoGPT's .py)")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigError(f"no such configuration file: {path}") from None
+    except UnicodeDecodeError as error:
+        if path.read_bytes()[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise ConfigError(f"{path} is UTF-16, as PowerShell writes files: save it as UTF-8") from None
+        raise ConfigError(
+            f"{path} is no text in UTF-8 ({error.reason} at byte {error.start}): save it as such"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def _json_remedy(error: json.JSONDecodeError) -> str:
+    """Return what to do about the two things that people write and JSON lacks."""
+    rest, before = error.doc[error.pos :].lstrip(), error.doc[: error.pos].rstrip()
+    if rest.startswith(("//", "/*", "#")):
+        return ": JSON has no comments; remove them, or write the file as .yaml"
+    if (before.endswith(",") and rest.startswith(("}", "]"))) or rest.startswith((",}", ",]")):
+        return ": remove the comma before the closing bracket"
+    return ": JSON takes double quotes only" if rest.startswith("'") else ""
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    """Return PyYAML's several lines in one, with what it stumbles over in words."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return str(error)
+    problem = getattr(error, "problem", None) or "cannot be read"
+    if "'\\t'" in problem:
+        problem = "a tab where blanks belong; indent with blanks"
+    elif problem == "mapping values are not allowed here":
+        problem = "a colon where none can stand: is the line before it indented alike, or the value in need of quotes?"
+    return f"{problem} (line {mark.line + 1}, column {mark.column + 1})"
+
+
+def plain_nodes(text: str) -> yaml.Node | None:
+    """Return the document as nodes, which know their lines."""
+    loader = _Loader(text)
+    try:
+        return loader.get_single_node()
+    finally:
+        loader.dispose()
 
 
 def _from_yaml(text: str) -> Any:
@@ -142,11 +234,19 @@ def _from_json(text: str) -> Any:
             raise _Repeated(next(name for name in names if names.count(name) > 1))
         return mapping
 
-    return json.loads(text, object_pairs_hook=once)
+    try:
+        return json.loads(text, object_pairs_hook=once)
+    except _Repeated:
+        with contextlib.suppress(yaml.YAMLError, ValueError, AmbiguousNumberError):
+            _from_yaml(text.replace("\t", " "))  # raises the same and knows the line
+        raise
 
 
 def parse_value(text: str) -> Any:
-    """Return what a value on the command line or in the environment means, read as YAML; else the text itself."""
+    """Return what a value on the command line or in the environment means, read as YAML; else the text itself.
+
+    Raises AmbiguousNumberError for a number such as 010.
+    """
     try:
         return _from_yaml(text)
     except (yaml.YAMLError, _Repeated, RecursionError, ValueError):

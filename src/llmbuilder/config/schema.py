@@ -28,7 +28,7 @@ from llmbuilder.config.ranges import (
     Share,
     ShareOrOff,
 )
-from llmbuilder.config.section import Section, set_whole, whole_of
+from llmbuilder.config.section import Section, places_of, set_whole, whole_of, with_places
 from llmbuilder.files import write_text
 
 if TYPE_CHECKING:  # a run begins by putting numbers in the place of "auto": code that computes sees numbers only
@@ -315,6 +315,7 @@ class TrackingConfig(Section):
 class Config(BaseModel):
     """A whole configuration: `model`, `training`, `system`, `data`, `tokenizer`, `generation`, `tracking`."""
 
+    __slots__ = ("_places",)
     model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
 
     model: ModelConfig = Field(default_factory=ModelConfig)
@@ -350,7 +351,7 @@ class Config(BaseModel):
 
     def copy_of(self) -> Config:
         """Return an independent copy."""
-        return Config.model_validate(self.to_dict())
+        return with_places(Config.model_validate(self.to_dict()), places_of(self))
 
     def __copy__(self) -> Config:
         return self.copy_of()

@@ -6,7 +6,7 @@ those of a whole configuration are independent of it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from typing_extensions import Self
+
+_Whole = TypeVar("_Whole", bound=BaseModel)
 
 
 class Section(BaseModel):
@@ -70,3 +72,24 @@ def whole_of(section: Section) -> Any:
 def set_whole(section: Section, whole: Any) -> None:
     """Let a section know the configuration it belongs to."""
     object.__setattr__(section, "_whole", whole)
+
+
+def with_places(whole: _Whole, places: Mapping[str, tuple[str, Any]]) -> _Whole:
+    """Let a configuration know where its values come from: by "section.key", words and the value that came; return it.
+
+    Like the way back to the whole, it takes no part in equality or dumps.
+    """
+    object.__setattr__(whole, "_places", places)
+    return whole
+
+
+def places_of(whole: BaseModel) -> Mapping[str, tuple[str, Any]]:
+    """Return what `with_places` said."""
+    return getattr(whole, "_places", {})
+
+
+def place_of(whole: BaseModel, name: str) -> str | None:
+    """Return where the value of "section.key" comes from; None for a default, and for what was changed since."""
+    place, value = places_of(whole).get(name, (None, None))
+    section, _, key = name.partition(".")
+    return place if getattr(getattr(whole, section, None), key, None) == value else None

@@ -6,7 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,6 +14,7 @@ from llmbuilder.config.in_force import idle_settings
 from llmbuilder.config.languages import LANGUAGES, language_remedy, meant_language
 from llmbuilder.config.ranges import range_of
 from llmbuilder.config.schema import Config, DataConfig, ModelConfig, SystemConfig, TrainingConfig, is_auto
+from llmbuilder.config.section import place_of
 from llmbuilder.config.sizes import estimate_training_memory, head_dim
 from llmbuilder.errors import ConfigError
 
@@ -29,16 +30,18 @@ class ConfigProblem:
     rule: str
     remedy: str
     changes: dict[str, Any] = field(default_factory=dict)
+    place: str | None = None  # where the value comes from, if it is no default
 
     def __str__(self) -> str:
-        return f"{self.path} ({self.value}) {self.rule}; {self.remedy}"
+        said = f"{self.path} ({self.value}) {self.rule}; {self.remedy}"
+        return f"{self.place}: {said}" if self.place else said
 
 
 def validate_config(config: Config) -> tuple[bool, list[ConfigProblem]]:
     """Check every rule and return (is_valid, errors); all errors at once, each with path, value, rule and remedy."""
     problems = find_problems(config)
     if not problems:  # estimates mean nothing for a shape that is wrong
-        problems += [*_device(config.system), *_memory(config)]
+        problems += _placed(config, [*_device(config.system), *_memory(config)])
     return not problems, problems
 
 
@@ -53,7 +56,11 @@ def find_problems(config: Config) -> list[ConfigProblem]:
         *_distribution(config),
     ]
     said = {problem.path for problem in wrong}
-    return [*wrong, *(problem for problem in _idle(config) if problem.path not in said)]
+    return _placed(config, [*wrong, *(problem for problem in _idle(config) if problem.path not in said)])
+
+
+def _placed(config: Config, problems: Iterable[ConfigProblem]) -> list[ConfigProblem]:
+    return [replace(problem, place=place_of(config, problem.path)) for problem in problems]
 
 
 def require_valid(config: Config, sections: Collection[str], purpose: str, *, unchecked: Collection[str] = ()) -> None:
@@ -68,6 +75,13 @@ def require_valid(config: Config, sections: Collection[str], purpose: str, *, un
     ]
     if problems:
         raise ConfigError(f"cannot {purpose}: " + "; ".join(map(str, problems)))
+
+
+def require_in_range(config: Config) -> None:
+    """Raise ConfigError with every number that is outside its range; how settings go together is not looked at."""
+    wrong = _placed(config, _ranges(config))
+    if wrong:
+        raise ConfigError("; ".join(map(str, wrong)))
 
 
 def fix_config(config: Config, errors: Iterable[ConfigProblem] | None = None) -> Config:

@@ -36,6 +36,20 @@ class LoadReport:
         report.reasons = {stage: Counter(values) for stage, values in description["dropped"].items()}
         return report
 
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> LoadReport:
+        """Return the report whose `to_state` this is, also after it was JSON."""
+        report = cls()
+        report.counts.update(state["counts"])
+        report.groups = {name: Counter(values) for name, values in state["groups"].items()}
+        report.reasons = {stage: Counter(values) for stage, values in state["reasons"].items()}
+        report.dropped = list(state["dropped"])
+        return report
+
+    def to_state(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        return {**self.summary(), "dropped": self.dropped}
+
     def find(self, form: str | None, characters: int) -> None:
         """Count something found, with its format if it could be read, and its characters before refining."""
         self.counts["found"] += 1

@@ -54,7 +54,7 @@ def require_output(folder: Path, inputs: Collection[str], *, overwrite: bool) ->
         named = ", ".join(item["absolute"] for item in earlier)
         raise DataError(
             f"{folder} was prepared from {named}: documents of other inputs would be removed from it; "
-            "choose another folder, or pass --overwrite (overwrite=True)"
+            "choose another folder, or pass overwrite=True"
         )
 
 
@@ -95,7 +95,7 @@ def is_output(folder: Path) -> LeaveOut:
 
 def _require_nothing_else(folder: Path, *, overwrite: bool) -> None:
     if not overwrite and any(folder.iterdir()):
-        raise DataError(f"{folder} holds something else: choose another name, or pass --overwrite (overwrite=True)")
+        raise DataError(f"{folder} holds something else: choose another name, or pass overwrite=True")
     for name in _RESULTS:
         set_aside(folder / name)
 

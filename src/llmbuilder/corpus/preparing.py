@@ -46,6 +46,7 @@ from llmbuilder.duplicates.shingles import METHOD
 from llmbuilder.errors import ConfigError, DataError
 from llmbuilder.files import file_checksum, write_json
 from llmbuilder.locking import locked_folder
+from llmbuilder.notices import counted
 from llmbuilder.refining.classifiers import classifier_file
 from llmbuilder.refining.refiner import Refiner
 from llmbuilder.report.corpus import write_corpus_report
@@ -169,7 +170,7 @@ class _Work:
         lines = self._repeated_lines(refined, decisions)
         receipts = self._write_documents(refined, decisions, lines)
         if not any(receipt["documents_file"] for receipt in receipts):
-            raise DataError(f"nothing is left of {len(sources):,} source(s): {_reasons(receipts)}")
+            raise DataError(f"nothing is left of {counted(len(sources), 'source')}: {_reasons(receipts)}")
         tokens, used, division = self._tokenize(receipts, tokenizer)
         parts = {part: values for part in PARTS if (values := merged(tokens, part)) is not None}
         description = describe_corpus(
@@ -351,7 +352,7 @@ class _Work:
             self._progress(task, done, total)
         if done < total:  # the engine's processes were told to stop, and this one was not
             raise DataError(
-                f"{total - done} unit(s) of work were stopped: the same command goes on where this one ended"
+                f"{counted(total - done, 'unit')} of work stopped: the same command goes on where this one ended"
             )
 
     def _remove_unused(self, receipts: Iterable[dict[str, Any]], tokens: Iterable[dict[str, Any]]) -> None:

@@ -20,11 +20,12 @@ from llmbuilder.documents.document import Document
 from llmbuilder.documents.folders import is_prepared
 from llmbuilder.errors import DataError, TokenizerError
 from llmbuilder.files import link_file
+from llmbuilder.notices import counted
 from llmbuilder.tokenizer import Tokenizer, train_tokenizer
 from llmbuilder.tokens.overlap import overlap_of
 from llmbuilder.tokens.sampling import tokenizer_sample
 from llmbuilder.tokens.shards import OpenedTokens, TokenFileInfo, TokenWriter, open_tokens
-from llmbuilder.tokens.splitting import PARTS, split_pieces
+from llmbuilder.tokens.splitting import PARTS, Split, split_pieces
 from llmbuilder.tokens.tokenizing import write_tokens
 from llmbuilder.tokens.windows import TokenWindows
 
@@ -81,6 +82,7 @@ class TextDataset:
         self._token_folder: Path | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._corpus: PreparedCorpus | None = None
+        self._split: Split | None = None
         self._train: TokenWindows | None = None
         self._validation: TokenWindows | None = None
         self._locate(source)
@@ -260,8 +262,25 @@ class TextDataset:
             self._temporary.cleanup()
             self._temporary = None
 
+    def held_out_documents(self) -> dict[int, bool]:
+        """Return the numbers of the documents that are not trained on, and whether each is held out as a whole.
+
+        They count from 0 in the order of the text, which is read. Raises DataError for a dataset of tokens.
+        """
+        split = self._find_split()
+        held_out = {number for number, _, _ in split.select(self.iter_texts(), "validation")}
+        if split.cut_at is None:
+            return dict.fromkeys(sorted(held_out), True)
+        divided = {number for number, _, _ in split.select(self.iter_texts(), "train")} & held_out
+        return {number: number not in divided for number in sorted(held_out)}
+
+    def _find_split(self) -> Split:
+        if self._split is None:
+            self._split = split_pieces(self.iter_texts, self.train_split, self.seed)
+        return self._split
+
     def _write(self, folder: Path, tokenizer: Tokenizer) -> None:
-        split = split_pieces(self.iter_texts, self.train_split, self.seed)
+        split = self._find_split()
         options = {"tokenizer": tokenizer.fingerprint, "separator": tokenizer.end_of_text_id}
         folder.mkdir(parents=True, exist_ok=True)
         for stale in ("validation.bin", "validation.json"):
@@ -277,7 +296,9 @@ class TextDataset:
         if validation is not None:
             available = validation[1].tokens
             if available < 2:
-                raise DataError(f"the validation part of {self.source_name} has {available} token(s); add text")
+                raise DataError(
+                    f"the validation part of {self.source_name} has {counted(available, 'token')}; add text"
+                )
             window = min(self.block_size, available - 1)
             self._validation = TokenWindows(folder / "validation.bin", window, None, self.seed, validation)
         self._check_tokenizer()

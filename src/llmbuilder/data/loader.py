@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
@@ -18,13 +17,13 @@ from llmbuilder.duplicates.exact import SeenTexts
 from llmbuilder.duplicates.near import NearDuplicateSettings
 from llmbuilder.duplicates.spool import drop_near_duplicates
 from llmbuilder.errors import DataError
+from llmbuilder.notices import counted
 from llmbuilder.refining.cleaning import CLEANING_RULES
 from llmbuilder.refining.filtering import DocumentFilter
 from llmbuilder.refining.refiner import Refined, Refiner
 from llmbuilder.stages import REPEATS
 
 logger = logging.getLogger("llmbuilder")
-_WARNINGS_A_FILE = 3
 
 
 class DataLoader:
@@ -65,7 +64,7 @@ class DataLoader:
             document_filter=document_filter,
         )
         self._seen = SeenTexts()
-        self._warned: Counter[str] = Counter()  # by file
+        self._untold: dict[str, list[str]] = {}  # sources by reason
 
     @classmethod
     def from_config(cls, data: DataConfig, *, workers: int | None = None) -> DataLoader:
@@ -85,6 +84,9 @@ class DataLoader:
         """Return the documents of one file. Raises DataError if there is none in it that can be read."""
         earlier = len(self.report.dropped)
         found = list(self._found([Path(path)], workers=1))
+        if found:
+            self._tell_skipped()
+        self._untold.clear()
         unreadable = self.report.dropped[earlier:]
         if unreadable and not found:
             raise DataError(f"{unreadable[0]['source']}: {unreadable[0]['reason']}")
@@ -108,7 +110,7 @@ class DataLoader:
         listing = Listing(PreparedCorpus(folder).documents) if is_prepared(folder) else list_folder(folder, leave_out)
         self.report.counts["hidden"] += listing.hidden
         for item in listing.left_out:
-            self._skip(item, item.source)
+            self._skip(item)
         found = False
         for document in self.iter_files(listing.files):
             found = True
@@ -116,33 +118,40 @@ class DataLoader:
         if not found:
             dropped = (self.report.skipped + self.report.filtered)[:3]
             reasons = "; ".join(f"{item['source']}: {item['reason']}" for item in dropped)
-            raise DataError(f"nothing is left of the {len(listing.files)} file(s) in {folder} ({reasons})")
+            raise DataError(f"nothing is left of the {counted(len(listing.files), 'file')} in {folder} ({reasons})")
 
     def iter_files(self, files: Iterable[Path]) -> Iterator[Document]:
         """Yield the documents of these files; what cannot be read is reported and passed over."""
-        yield from self._processed(self._found(files, self.workers))
+        try:
+            yield from self._processed(self._found(files, self.workers))
+        finally:
+            self._tell_skipped()
 
     def _found(self, files: Iterable[Path], workers: int | None) -> Iterator[Document]:
         reader = DocumentReader(text_column=self.text_column, ocr=self.ocr, limits=self.limits, workers=workers)
         with reader:
-            for file, outcomes in reader.read_files(files):
+            for _, outcomes in reader.read_files(files):
                 holds_any = False
                 for outcome in outcomes:
                     if isinstance(outcome, Unreadable):
-                        self._skip(outcome, str(file))
+                        self._skip(outcome)
                     else:
                         holds_any = True
                         yield outcome
                 self.report.counts["files"] += holds_any
 
-    def _skip(self, unreadable: Unreadable, file: str) -> None:
+    def _skip(self, unreadable: Unreadable) -> None:
         self.report.find(None, 0)
         self.report.drop(unreadable.source, "extract", unreadable.reason)
-        self._warned[file] += 1
-        if self._warned[file] <= _WARNINGS_A_FILE:
-            logger.warning(f"skipped {unreadable.source}: {unreadable.reason}")
-        elif self._warned[file] == _WARNINGS_A_FILE + 1:
-            logger.warning(f"skipped more of {file}: the report lists everything")
+        self._untold.setdefault(unreadable.reason, []).append(unreadable.source)
+
+    def _tell_skipped(self) -> None:
+        """Log what was passed over since the last time, a line for each reason."""
+        for reason, sources in self._untold.items():
+            more = f" and {len(sources) - 1:,} more" if len(sources) > 1 else ""
+            where = " (the manifest lists all)" if len(sources) > 1 else ""
+            logger.warning(f"skipped {sources[0]}{more}: {reason}{where}")
+        self._untold.clear()
 
     def process(self, documents: Iterable[Document]) -> Iterator[Document]:
         """Clean, filter and deduplicate documents, in this order."""

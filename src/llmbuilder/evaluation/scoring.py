@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from llmbuilder.model import LanguageModel
 from llmbuilder.model.loss import IGNORE_INDEX
+from llmbuilder.threads import FairThreads
 
 
 @dataclass
@@ -43,16 +45,19 @@ def score(model: LanguageModel, batches: Iterable[tuple[Tensor, Tensor]], sizes:
     model.eval()
     table = torch.from_numpy(sizes)
     found = Score()
-    for inputs, targets in batches:
-        nats = model.losses(inputs.to(model.device), targets.to(model.device)).flatten().double().cpu()
-        flat = targets.flatten()
-        counted = flat != IGNORE_INDEX
-        nats, bytes_of = nats[counted], table[flat[counted]]
-        is_text = bytes_of >= 0
-        found.nats += float(nats.sum())
-        found.tokens += int(counted.sum())
-        found.text_nats += float(nats[is_text].sum())
-        found.bytes_of_text += int(bytes_of[is_text].sum())
+    with FairThreads.on(model.device) as threads:
+        for inputs, targets in batches:
+            begin = time.perf_counter()
+            nats = model.losses(inputs.to(model.device), targets.to(model.device)).flatten().double().cpu()
+            threads.note(time.perf_counter() - begin)
+            flat = targets.flatten()
+            counted = flat != IGNORE_INDEX
+            nats, bytes_of = nats[counted], table[flat[counted]]
+            is_text = bytes_of >= 0
+            found.nats += float(nats.sum())
+            found.tokens += int(counted.sum())
+            found.text_nats += float(nats[is_text].sum())
+            found.bytes_of_text += int(bytes_of[is_text].sum())
     return found
 
 

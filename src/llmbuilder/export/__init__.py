@@ -3,6 +3,7 @@
 from llmbuilder.export.to_gguf import export_gguf
 from llmbuilder.export.to_huggingface import export_huggingface
 from llmbuilder.export.verification import GGUFVerification, verify_gguf
-from llmbuilder.formats.gguf import QUANTIZATIONS, GGUFExport
+from llmbuilder.formats.gguf import GGUFExport
+from llmbuilder.formats.quantizations import QUANTIZATIONS
 
 __all__ = ["QUANTIZATIONS", "GGUFExport", "GGUFVerification", "export_gguf", "export_huggingface", "verify_gguf"]

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 
 from llmbuilder.errors import ExportError
 from llmbuilder.files import atomic_path, require_absent
-from llmbuilder.formats.gguf import QUANTIZATIONS, GGUFExport, architecture_name, write_gguf
+from llmbuilder.formats.gguf import GGUFExport, architecture_name, write_gguf
 from llmbuilder.formats.model_file import load_model
+from llmbuilder.formats.quantizations import require_quantization
 from llmbuilder.model import LanguageModel
 from llmbuilder.tokenizer import Tokenizer
 
@@ -38,8 +39,7 @@ def export_gguf(
     Raises ExportError if the output exists, the tokenizer has no form in GGUF, or the type is unknown.
     """
     output = Path(output)
-    if quantization not in QUANTIZATIONS:
-        raise ExportError(f"unknown quantization {quantization!r}; there are {', '.join(QUANTIZATIONS)}")
+    require_quantization(quantization)
     require_absent(output, overwrite=overwrite, error=ExportError)
     loaded = model if isinstance(model, LanguageModel) else load_model(model, "cpu")
     chosen = _tokenizer_for(loaded, tokenizer)

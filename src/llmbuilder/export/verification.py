@@ -20,11 +20,12 @@ from llmbuilder.errors import DataError, ExportError, MissingDependencyError
 from llmbuilder.export.vocabulary_check import requests_for_ids, require_same_ids, require_same_rows
 from llmbuilder.formats.model_file import load_model
 from llmbuilder.inference import Generator
-from llmbuilder.machine import cpu_count
+from llmbuilder.machine import cpu_count, slowdown
 from llmbuilder.model import LanguageModel
 from llmbuilder.tokenizer import Tokenizer
 
 GREEDY_TOKENS = 64
+_CROWDED = 1.1  # times as long as alone: other processes need the processors
 _PREDICTED_VALUES = 400_000  # log-probabilities asked for in all: they travel as JSON
 
 
@@ -89,7 +90,7 @@ def verify_gguf(
         {
             "model": str(path),
             "context": context,
-            "threads": cpu_count(),
+            "threads": 1 if slowdown() > _CROWDED else cpu_count(),  # its threads spin while they wait
             "tokenize": list(texts),
             "greedy": [{"tokens": prompt, "count": count} for prompt in prompts],
             "predict": prefixes,

@@ -25,8 +25,6 @@ from llmbuilder.formats.gguf_tokenizer import tokenizer_fields
 from llmbuilder.model import LanguageModel
 from llmbuilder.tokenizer import Tokenizer
 
-QUANTIZATIONS = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0")
-
 _GPT_NAMES = {
     "transformer.wte.weight": "token_embd.weight",
     "transformer.wpe.weight": "position_embd.weight",
@@ -84,7 +82,7 @@ def write_gguf(model: LanguageModel, tokenizer: Tokenizer, path: Path, name: str
 
     config = model.config
     writer = gguf.GGUFWriter(path, result.architecture)
-    writer.add_name(name)
+    writer.add_name(name.encode("utf-8", "replace").decode("utf-8"))  # a file name may be none in UTF-8
     writer.add_description(f"trained with LLMBuilder {__version__}")
     writer.add_file_type(getattr(gguf.LlamaFileType, _file_type_name(result.quantization)).value)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)

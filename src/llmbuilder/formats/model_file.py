@@ -26,6 +26,7 @@ from llmbuilder.config.schema import Config, ModelConfig
 from llmbuilder.errors import CheckpointError, ConfigError, TokenizerError
 from llmbuilder.files import atomic_path, set_aside, write_json
 from llmbuilder.formats.huggingface import from_huggingface, to_huggingface
+from llmbuilder.formats.model_places import require_model
 from llmbuilder.formats.nanogpt.checkpoint import convert_checkpoint, is_legacy_checkpoint
 from llmbuilder.formats.nanogpt.source import ArchitectureFacts
 from llmbuilder.formats.torch_files import read_torch_file, write_torch_file
@@ -151,6 +152,7 @@ def load_model(
     Raises CheckpointError, naming the file and the reason, for files that are missing, cut short, foreign,
     newer than this version, or that would have to run code to be opened.
     """
+    require_model(path)
     path = Path(path)
     if path.is_dir():
         model = _load_folder(path)
@@ -188,8 +190,6 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
 def _load_folder(folder: Path) -> LanguageModel:
     if (folder / "model.pt").is_file():
         return _load_pt(folder / "model.pt")
-    if not (folder / "config.json").is_file():
-        raise CheckpointError(f"{folder} holds no model: there is neither model.pt nor config.json in it")
     try:
         values = json.loads((folder / "config.json").read_text("utf-8"))
         if not isinstance(values, dict):

@@ -7,9 +7,10 @@ tokens at every step, as nanoGPT's sampler does, at the cost of a full pass a to
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from torch import Tensor
@@ -21,11 +22,16 @@ from llmbuilder.config.validation import find_problems
 from llmbuilder.errors import GenerationError, TokenizerError
 from llmbuilder.formats.model_file import load_model
 from llmbuilder.inference.continuation import Continuation
+from llmbuilder.inference.keywords import GenerationSettings, SamplingSettings
 from llmbuilder.inference.sampling import next_tokens
 from llmbuilder.machine import resolve_device
 from llmbuilder.model import KeyValueCache, LanguageModel
 from llmbuilder.notices import warn_once
+from llmbuilder.threads import FairThreads
 from llmbuilder.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Generator:
@@ -97,35 +103,38 @@ class Generator:
         active = list(range(len(prompts)))
         endings = set(self.tokenizer.ending_ids)
         cache: KeyValueCache | None = None
-        for _ in range(config.max_new_tokens):
-            fits = self.use_cache and max(map(len, histories)) <= self._window
-            if fits and cache is None:
-                # Allocated for what can come, not for the whole window.
-                longest = max(map(len, histories)) + config.max_new_tokens
-                cache = KeyValueCache(
-                    self.model.config, len(prompts), min(longest, self._window), self.model.device,
-                    self.model.lm_head.weight.dtype,
-                )  # fmt: skip
-                logits_BV = self._prefill(histories, cache)
-            elif fits and cache is not None:
-                logits_BV = self._continue(histories, cache)
-            else:
-                logits_BV = self._recompute(histories)
-            logits_BV = logits_BV.float()
-            logits_BV[:, len(self.tokenizer) :] = float("-inf")  # padding of the vocabulary has no text
-            logits_BV[:, self._holes] = float("-inf")
-            chosen = next_tokens(logits_BV, histories, config, generators)
-            for row in list(active):
-                if config.stop_at_eos and chosen[row] in endings:
-                    active.remove(row)
-                    continue
-                yield row, chosen[row]
-                if texts and texts[row].stopped:
-                    active.remove(row)
-            if not active:
-                return
-            for row, token in enumerate(chosen):  # finished rows go on unseen, to keep the batch's shape
-                histories[row].append(token)
+        with FairThreads.on(self.model.device) as threads:
+            for _ in range(config.max_new_tokens):
+                begin = time.perf_counter()
+                fits = self.use_cache and max(map(len, histories)) <= self._window
+                if fits and cache is None:
+                    # Allocated for what can come, not for the whole window.
+                    longest = max(map(len, histories)) + config.max_new_tokens
+                    cache = KeyValueCache(
+                        self.model.config, len(prompts), min(longest, self._window), self.model.device,
+                        self.model.lm_head.weight.dtype,
+                    )  # fmt: skip
+                    logits_BV = self._prefill(histories, cache)
+                elif fits and cache is not None:
+                    logits_BV = self._continue(histories, cache)
+                else:
+                    logits_BV = self._recompute(histories)
+                logits_BV = logits_BV.float()
+                logits_BV[:, len(self.tokenizer) :] = float("-inf")  # padding of the vocabulary has no text
+                logits_BV[:, self._holes] = float("-inf")
+                chosen = next_tokens(logits_BV, histories, config, generators)
+                threads.note(time.perf_counter() - begin)
+                for row in list(active):
+                    if config.stop_at_eos and chosen[row] in endings:
+                        active.remove(row)
+                        continue
+                    yield row, chosen[row]
+                    if texts and texts[row].stopped:
+                        active.remove(row)
+                if not active:
+                    return
+                for row, token in enumerate(chosen):  # finished rows go on unseen, to keep the batch's shape
+                    histories[row].append(token)
 
     def _prefill(self, histories: list[list[int]], cache: KeyValueCache) -> Tensor:
         lengths = [len(history) for history in histories]
@@ -216,6 +225,33 @@ def load_generator(
     return Generator(loaded, tokenizer)
 
 
+@overload
+def generate_text(
+    model_path: str | Path | LanguageModel,
+    tokenizer_path: str | Path | Tokenizer | None = None,
+    prompt: str = "",
+    max_new_tokens: int | None = None,
+    config: None = None,
+    *,
+    device: str | None = None,
+    num_samples: Literal[1] = 1,
+    **overrides: Unpack[SamplingSettings],
+) -> str: ...
+
+
+@overload
+def generate_text(
+    model_path: str | Path | LanguageModel,
+    tokenizer_path: str | Path | Tokenizer | None = None,
+    prompt: str | Sequence[str] = "",
+    max_new_tokens: int | None = None,
+    config: GenerationConfig | Config | None = None,
+    *,
+    device: str | None = None,
+    **overrides: Unpack[GenerationSettings],
+) -> Any: ...
+
+
 def generate_text(
     model_path: str | Path | LanguageModel,
     tokenizer_path: str | Path | Tokenizer | None = None,
@@ -255,9 +291,9 @@ def stream_text(
     config: GenerationConfig | Config | None = None,
     *,
     device: str | None = None,
-    **overrides: Any,
+    **overrides: Unpack[SamplingSettings],
 ) -> Iterator[str]:
     """Yield the continuation of one prompt as it is generated; arguments as for `generate_text`."""
-    settings = generation_settings(config, _with_limit(max_new_tokens, overrides))
+    settings = generation_settings(config, _with_limit(max_new_tokens, {**overrides}))
     device = _device(config, device, model_path)
     yield from load_generator(model_path, tokenizer_path, device).stream(prompt, settings)

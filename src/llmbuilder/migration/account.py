@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from llmbuilder.notices import counted
+
 NOT_KNOWN = "not a configuration, data or checkpoint of a known form"
 
 
@@ -71,9 +73,9 @@ class MigrationReport:
         found = len(self.checkpoints) + len(self.refused)
         lines += self.notes
         if unknown:
-            lines.append(f"{unknown} other file(s) are of no known form and were left.")
+            lines.append(f"{counted(unknown, 'other file')} of no known form: left alone.")
         if found:
-            lines.append(f"{len(self.checkpoints)} of {found} model(s) were carried over.")
+            lines.append(f"{len(self.checkpoints)} of {counted(found, 'model')} carried over.")
         return "\n".join(lines)
 
     def _experiments(self) -> str:

@@ -22,6 +22,7 @@ from llmbuilder.migration.models import Proving, migrate_checkpoint
 from llmbuilder.migration.project_places import ProjectPlaces
 from llmbuilder.migration.understanding import LARGEST_SCRIPT, LegacyProject, main_configuration, understand
 from llmbuilder.migration.writing import copy_data, missing_data, new_configuration, run_of, write_train_script
+from llmbuilder.notices import counted
 
 _REPLACED = {
     "train": "`llmbuilder train model`, and the new train.py", "sample": "`llmbuilder generate text`",
@@ -144,8 +145,9 @@ def _note_missing_data(project: LegacyProject, report: MigrationReport) -> None:
             place = dataset.new if dataset is not None else missing_data(name)
             missing.setdefault(place, []).append(str(configuration.source))
     for place, sources in missing.items():
+        verb = "reads" if len(sources) == 1 else "read"
         report.add_note(
-            f"No data for {place}, which {', '.join(sources)} read(s): put its text or its token files (train.bin, "
+            f"No data for {place}, which {', '.join(sources)} {verb}: put its text or its token files (train.bin, "
             "val.bin) there."
         )
 
@@ -259,7 +261,7 @@ def _account_for_the_rest(project: LegacyProject, report: MigrationReport) -> No
         elif program is not None and program.is_model:
             reasons.append("replaced by lb.build_model")
         if str(file) in calls:
-            reasons.append(f"{calls[str(file)]} command(s) in it have a new form, listed below")
+            reasons.append(f"{counted(calls[str(file)], 'command')} in it in a new form, listed below")
         elif program is not None and not reasons:
             reasons.append("a program of the project's own")
         report.add_file(str(file), "left", "; ".join(reasons) or NOT_KNOWN)

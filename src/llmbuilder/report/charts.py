@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 HEIGHT = 280
-NARROW, WIDE = 540, 1080
+PHONE, NARROW, WIDE = 360, 540, 1080
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 14, 12, 34
-_MOST_POINTS = 600
+_MOST_POINTS, _MOST_ON_A_PHONE = 600, 150
 _LARGEST = 1e100  # beyond, nothing is a measurement
 
 
@@ -28,24 +28,35 @@ def line_chart(
     title: str, series: Sequence[Series], *, unit: str = "", log_scale: bool = False, width: int = NARROW
 ) -> str:
     """Return a figure with a title, a legend, axes and the lines; nothing if no line has two finite points."""
-    shown = [Series(s.name, _thinned(_finite(s.points, log_scale)), s.look) for s in series]
-    shown = [s for s in shown if len(s.points) >= 2]
-    if not shown:
+    finite = [Series(s.name, _finite(s.points, log_scale), s.look) for s in series]
+    finite = [s for s in finite if len(s.points) >= 2]
+    if not finite:
         return ""
+    legend = "".join(f'<span class="key {s.look}">{html.escape(s.name)}</span>' for s in finite)
+    unit_text = f' <span class="unit">{html.escape(unit)}</span>' if unit else ""
+    labelled = f'class="wide" aria-label="{html.escape(title)}"'
+    wide = _drawing(finite, log_scale, width, _MOST_POINTS, labelled)
+    phone = _drawing(finite, log_scale, PHONE, _MOST_ON_A_PHONE, 'class="phone" aria-hidden="true"')
+    return (
+        f'<figure class="chart"><figcaption><b>{html.escape(title)}</b>{unit_text}{legend}</figcaption>'
+        f"{wide}{phone}</figure>"
+    )
+
+
+def _drawing(series: Sequence[Series], log_scale: bool, width: int, most_points: int, attributes: str) -> str:
+    """Return the lines of a chart in one width: letters shrink with a drawing, so a small screen has its own."""
+    shown = [Series(s.name, _thinned(s.points, most_points), s.look) for s in series]
     xs = [x for s in shown for x, _ in s.points]
     ys = [_height(y, log_scale) for s in shown for _, y in s.points]
     scale = _Scale(min(xs), max(xs), *_padded(min(ys), max(ys)), log_scale, width)
-    parts = [_axes(scale), *(_line(s, scale) for s in shown)]
-    legend = "".join(f'<span class="key {s.look}">{html.escape(s.name)}</span>' for s in shown)
     data = json.dumps(
         [{"name": s.name, "points": [[x, y, round(scale.x(x), 1), round(scale.y(y), 1)] for x, y in s.points]}
          for s in shown]
     )  # fmt: skip
-    unit_text = f' <span class="unit">{html.escape(unit)}</span>' if unit else ""
+    drawn = "".join([_axes(scale), *(_line(s, scale) for s in shown)])
     return (
-        f'<figure class="chart"><figcaption><b>{html.escape(title)}</b>{unit_text}{legend}</figcaption>'
-        f'<svg viewBox="0 0 {width} {HEIGHT}" role="img" aria-label="{html.escape(title)}" '
-        f"data-series='{html.escape(data, quote=True)}'>{''.join(parts)}</svg></figure>"
+        f'<svg viewBox="0 0 {width} {HEIGHT}" role="img" {attributes} '
+        f"data-series='{html.escape(data, quote=True)}'>{drawn}</svg>"
     )
 
 
@@ -90,9 +101,9 @@ def _finite(points: Sequence[tuple[float, float]], is_log: bool) -> list[tuple[f
     return [(x, y) for x, y in points if abs(y) < _LARGEST and (y > 0 or not is_log)]
 
 
-def _thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    step = max(1, -(-len(points) // _MOST_POINTS))
-    return points[::step] if step == 1 or points[-1] == points[::step][-1] else [*points[::step], points[-1]]
+def _thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
+    step = max(1, -(-len(points) // most))
+    return list(points[::step]) if step == 1 or points[-1] == points[::step][-1] else [*points[::step], points[-1]]
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
@@ -118,7 +129,8 @@ def _axes(scale: _Scale) -> str:
         y = scale.y(value)
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text class="tick" x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{short(value)}</text>')
-    for tick in ticks(scale.left, scale.right, 7) if scale.right > scale.left else [scale.left]:
+    most = 7 if scale.width > PHONE else 4
+    for tick in ticks(scale.left, scale.right, most) if scale.right > scale.left else [scale.left]:
         x, base = scale.x(tick), HEIGHT - _BOTTOM
         parts.append(f'<text class="tick" x="{x:.1f}" y="{base + 18}" text-anchor="middle">{short(tick)}</text>')
     parts.append(f'<line class="axis" x1="{_LEFT}" x2="{right}" y1="{base}" y2="{base}"/>')

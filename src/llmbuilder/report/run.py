@@ -9,10 +9,26 @@ from typing import Any
 
 from llmbuilder.config.loading import read_config
 from llmbuilder.config.schema import Config
+from llmbuilder.documents.folders import is_prepared
 from llmbuilder.errors import TrainingError
 from llmbuilder.files import read_json_lines
+from llmbuilder.report.build import read_summary, told_by_build, uses_of_build
 from llmbuilder.report.charts import WIDE, Series, line_chart, short, smoothed
 from llmbuilder.report.page import REPORT_NAME, figures, rows, settings_value, write_page
+
+
+def _run_folder(path: Path) -> Path:
+    """Return the path of a run's folder. Raises TrainingError for anything else that is there, or if nothing is."""
+    wanted = "name the folder of a run, as `train` or `build` made it"
+    if path.is_file():
+        instead = f"name its folder: {path.parent}" if (path.parent / "run.json").is_file() else wanted
+        raise TrainingError(f"{path} is a file, and a report is made of a whole run: {instead}")
+    if not path.is_dir():
+        raise TrainingError(f"there is no folder {path}: {wanted}")
+    if is_prepared(path):
+        page = path / REPORT_NAME
+        raise TrainingError(f"{path} is a prepared corpus and no run: `data prepare` wrote its report, {page}")
+    return path
 
 
 class RunFiles:
@@ -20,7 +36,7 @@ class RunFiles:
 
     def __init__(self, folder: str | Path) -> None:
         """Read the run's files. Raises TrainingError if there is no run, or nothing was logged yet."""
-        self.folder = Path(folder)
+        self.folder = _run_folder(Path(folder))
         self.name = self.folder.resolve().name
         try:
             self.record = json.loads((self.folder / "run.json").read_text("utf-8"))
@@ -32,6 +48,14 @@ class RunFiles:
         if not self.lines:
             raise TrainingError(f"{self.folder} has no metrics yet: train for at least training.log_every steps")
         self.config = read_config(self.folder / "config.json")
+        self.summary = self._own_summary()
+
+    def _own_summary(self) -> dict[str, Any]:
+        """Return what a build says of this run; nothing if the folder was trained in again since."""
+        found = read_summary(self.folder)
+        told = found.get("training", {})
+        same_loss = told.get("best_validation_loss") == self.last("best_validation_loss")
+        return found if same_loss and told.get("steps", -1) >= self.last("step") else {}
 
     def curve(self, name: str) -> list[tuple[float, float]]:
         """Return a metric as (step, value) points."""
@@ -40,6 +64,11 @@ class RunFiles:
     def last(self, name: str) -> Any:
         """Return the last value of a metric, or None."""
         return next((line[name] for line in reversed(self.lines) if line.get(name) is not None), None)
+
+
+def has_metrics(folder: str | Path) -> bool:
+    """Whether a run has logged anything that a report could show."""
+    return bool(read_json_lines(Path(folder) / "metrics.jsonl"))
 
 
 def write_run_report(folder: str | Path, compared: str | Path | None = None, output: str | Path | None = None) -> Path:
@@ -53,6 +82,8 @@ def write_run_report(folder: str | Path, compared: str | Path | None = None, out
     body = "\n".join(
         [
             _header(run, other),
+            told_by_build(run.summary),
+            uses_of_build(run.summary),
             _figures(run, other),
             _charts(run, other),
             _samples(run),
@@ -77,20 +108,24 @@ def _header(run: RunFiles, other: RunFiles | None) -> str:
 
 
 _FIGURES = (
-    ("steps", "step", "{:,.0f}"),
-    ("training loss", "recent_loss", "{:.4f}"),
-    ("best validation loss", "best_validation_loss", "{:.4f}"),
+    ("best validation loss", "best_validation_loss", "{:.3f}"),
+    ("training loss", "recent_loss", "{:.3f}"),
     ("held-out text in training", "validation_overlap", "{:.1%}"),
-    ("tokens seen", "tokens", "{:,.0f}"),
+    ("steps", "step", "{:,.0f}"),
+    ("tokens seen", "tokens", "{}"),
     ("tokens per second", "tokens_per_second", "{:,.0f}"),
     ("MFU", "mfu", "{:.1%}"),
-    ("waiting for data", "data_wait", "{:.2%}"),
-    ("most memory, GB", "memory_bytes", "{:.2f}"),
+    ("waiting for data", "data_wait", "{:.1%}"),
+    ("most memory, GB", "memory_bytes", "{:.1f}"),
 )
 
 
 def _figures(run: RunFiles, other: RunFiles | None) -> str:
-    tiles = []
+    tiles: list[tuple[str, str, str | None]] = []
+    if run.summary.get("bits_per_byte") is not None:
+        theirs = other.summary.get("bits_per_byte") if other else None
+        against = f"{theirs:.2f}" if theirs is not None else None
+        tiles.append(("bits per byte", f"{run.summary['bits_per_byte']:.2f}", against))
     for label, name, form in _FIGURES:
         value = _figure(run, name, form)
         if value is None:
@@ -106,6 +141,8 @@ def _figure(run: RunFiles, name: str, form: str) -> str | None:
         value = run.record.get(name)
     if value is None:
         return None
+    if name == "tokens":
+        return short(float(f"{value:.3g}"))
     return form.format(value / 1e9 if name == "memory_bytes" else value)
 
 
@@ -139,13 +176,13 @@ def _samples(run: RunFiles) -> str:
     step = max(1, -(-len(samples) // 12))
     shown = samples[::-1][::step][::-1]
     rows = "".join(f"<tr><th>{number:,}</th><td><pre>{html.escape(text)}</pre></td></tr>" for number, text in shown)
-    return f'<section><h2>Samples as it learned</h2><table class="samples">{rows}</table></section>'
+    return f'<section><h2>Samples as it learned</h2><table class="pairs">{rows}</table></section>'
 
 
 def _events(run: RunFiles) -> str:
     events = [(line["step"], line["event"]) for line in run.lines if "event" in line]
     rows = "".join(f"<tr><th>{step:,}</th><td>{html.escape(text)}</td></tr>" for step, text in events)
-    return f"<section><h2>Events</h2><table>{rows}</table></section>" if events else ""
+    return f'<section><h2>Events</h2><table class="pairs">{rows}</table></section>' if events else ""
 
 
 def _settings(run: RunFiles, other: RunFiles | None) -> str:
@@ -162,8 +199,9 @@ def _settings(run: RunFiles, other: RunFiles | None) -> str:
             f"<tr{mark}><th>{html.escape(name)}</th><td>{html.escape(settings_value(value))}</td>{against}</tr>"
         )
     head = f"<tr><th></th><td>{html.escape(run.name)}</td><td>{html.escape(other.name)}</td></tr>" if other else ""
+    shape = "" if other else ' class="pairs"'  # two columns are beside each other to be compared
     note = "differing from the defaults" + (" or between the runs" if other else "")
-    return f"<section><h2>Settings <small>{note}</small></h2><table>{head}{''.join(rows)}</table></section>"
+    return f"<section><h2>Settings <small>{note}</small></h2><table{shape}>{head}{''.join(rows)}</table></section>"
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -176,6 +214,6 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def _origin(run: RunFiles) -> str:
     parts = [("Data", run.record.get("dataset", {})), ("Machine", run.record.get("machine", {})),
              ("Acceleration", run.record.get("acceleration", {}))]  # fmt: skip
-    tables = "".join(f"<section><h2>{title}</h2><table>{rows(values.items())}</table></section>"
+    tables = "".join(f'<section><h2>{title}</h2><table class="pairs">{rows(values.items())}</table></section>'
                      for title, values in parts if values)  # fmt: skip
     return f'<div class="origin">{tables}</div>'

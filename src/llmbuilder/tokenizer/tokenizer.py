@@ -21,6 +21,7 @@ from llmbuilder.files import write_json, write_text
 from llmbuilder.formats.nanogpt.characters import BYTES, read_nanogpt_characters, read_nanogpt_meta
 from llmbuilder.tokenizer.characters import LINE_END, byte_backend, character_backend, nanogpt_backend
 from llmbuilder.tokenizer.fast import encode_fast, fast_encoder
+from llmbuilder.tokenizer.places import MISSING_HINT, folder_from_hub, require_tokenizer
 from llmbuilder.tokenizer.pretokenizing import gguf_name, name_of
 from llmbuilder.tokenizer.special import (
     END_OF_TEXT,
@@ -33,12 +34,6 @@ from llmbuilder.tokenizer.special import (
 
 if TYPE_CHECKING:
     import numpy as np
-
-_MISSING_HINT = "train one with `llmbuilder tokenizer train`, or name a folder that holds tokenizer.json"
-_SENTENCEPIECE = (
-    "a SentencePiece model (tokenizer.model) cannot be read here: write it as tokenizer.json with transformers "
-    "(LlamaTokenizerFast(vocab_file='tokenizer.model').save_pretrained('tokenizer')), and name that folder"
-)
 
 
 class Tokenizer:
@@ -59,15 +54,11 @@ class Tokenizer:
 
         Understands a folder with `tokenizer.json`; GPT-2's own files (`encoder.json` and `vocab.bpe`, or
         `vocab.json` and `merges.txt`); nanoGPT's character table `meta.pkl` (read without running it); and,
-        for a name that is no path, the Hugging Face cache or hub.
+        for a name such as `owner/name` or `hf:name` that is no path, the Hugging Face cache or hub.
         Raises TokenizerError if nothing of the kind is there or the files are damaged.
         """
+        require_tokenizer(path)
         location = Path(path)
-        if location.suffix == ".model" or (
-            (location / "tokenizer.model").is_file()
-            and not any((location / name).is_file() for name in ("tokenizer.json", "meta.pkl"))
-        ):
-            raise TokenizerError(f"{location}: {_SENTENCEPIECE}")
         if location.is_file():
             return cls._from_meta(location) if location.suffix == ".pkl" else cls._from_json(location)
         if not location.is_dir():
@@ -79,7 +70,7 @@ class Tokenizer:
                 return cls._from_gpt2_files(location / vocabulary, location / merges)
         if (location / "meta.pkl").is_file():
             return cls._from_meta(location / "meta.pkl")
-        raise TokenizerError(f"{location} holds no tokenizer; {_MISSING_HINT}")
+        raise TokenizerError(f"{location} holds no tokenizer; {MISSING_HINT}")
 
     @classmethod
     def from_characters(cls, alphabet: Sequence[str], *, end_of_text: str | None = END_OF_TEXT) -> Tokenizer:
@@ -134,19 +125,9 @@ class Tokenizer:
 
     @classmethod
     def _from_hub(cls, name: str) -> Tokenizer:
-        if ("/" in name.strip("/") and name.count("/") != 1) or name.startswith((".", "/", "~")) or name.endswith("/"):
-            raise TokenizerError(f"no tokenizer folder at {name}; {_MISSING_HINT}")
-        try:
-            from huggingface_hub import snapshot_download
-
-            folder = Path(snapshot_download(name, allow_patterns=["tokenizer.json", *SIDE_FILES]))
-        except Exception as error:
-            raise TokenizerError(
-                f"no tokenizer folder at {name}, and {name!r} could not be had from the Hugging Face hub "
-                f"({type(error).__name__}); {_MISSING_HINT}"
-            ) from error
+        folder = folder_from_hub(name, ["tokenizer.json", *SIDE_FILES])
         if not (folder / "tokenizer.json").is_file():
-            raise TokenizerError(f"{name!r} has no tokenizer.json on the Hugging Face hub; {_MISSING_HINT}")
+            raise TokenizerError(f"{name!r} has no tokenizer.json on the Hugging Face hub; {MISSING_HINT}")
         return cls._from_json(folder / "tokenizer.json")
 
     def __len__(self) -> int:

@@ -6,6 +6,7 @@ import signal
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from llmbuilder.report.card import result_card
 from llmbuilder.tokens.overlap import describe_overlap
 
 
@@ -29,11 +30,24 @@ class TrainingResults:
     history: list[dict[str, Any]] = field(default_factory=list)
     interrupted: bool = False
     validation_overlap: float | None = None
+    planned_steps: int | None = None  # of a run with a time budget, by the speed that was measured before it
     stopped_by: str | None = None  # "SIGINT" or "SIGTERM", if one came while the run was at work
 
     def describe_overlap(self) -> str:
         """Return what to say beside a validation loss, "" where nothing is known."""
         return "" if self.validation_overlap is None else describe_overlap(self.validation_overlap)
+
+    def _repr_html_(self) -> str:
+        """Return a card with the loss curve, which notebooks show."""
+        best = self.best_validation_loss
+        facts = {
+            "steps": f"{self.steps:,}" + (" (interrupted)" if self.interrupted else ""),
+            "loss": f"{self.final_loss:.3f}",
+            "best validation loss": None if best is None else f"{best:.3f} (perplexity {self.perplexity:,.1f})",
+            "speed": f"{self.tokens_per_second:,.0f} tokens/s",
+            "model": self.model_path,
+        }
+        return result_card("Training", facts, self.history)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console, Group
@@ -13,6 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from llmbuilder.notices import counted
 from llmbuilder.training.display.callbacks import Callback, RunPlan
 from llmbuilder.training.results import TrainingResults
 
@@ -30,6 +33,29 @@ def duration(seconds: float) -> str:
     return f"{minutes}m {seconds:02d}s" if minutes < 60 else f"{minutes // 60}h {minutes % 60:02d}m"
 
 
+class SteadyCountdown:
+    """Time left as it passes: an estimate that jumps with every slow step is followed slowly, by the clock between."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._left: float | None = None
+        self._at = 0.0
+
+    def after(self, estimate: float) -> float:
+        """Return the seconds left to show when `estimate` is the newest one."""
+        now = self._clock()
+        if self._left is None:
+            self._left = estimate
+        else:
+            passed = now - self._at
+            expected = self._left - passed
+            # The nearer the end, the more the newest estimate counts: the last seconds are true.
+            trust = min(1.0, max(passed, 0.02) * 4 / max(estimate, 1e-9))
+            self._left = max(0.0, expected + trust * (estimate - expected))
+        self._at = now
+        return self._left
+
+
 class TrainingProgress(Callback):
     """Progress, losses, speed, use of the machine, time left and the latest sample.
 
@@ -39,7 +65,7 @@ class TrainingProgress(Callback):
 
     def __init__(self, console: Console | None = None, *, plain: bool = False) -> None:
         self._console = console or Console(file=sys.stderr)
-        self._is_live = self._console.is_terminal and not plain
+        self._is_live = self._console.is_terminal and not self._console.is_dumb_terminal and not plain
         self._live: Live | None = None
         self._progress = Progress(
             TextColumn("step {task.completed:,.0f}/{task.total:,.0f}"),
@@ -52,12 +78,13 @@ class TrainingProgress(Callback):
         self._smoothed = 0.0
         self._weight = 0.0
         self._told = -1
+        self._left = SteadyCountdown()
 
     def on_start(self, plan: RunPlan) -> None:
         validation = f", {plan.validation_tokens:,} validation" if plan.validation_tokens else ""
         self._console.print(
             f"Training {plan.num_parameters:,} parameters on {plan.device} ({plan.precision}): "
-            f"{plan.max_steps:,} steps of {plan.tokens_per_step:,} tokens; "
+            f"{counted(plan.max_steps, 'step')} of {plan.tokens_per_step:,} tokens; "
             f"{plan.training_tokens:,} training{validation} tokens",
             highlight=False,
             soft_wrap=True,
@@ -71,12 +98,14 @@ class TrainingProgress(Callback):
         self._smoothed = _SMOOTHING * self._smoothed + (1 - _SMOOTHING) * metrics["loss"]
         self._weight = _SMOOTHING * self._weight + 1 - _SMOOTHING
         self._values |= metrics
+        if "seconds_left" in metrics:
+            self._values["seconds_left"] = self._left.after(metrics["seconds_left"])
         if self._live is not None:
             self._progress.update(self._task, completed=metrics["step"], total=metrics["max_steps"])
             self._live.update(self._panel())
 
     def on_log(self, metrics: dict[str, Any]) -> None:
-        self._values |= metrics
+        self._values |= {name: value for name, value in metrics.items() if name != "seconds_left"}
         if "event" in metrics:
             self._console.print(metrics["event"], style="yellow", highlight=False, soft_wrap=True)
         if not self._is_live and "seconds_left" in metrics and self._is_line_due(metrics):
@@ -90,10 +119,11 @@ class TrainingProgress(Callback):
 
     def _line(self, metrics: dict[str, Any]) -> str:
         validation = self._values.get("validation_loss")
+        left = self._values.get("seconds_left", metrics["seconds_left"])
         return (
             f"step {metrics['step']:,}  loss {self._smooth_loss():.3f}"
             + ("" if validation is None else f"  validation {validation:.3f}")
-            + f"  {metrics['tokens_per_second']:,.0f} tokens/s  {duration(metrics['seconds_left'])} left"
+            + f"  {metrics['tokens_per_second']:,.0f} tokens/s  {duration(left)} left"
         )
 
     def _smooth_loss(self) -> float:
@@ -131,7 +161,7 @@ class TrainingProgress(Callback):
         perplexity = f"perplexity {results.perplexity:,.1f}{overlap}"
         validation = "" if best is None else f", best validation {best:.3f} ({perplexity})"
         self._console.print(
-            f"Training {state} after {results.steps:,} steps in {duration(results.training_time)}: "
+            f"Training {state} after {counted(results.steps, 'step')} in {duration(results.training_time)}: "
             f"loss {results.final_loss:.3f}{validation}",
             highlight=False,
             soft_wrap=True,

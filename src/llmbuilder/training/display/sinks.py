@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbuilder.config.schema import Config
-from llmbuilder.errors import MissingDependencyError
+from llmbuilder.errors import ConfigError, MissingDependencyError
 from llmbuilder.training.display.callbacks import Callback
 from llmbuilder.training.results import TrainingResults
 
@@ -77,7 +77,12 @@ class WandbSink(Callback):
         except ImportError:
             raise MissingDependencyError("wandb", "wandb", "tracking.wandb") from None
         tracking = config.tracking
-        self._run = wandb.init(project=tracking.wandb_project, name=tracking.wandb_run_name, config=config.to_dict())
+        try:
+            self._run = wandb.init(
+                project=tracking.wandb_project, name=tracking.wandb_run_name, config=config.to_dict()
+            )
+        except wandb.Error as error:  # nobody is logged in, or the service cannot be had
+            raise ConfigError(f"tracking.wandb: {error} Or set WANDB_MODE=offline, or tracking.wandb=false") from error
 
     def on_log(self, metrics: dict[str, Any]) -> None:
         if numbers := _numbers(metrics):

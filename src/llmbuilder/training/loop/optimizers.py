@@ -69,7 +69,7 @@ class Optimizers:
                 group["weight_decay"] = decay
         return list(groups.values())
 
-    def set_step(self, step: int, max_steps: int) -> float:
+    def set_step(self, step: float, max_steps: int) -> float:
         """Set rates and momentum for a step and return AdamW's learning rate."""
         factor = learning_rate_factor(step, max_steps, self._config)
         for optimizer in self._all:

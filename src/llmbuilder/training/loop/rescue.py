@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 from llmbuilder.errors import CheckpointError, TrainingError
 from llmbuilder.files import write_json
+from llmbuilder.notices import command
 from llmbuilder.tokenizer import Tokenizer
 from llmbuilder.training.loop.batches import StepBatches
 from llmbuilder.training.loop.learner import Learner
@@ -124,7 +125,7 @@ class Rescue:
         raise TrainingError(
             f"{incident.problem} at step {incident.step}; its batch is the {len(starts)} windows of "
             f"{incident.token_file} that begin at tokens {starts[:_LISTED]}{'...' if len(starts) > _LISTED else ''} "
-            f"(more in {path}); {remains}. `llmbuilder train resume {self._folder} "
+            f"(more in {path}); {remains}. `{command('train', 'resume', self._folder)} "
             "--set training.loss_spike_policy=skip` goes on without such batches; a lower learning_rate, a longer "
             "warmup_steps or max_grad_norm=1.0 usually helps"
         )

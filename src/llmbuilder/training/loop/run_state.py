@@ -13,13 +13,20 @@ _LATEST_LOSSES = 10
 
 @dataclass
 class RunState:
-    """How far a run is and how it went so far. The trainer owns it; snapshots, rescue and time budget change it too."""
+    """How far a run is and how it went so far. The trainer owns it; snapshots, rescue and time budget change it too.
+
+    A run with a time budget follows the clock: `progress` is the share of it that is done, `planned` the steps it was
+    to have when its speed was measured, `seconds` what it has spent, and `max_steps` what it will come to at its speed.
+    """
 
     max_steps: int
     watch: LossWatch
     step: int = 0
     data_shift: int = 0  # batches left out so far, after loss spikes
     best_validation_loss: float | None = None
+    planned: int | None = None  # None: the run goes by steps
+    progress: float = 0.0
+    seconds: float = 0.0
     history: list[dict[str, Any]] = field(default_factory=list)  # the lines of metrics.jsonl
 
     @property
@@ -30,7 +37,12 @@ class RunState:
     @property
     def is_complete(self) -> bool:
         """Whether the last step is taken."""
-        return self.step >= self.max_steps
+        return self.step >= self.max_steps if self.planned is None else self.progress >= 1
+
+    @property
+    def course(self) -> tuple[float, int]:
+        """Where the run is on its schedule, in steps, and how long that is: what rates and rhythms follow."""
+        return (self.step, self.max_steps) if self.planned is None else (self.progress * self.planned, self.planned)
 
     def note_validation(self, loss: float) -> bool:
         """Remember the loss if it is the best so far, and return whether it is."""

@@ -1,4 +1,4 @@
-"""Learning rates as a pure function of the step."""
+"""Learning rates as a pure function of where a run is on its course (`RunState.course`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from llmbuilder.config.schema import TrainingConfig
 _STABLE_SHARE = 0.5  # 'linear' holds the peak for this share of the run
 
 
-def learning_rate_factor(step: int, max_steps: int, config: TrainingConfig) -> float:
+def learning_rate_factor(step: float, max_steps: int, config: TrainingConfig) -> float:
     """Return the share of the peak learning rate at `step` (counted from 0).
 
     Linear warm-up, then 'cosine' decay (Loshchilov & Hutter 2017; nanoGPT's formula), 'linear' (flat, then a
@@ -29,7 +29,7 @@ def learning_rate_factor(step: int, max_steps: int, config: TrainingConfig) -> f
     return 1.0 if progress < _STABLE_SHARE else 1 - (1 - minimum) * (progress - _STABLE_SHARE) / (1 - _STABLE_SHARE)
 
 
-def muon_momentum(step: int, max_steps: int) -> float:
+def muon_momentum(step: float, max_steps: int) -> float:
     """Return Muon's momentum: from 0.85 to its end over the first 15% of the run, at most 300 steps.
 
     The end is 0.95, less for runs of under 1,000 steps, which such a long memory would slow down.
@@ -37,3 +37,8 @@ def muon_momentum(step: int, max_steps: int) -> float:
     end = 0.85 + 0.10 * min(1.0, max_steps / 1000)
     ramp = max(1, min(300, round(0.15 * max_steps)))
     return 0.85 + (end - 0.85) * min(1.0, step / ramp)
+
+
+def is_due(every: int, before: float, after: float) -> bool:
+    """Return whether a multiple of `every` lies in the piece of the course that a step has covered; 0 is never."""
+    return every > 0 and int(after // every) > int(before // every)

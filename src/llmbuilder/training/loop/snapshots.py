@@ -83,6 +83,9 @@ class Snapshots:
             "scaler": learner.scaler.state_dict(),
             "tokenizer": self._tokenizer,
             "data_shift": state.data_shift,
+            "planned": state.planned,
+            "progress": state.progress,
+            "seconds": state.seconds,
             "recent_losses": list(state.watch.losses),
             "config": self._config.to_dict(),
         }
@@ -141,6 +144,7 @@ class Snapshots:
         state.step = saved.step
         state.data_shift = saved.data_shift
         state.best_validation_loss = saved.best_validation_loss
+        state.planned, state.progress, state.seconds = saved.planned, saved.progress, saved.seconds
         state.watch.losses.clear()
         state.watch.losses.extend(saved.recent_losses)
 

@@ -1,8 +1,11 @@
-"""A number of steps that fits a time, from steps measured beforehand, corrected on the way."""
+"""A run that ends when its time is over: how far it is follows from the clock, and the schedule from how far it is."""
 
 from __future__ import annotations
 
+import logging
+import math
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -10,9 +13,11 @@ from functools import partial
 from llmbuilder.training.loop.run_state import RunState
 from llmbuilder.training.processes.distributed import Processes
 
-_MEASURED_STEPS = 8
-_CORRECTED_AT = (0.05, 0.15, 0.3, 0.45)  # shares of the time; the last while the linear schedule is still flat
-_FEWEST_SEEN = 10  # steps; fewer are no measure
+logger = logging.getLogger("llmbuilder")
+USEFUL_STEPS = 20  # fewer teach a model next to nothing
+_MEASURED_STEPS = 12
+_SEEN_SHARE = 0.05  # of the time: so much of the latest past tells how fast steps are
+_FEWEST_SEEN = 3  # steps
 _RESERVE_SECONDS = 1.0  # to write the model
 
 
@@ -24,10 +29,20 @@ class Costs:
     evaluation: float
 
 
-def measure_costs(take_step: Callable[[int], object], evaluate: Callable[[], object] | None) -> Costs:
-    """Take a few steps, by their numbers, and evaluate, if there is something to evaluate; return the times."""
-    times = [_seconds(partial(take_step, step)) for step in range(_MEASURED_STEPS)]
-    return Costs(sorted(times)[len(times) // 2], _seconds(evaluate) if evaluate is not None else 0.0)
+def measure_costs(
+    take_step: Callable[[int], object],
+    evaluate: Callable[[], object] | None,
+    note: Callable[[float], None] = lambda seconds: None,
+) -> Costs:
+    """Take a few steps, by their numbers, and evaluate, if there is something to evaluate; return the times.
+
+    `note` is told what each step took and may make the next ones faster: what counts is the time of the fast ones.
+    """
+    times = []
+    for step in range(_MEASURED_STEPS):
+        times.append(_seconds(partial(take_step, step)))
+        note(times[-1])
+    return Costs(sorted(times)[len(times) // 4], _seconds(evaluate) if evaluate is not None else 0.0)
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -37,49 +52,76 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 class TimeBudget:
-    """Keeps a run of `seconds`, of at most `most_steps`, in time; `set_max_steps` changes the run's length."""
+    """Keeps a run of `seconds`, of at most `most_steps`, in time.
 
-    def __init__(
-        self,
-        seconds: float,
-        most_steps: int | None,
-        state: RunState,
-        processes: Processes,
-        set_max_steps: Callable[[int], None],
-    ) -> None:
+    After every step the rest of the course is divided among the steps that the time left allows at the speed of the
+    latest ones. So the schedule reaches its end when the time does, whatever the speed did, and never turns back.
+    A run that goes on has spent `state.seconds` of its time already.
+    """
+
+    def __init__(self, seconds: float, most_steps: int | None, state: RunState, processes: Processes) -> None:
         self._state = state
         self._processes = processes
-        self._set_max_steps = set_max_steps
-        self._begin = time.perf_counter()
+        self._begin = time.perf_counter() - state.seconds
         self._deadline = self._begin + seconds - _RESERVE_SECONDS
         self._most = most_steps or 1 << 62
-        self._corrections = list(_CORRECTED_AT)
-        self._seen = (0, self._begin)  # step and time of the last look
-        self._tail = 0.0
+        self._window = _SEEN_SHARE * seconds
+        self._steps: deque[float] = deque()  # seconds of the latest ones
+        self._evaluation = 0.0
+        self._evaluations = 0.0  # over the whole course, but for the last
+        self._then = self._begin
 
     def fit(self, costs: Costs, steps_per_evaluation: int) -> None:
-        """Choose the number of steps by what one costs, and its share of an evaluation."""
-        self._tail = costs.evaluation
+        """Choose the length of the course by what a step costs, and its share of an evaluation."""
         cost = costs.step + costs.evaluation / max(1, steps_per_evaluation)
-        self._set(int((self._deadline - time.perf_counter() - costs.evaluation) / cost))
-        self._seen = (self._state.step, time.perf_counter())
+        left = self._deadline - time.perf_counter() - costs.evaluation
+        planned = self._processes.on_main(lambda: max(1, min(self._most, int(left / cost))))
+        self._state.planned = planned
+        if planned < min(USEFUL_STEPS, self._most):
+            least = math.ceil(USEFUL_STEPS * cost + costs.evaluation + time.perf_counter() - self._begin)
+            logger.warning(
+                f"the time budget leaves {planned} {'step' if planned == 1 else 'steps'} of {costs.step:.1f} s, which "
+                f"teach next to nothing: {USEFUL_STEPS} take {least + _RESERVE_SECONDS:.0f} s"
+            )
+        self._steps.extend([costs.step] * _FEWEST_SEEN)
+        self.start(steps_per_evaluation, costs.evaluation)
 
-    def correct(self) -> None:
-        """Correct the number of steps by the speed since the last time, at a few moments; called after every step."""
-        step, (seen, then) = self._state.step, self._seen
+    def start(self, steps_per_evaluation: int, evaluation: float) -> None:
+        """Begin to count steps, of a course whose length is chosen; an evaluation takes `evaluation` seconds."""
+        planned = self._state.planned or 1
+        self._evaluation = evaluation
+        self._evaluations = planned / steps_per_evaluation if steps_per_evaluation else 0.0
+        self._state.max_steps = self._state.step if self._state.is_complete else max(planned, self._state.step + 1)
+        self._then = time.perf_counter()
+
+    def note_evaluation(self, seconds: float) -> None:
+        """Learn what an evaluation takes now; it is no part of a step."""
+        self._evaluation = seconds
+        self._then += seconds
+
+    def advance(self) -> None:
+        """Move on by the step that was just taken; all processes take the main one's clock."""
+        state = self._state
         now = time.perf_counter()
-        if not self._corrections or step - seen < _FEWEST_SEEN or not self._is_time(now):
-            return
-        self._corrections.pop(0)
-        self._seen = (step, now)
-        cost = (now - then) / (step - seen)
-        self._set(max(step + 1, step + int((self._deadline - now - self._tail) / cost)))
+        self._note_step(now - self._then)
+        self._then = now
+        state.seconds = now - self._begin
+        remaining = self._processes.on_main(lambda: min(self._most - state.step, self._affordable(now)))
+        state.max_steps = state.step + max(0, remaining)
+        state.progress = 1.0 if remaining < 1 else state.progress + (1 - state.progress) / (remaining + 1)
 
-    def _is_time(self, now: float) -> bool:
-        """Whether the next correction is due, by the main process's clock."""
-        due = now - self._begin >= self._corrections[0] * (self._deadline - self._begin)
-        return self._processes.on_main(lambda: due)
+    def seconds_left(self) -> float:
+        """Return the seconds until the run will have ended."""
+        return max(0.0, self._deadline - time.perf_counter())
 
-    def _set(self, steps: int) -> None:
-        """All processes take the main one's number: their clocks differ."""
-        self._set_max_steps(self._processes.on_main(lambda: min(self._most, steps)))
+    def _note_step(self, seconds: float) -> None:
+        steps = self._steps
+        steps.append(seconds)
+        while len(steps) > _FEWEST_SEEN and sum(steps) - steps[0] >= self._window:
+            steps.popleft()
+
+    def _affordable(self, now: float) -> int:
+        """Return how many more steps there is time for, after that for evaluations."""
+        evaluations = self._evaluations * (1 - self._state.progress) + 1
+        left = self._deadline - now - evaluations * self._evaluation
+        return int(left / (sum(self._steps) / len(self._steps)))

@@ -6,30 +6,32 @@ so that a resumed run repeats what an unbroken one would have done.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from llmbuilder.acceleration import Acceleration, choose_threads, fixed_acceleration, measure_acceleration
+from llmbuilder.acceleration import Acceleration, deterministic_algorithms
 from llmbuilder.config.schema import Config
 from llmbuilder.data.dataset import TextDataset
 from llmbuilder.errors import TrainingError
-from llmbuilder.machine import cpu_count, describe_machine
+from llmbuilder.machine import describe_machine
 from llmbuilder.model import LanguageModel
+from llmbuilder.notices import command
 from llmbuilder.tokens.windows import TokenWindows
 from llmbuilder.training.display.callbacks import Callback, RunPlan
 from llmbuilder.training.loop.anomalies import LossWatch
 from llmbuilder.training.loop.batches import StepBatch, StepBatches
 from llmbuilder.training.loop.learner import Learner
 from llmbuilder.training.loop.meter import Meter, timed
+from llmbuilder.training.loop.processor import choose_acceleration, fair_threads
 from llmbuilder.training.loop.rescue import Rescue
 from llmbuilder.training.loop.run_state import RunState
+from llmbuilder.training.loop.schedules import is_due
 from llmbuilder.training.loop.snapshots import Snapshots
 from llmbuilder.training.loop.time_budget import Costs, TimeBudget, measure_costs
 from llmbuilder.training.loop.validation import mean_loss
@@ -75,7 +77,8 @@ class Trainer:
         self.batches = StepBatches(self.windows, self.settings, self.processes, pinned=device.type == "cuda")
         self.state = RunState(self._count_steps(), LossWatch(self.settings.loss_spike_threshold))
         self.learner = Learner(model, config, device, self.processes, is_sharded=is_sharded)
-        self.acceleration = acceleration or self._accelerate()
+        self.acceleration = acceleration or choose_acceleration(self.learner, self.batches, config)
+        self.threads = fair_threads(self.acceleration, self.learner, config)
         self.meter = self._new_meter()
         self.models = ModelFiles(paths)
         self.snapshots = self._new_snapshots()
@@ -84,6 +87,7 @@ class Trainer:
         self._started = time.perf_counter()
         self._model_written = False
         self._is_interrupted = False
+        self._budget: TimeBudget | None = None
 
     def _new_meter(self) -> Meter:
         return Meter(
@@ -127,47 +131,32 @@ class Trainer:
             return self.settings.max_steps
         return max(1, math.ceil(self.settings.num_epochs * len(self.windows) / self.batches.sequences_per_step))
 
-    def _accelerate(self) -> Acceleration:
-        """Measure how this machine computes fastest, its number of threads by a pass of this very model.
-
-        A stopwatch never reads the same twice: a run that is to be deterministic takes what is always the same.
-        """
-        learner = self.learner
-        if self.config.system.deterministic:
-            threads = self.config.system.num_threads or max(1, cpu_count() // self.processes.count_here)
-            return fixed_acceleration(learner.device, learner.precision, threads)
-        found = measure_acceleration(learner.device, learner.precision)
-        if learner.device.type != "cpu" or self.config.system.num_threads is not None or self.processes.count > 1:
-            return found
-        with found.applied():
-            batch = self.batches.fetch(0)
-            threads = choose_threads(lambda: learner.summed_loss(*batch.parts[0]).backward())
-        learner.drop_gradients()
-        return found.with_threads(threads)
-
     def run(self, saved: TrainingState | None = None) -> TrainingResults:
         """Train from the beginning, or on from a saved state, to the last step."""
         device = self.learner.device
         with (
             torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
-            self._kernels(),
+            deterministic_algorithms(self.config.system.deterministic),
+            self.acceleration.applied(),
+            self.threads,
             noted_interruption() as interruption,
             self.snapshots,
         ):
             torch.manual_seed(self.config.system.seed + self.processes.rank)
-            budget = None
             if saved is not None:
                 self.snapshots.restore(saved)
                 self._first_step = self.state.step
                 self._model_written = self.state.best_validation_loss is not None and self._has_own_model()
-            elif self.settings.time_budget_seconds is not None:
-                budget = self._fitted_budget(self.settings.time_budget_seconds)
+            if self.settings.time_budget_seconds is not None and not self.settings.eval_only:
+                self._budget = self._new_budget(self.settings.time_budget_seconds, is_new=saved is None)
+            else:
+                self.state.planned = None
             self.learner.compile(self.state.max_steps)
             self._started = time.perf_counter()
             self._tell("on_start", self._plan())
             try:
                 if not self.settings.eval_only:
-                    self._train(interruption, budget)
+                    self._train(interruption)
                 results = self._finish(interrupted=self._is_interrupted and not self.state.is_complete)
                 signals = self.processes.gather(interruption.signal)
                 results.stopped_by = next((signal.name for signal in signals if signal is not None), None)
@@ -177,40 +166,49 @@ class Trainer:
                     callback.on_failure()
                 raise
 
-    def _fitted_budget(self, seconds: float) -> TimeBudget:
-        budget = TimeBudget(seconds, self.settings.max_steps, self.state, self.processes, self._set_max_steps)
-        budget.fit(self._rehearse(), self.settings.eval_every)
-        return budget
+    def _new_budget(self, seconds: float, *, is_new: bool) -> TimeBudget | None:
+        """Return what keeps the run in its time; None for one that was begun by steps, and goes on by them."""
+        state, every = self.state, self.settings.eval_every
+        budget = TimeBudget(seconds, self.settings.max_steps, state, self.processes)
+        if is_new:
+            budget.fit(self._rehearse(), every)
+        elif state.planned is not None:
+            taken = [line["evaluation_seconds"] for line in state.history if "evaluation_seconds" in line]
+            budget.start(every, evaluation=taken[-1] if taken else 0.0)
+        return budget if state.planned is not None else None
 
     def _rehearse(self) -> Costs:
         """Measure a few steps and an evaluation, and undo them."""
         evaluate = self.validation_loss if self.validation is not None and self.settings.eval_every else None
         with self.snapshots.undone():
             callbacks, self.callbacks = self.callbacks, []
-            costs = measure_costs(lambda step: self.one_step(self.batches.fetch(step)), evaluate)
+            costs = measure_costs(lambda step: self.one_step(self.batches.fetch(step)), evaluate, self.threads.note)
             self.callbacks = callbacks
         return costs
 
-    def _train(self, interruption: Interruption, budget: TimeBudget | None) -> None:
+    def _train(self, interruption: Interruption) -> None:
         with self.batches.stream(self.state.position) as batches:
             waiting = timed(batches)
             while not self.state.is_complete and not self._is_interrupted:
-                begin = time.perf_counter()
+                begin, (before, _) = time.perf_counter(), self.state.course
                 waited, batch = next(waiting)
                 metrics = self.one_step(batch, interruption.is_set)
                 if metrics is None:
                     continue
-                self.meter.add_step(time.perf_counter() - begin, waited)
-                metrics |= {**self.meter.speed(), "seconds_left": self._seconds_left()}
+                taken = time.perf_counter() - begin
+                self.meter.add_step(taken, waited)
+                self.threads.note(taken)
+                if self._budget is not None:
+                    self._budget.advance()
+                left = {"max_steps": self.state.max_steps, "seconds_left": self._seconds_left()}
+                metrics |= {**self.meter.speed(), **left}
                 self._tell("on_step", metrics)
-                if budget is not None:
-                    budget.correct()
-                self._after_step(metrics)
+                self._after_step(metrics, before)
 
     def one_step(self, batch: StepBatch, interrupted: bool = False) -> dict[str, Any] | None:
         """Take one step and return its metrics, or None if the loss was bad and the step was undone."""
         state, learner = self.state, self.learner
-        learning_rate = learner.optimizers.set_step(state.step, state.max_steps)
+        learning_rate = learner.optimizers.set_step(*state.course)
         loss = learner.compute_gradients(batch)
         # In one exchange, so that every process judges the same loss and stops after the same step.
         means = self.processes.mean(torch.stack([loss, torch.full_like(loss, interrupted)]))
@@ -230,39 +228,45 @@ class Trainer:
             "loss": loss_value,
             "learning_rate": learning_rate,
             "grad_norm": grad_norm,
-            "max_steps": state.max_steps,
         }
 
     def _seconds_left(self) -> float:
+        if self._budget is not None:
+            return self._budget.seconds_left()
         elapsed = time.perf_counter() - self._started
         taken = self.state.step - self._first_step
         return (self.state.max_steps - self.state.step) * elapsed / max(1, taken)
 
-    def _after_step(self, metrics: dict[str, Any]) -> None:
-        settings, step = self.settings, self.state.step
-        last, improved = step == self.state.max_steps, False
-        if settings.eval_every and self.validation is not None and (step % settings.eval_every == 0 or last):
+    def _after_step(self, metrics: dict[str, Any], before: float) -> None:
+        """Do what is due after a step that began at `before` on the course."""
+        settings, step, (after, _) = self.settings, self.state.step, self.state.course
+        last, improved = self.state.is_complete, False
+        if settings.eval_every and self.validation is not None and (is_due(settings.eval_every, before, after) or last):
             improved = self._evaluate()
             if improved:
                 self._save_model(self.paths.model)
-        if step % settings.log_every == 0 or last:
+        if is_due(settings.log_every, before, after) or last:
             seen = {"recent_loss": self.state.recent_loss(), "tokens": step * self.tokens_per_step}
             self.log({**metrics, **self.meter.take(), **seen})
         every = settings.eval_every if settings.sample_every is None else settings.sample_every
-        if every and step % every == 0 and not last:
+        if is_due(every, before, after) and not last:
             self._sample()
         # Last, so that what the step has logged is on the disk when its checkpoint is.
-        due = improved if settings.save_best_only else settings.save_every and step % settings.save_every == 0
+        due = improved if settings.save_best_only else is_due(settings.save_every, before, after)
         if due and not last:
             self.snapshots.save()
         self.snapshots.note_finished()
 
     def _evaluate(self) -> bool:
         """Log the validation loss and return whether it is the best so far."""
+        begin = time.perf_counter()
         loss = self.validation_loss()
+        seconds = time.perf_counter() - begin
+        if self._budget is not None:
+            self._budget.note_evaluation(seconds)
         improved = self.state.note_validation(loss)
-        best = self.state.best_validation_loss
-        self.log({"step": self.state.step, "validation_loss": loss, "best_validation_loss": best})
+        best = {"validation_loss": loss, "best_validation_loss": self.state.best_validation_loss}
+        self.log({"step": self.state.step, **best, "evaluation_seconds": seconds})
         return improved
 
     def validation_loss(self) -> float:
@@ -294,8 +298,8 @@ class Trainer:
             self._tell("on_end", results)
         finally:
             if interrupted and self.processes.is_main:
-                folder = self.paths.folder
-                logger.warning(f"stopped at step {self.state.step}; go on with: llmbuilder train resume {folder}")
+                go_on = command("train", "resume", self.paths.folder)
+                logger.warning(f"stopped at step {self.state.step}; go on with: {go_on}")
         return results
 
     def _save_at_the_end(self) -> None:
@@ -316,6 +320,7 @@ class Trainer:
             tokens_per_second=(state.step - self._first_step) * self.tokens_per_step / elapsed,
             training_time=elapsed,
             steps=state.step,
+            planned_steps=state.planned,
             model_path=str(self.paths.model) if self._model_written or self.paths.model.exists() else None,
             tokenizer_path=str(self.paths.tokenizer) if self.tokenizer is not None else None,
             history=state.history,
@@ -374,23 +379,3 @@ class Trainer:
     def _tell(self, event: str, value: Any) -> None:
         for callback in self.callbacks:
             getattr(callback, event)(value)
-
-    def _set_max_steps(self, steps: int) -> None:
-        """Change the length of the run; the schedule follows."""
-        self.state.max_steps = self.settings.max_steps = max(1, steps)
-        if self.processes.is_main:
-            self.config.save(self.paths.config)
-
-    @contextlib.contextmanager
-    def _kernels(self) -> Iterator[None]:
-        before, warned = (
-            torch.are_deterministic_algorithms_enabled(),
-            torch.is_deterministic_algorithms_warn_only_enabled(),
-        )
-        if self.config.system.deterministic:
-            torch.use_deterministic_algorithms(True, warn_only=True)
-        try:
-            with self.acceleration.applied():
-                yield
-        finally:
-            torch.use_deterministic_algorithms(before, warn_only=warned)

@@ -49,6 +49,9 @@ class TrainingState:
     tokenizer: str | None = None  # fingerprint
     data_shift: int = 0  # batches left out so far, after loss spikes
     recent_losses: list[float] = field(default_factory=list)
+    planned: int | None = None  # steps of a run with a time budget, how far it is, and what it has spent of it
+    progress: float = 0.0
+    seconds: float = 0.0
     config: dict[str, Any] = field(default_factory=dict)
     sharded: str | None = None
 

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from llmbuilder.config.in_force import TAKEN, all_settings, differing, refuse, require_taken
-from llmbuilder.config.loading import build_config, explicit_settings, merge, parse_overrides, read_config
+from llmbuilder.config.loading import (
+    build_config,
+    explicit_places,
+    explicit_settings,
+    merge,
+    parse_overrides,
+    read_config,
+)
 from llmbuilder.config.schema import Config, is_auto
 from llmbuilder.data.dataset import TextDataset
 from llmbuilder.errors import ConfigError
@@ -25,14 +32,14 @@ def continued_config(paths: RunPaths, overrides: Iterable[str] | Mapping[str, An
     Raises ConfigError for an override of what the run has settled.
     """
     environment = explicit_settings()
-    build_config(environment, "the environment")  # knows no such setting, or no such value
+    build_config(environment, "the environment", explicit_places())  # knows no such setting, or no such value
     taken = {
         section: {key: value for key, value in values.items() if f"{section}.{key}" in TAKEN["train resume"]}
         for section, values in environment.items()
     }
     given = overrides if isinstance(overrides, Mapping) else list(overrides)
     values = merge(merge(read_config(paths.config).to_dict(), taken), parse_overrides(given))
-    config = build_config(values, f"the configuration of {paths.folder}")
+    config = build_config(values, f"the configuration of {paths.folder}", explicit_places(given))
     require_taken("train resume", given, config)
     return config
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from llmbuilder.errors import CheckpointError, TrainingError
 from llmbuilder.files import set_aside
 from llmbuilder.locking import locked_folder
+from llmbuilder.notices import command
 from llmbuilder.report.page import REPORT_NAME
 from llmbuilder.tokenizer import Tokenizer
 from llmbuilder.training.processes.distributed import Launch
@@ -101,12 +102,12 @@ def choose_start(paths: RunPaths, asked: Asked, launch: Launch) -> Start:
     _disown(paths, launch)
     if not has_run:
         raise CheckpointError(
-            f"{paths.folder} holds a model already, but no run that could go on: replace it with --overwrite "
-            "(overwrite=True), or choose another directory"
+            f"{paths.folder} holds a model already, but no run that could go on: replace it with "
+            "overwrite=True, or choose another directory"
         )
     raise CheckpointError(
-        f"{paths.folder} already holds a run: continue it with `llmbuilder train resume {paths.folder}`, "
-        "replace it with --overwrite (overwrite=True), or choose another directory"
+        f"{paths.folder} already holds a run: continue it with `{command('train', 'resume', paths.folder)}`, "
+        "replace it with overwrite=True, or choose another directory"
     )
 
 

@@ -1,0 +1,133 @@
+"""What can be known to be wrong before work begins: found here, without reading documents or loading PyTorch."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from llmbuilder.config import load_config
+from llmbuilder.config.in_force import refuse, require_taken
+from llmbuilder.config.schema import Config
+from llmbuilder.config.section import place_of
+from llmbuilder.config.sizes import count_parameters
+from llmbuilder.config.validation import require_in_range
+from llmbuilder.errors import OVERRIDE, ConfigError, DataError, LLMBuilderError, MissingDependencyError
+from llmbuilder.files import require_absent, require_other, require_writable
+from llmbuilder.formats.model_places import require_model
+from llmbuilder.formats.quantizations import require_quantization
+from llmbuilder.machine import require_device
+from llmbuilder.tokenizer.places import require_tokenizer
+
+_SMALLEST_RUN = 10_000_000  # bytes: tokens, a small model with its checkpoints, the page
+_WEIGHT, _TRAINED_WEIGHT = 4, 12  # bytes of a parameter in a model file, and in a checkpoint with both moments
+Sources = str | Path | Sequence[str | Path] | None
+
+
+def check_build(
+    documents: Sources,
+    output: str | Path | None,
+    *,
+    preset: str | None = None,
+    config: Config | None = None,
+    time_budget: float | None = None,
+    overrides: Iterable[str] = (),
+    quantization: str = "f16",
+    overwrite: bool = False,
+) -> Config:
+    """Return the configuration that a build with these arguments begins with.
+
+    Raises ConfigError, DataError, ExportError, TokenizerError or MissingDependencyError for what would fail later.
+    """
+    given = list(overrides)
+    require_quantization(quantization)
+    planned = config.copy_of() if config is not None else load_config(preset=preset, overrides=given)
+    if output is None:
+        raise ConfigError("name a run directory with --output (or training.output_dir)")
+    require_buildable(planned, given, {"time_budget": time_budget, "documents": documents, "output": output})
+    if time_budget is not None and not 0 < time_budget < float("inf"):
+        raise ConfigError(f"the time budget must be more than 0 seconds, not {time_budget}")
+    sources = require_documents(documents if documents is not None else planned.data.path)
+    require_other(Path(output), sources)
+    require_absent(Path(output), overwrite=overwrite)
+    is_chosen = preset is None and config is None
+    check_run(planned, Path(output), bytes_needed=_SMALLEST_RUN if is_chosen else None)
+    return planned
+
+
+def check_run(config: Config, output: Path | None, *, bytes_needed: int | None = None) -> None:
+    """Raise for settings out of range, a device, tokenizer or library that is not there, and an output without room.
+
+    `bytes_needed` is what the output surely takes (default: by the shape of the model).
+    """
+    require_in_range(config)
+    require_asked_device(config)
+    if config.tokenizer.path is not None:
+        require_tokenizer(config.tokenizer.path)
+    for name in ("tensorboard", "trackio", "wandb"):
+        if getattr(config.tracking, name) and importlib.util.find_spec(name) is None:
+            raise MissingDependencyError(name, name, f"tracking.{name}")
+    if output is not None:
+        if output.exists() and not output.is_dir():
+            raise ConfigError(f"{output} is a file: name a folder for the run")
+        require_writable(output, bytes_needed=bytes_needed or _least_bytes(config), error=ConfigError)
+
+
+def require_asked_device(config: Config) -> None:
+    """Raise ConfigError for a device that was asked for here and is absent; one that a file names falls back later."""
+    place = place_of(config, "system.device")
+    if place is not None and place.startswith((OVERRIDE, "the environment")):
+        require_device(config.system.device, place)
+
+
+def require_documents(documents: Sources) -> list[str]:
+    """Return the sources as a list. Raises DataError for one that is not there, or cannot be read."""
+    sources = [] if documents is None else [documents] if isinstance(documents, str | Path) else list(documents)
+    for source in map(str, sources):
+        if not source.strip():
+            raise DataError("the name of the documents is empty: name a folder or a file")
+        if not os.path.exists(source):
+            raise DataError(f"no such file or folder: {source}")
+        if not os.access(source, os.R_OK | (os.X_OK if os.path.isdir(source) else 0)):
+            raise DataError(f"{source} is not yours to read")
+    return [str(source) for source in sources]
+
+
+def require_buildable(config: Config, given: list[str], arguments: Mapping[str, object]) -> None:
+    """Raise ConfigError for what was asked for in vain; `arguments` are those that stand in a setting's place."""
+    named = {name: name if value is not None else None for name, value in arguments.items()}
+    replaced = {
+        "training.output_dir": named.get("output")
+        if str(arguments.get("output")) != config.training.output_dir
+        else None,
+        "training.time_budget_seconds": named.get("time_budget"),
+        "data.path": named.get("documents"),
+    }
+    require_taken("build", given, config, replaced=replaced)
+    if config.training.eval_only:
+        refuse(["training.eval_only"], "a build trains: use `llmbuilder model evaluate`")
+    if config.training.init_from == "resume":
+        refuse(["training.init_from"], "a build begins a run: go on with one by `llmbuilder train resume`")
+
+
+def require_model_and_tokenizer(model: str | Path, tokenizer: str | Path | None) -> None:
+    """Raise CheckpointError or TokenizerError if one of them can be none by its name and first bytes."""
+    require_model(model)
+    if tokenizer is not None:
+        require_tokenizer(tokenizer)
+
+
+def check_output(
+    output: Path, inputs: Iterable[str | Path] = (), *, overwrite: bool, error: type[LLMBuilderError] = DataError
+) -> None:
+    """Raise `error` for an output that is an input, is there already, or cannot be written."""
+    require_other(output, inputs, error=error)
+    require_absent(output, overwrite=overwrite, error=error)
+    require_writable(output, error=error)
+
+
+def _least_bytes(config: Config) -> int:
+    """Return what a run's files surely take: the best and the last model, a checkpoint and the one it replaces."""
+    parameters = count_parameters(config.model)
+    return _SMALLEST_RUN + parameters * (2 * _WEIGHT + 2 * _TRAINED_WEIGHT)

@@ -1,0 +1,175 @@
+"""A build's result in words for its owner: the same in the terminal, the summary and the report."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llmbuilder.building.durations import in_words
+from llmbuilder.building.modelfile import ollama_name
+from llmbuilder.building.result import BuildResult, Expectation
+from llmbuilder.training import TrainingResults
+
+_NAMED = 3  # documents in a sentence
+_AS_PLANNED = 0.05  # of the speed: no more than measuring it varies by
+_WORTH_NAMING = 0.05  # bits per byte
+_LITTLE, _MUCH = 0.01, 0.1  # of the held-out text in the training text
+
+
+@dataclass(frozen=True)
+class Use:
+    """A way to use the model: what with, and the lines to paste into a terminal."""
+
+    program: str
+    commands: list[str]
+
+
+def describe_result(result: BuildResult) -> list[tuple[str, str]]:
+    """Return what an owner wants to know, the most important first: names and sentences."""
+    rows = [
+        ("what it can do", result.ability),
+        ("how well it predicts", _prediction(result)),
+        ("planned and reached", describe_plan_kept(result.expected, result.training) if result.expected else ""),
+        ("with more time", describe_more_time(result.expected, result.seconds) if result.expected else ""),
+        ("tested on", _held_out(result)),
+        ("is the test fair", _overlap(result.training.validation_overlap)),
+        ("copied", _copied(result.copied_share)),
+        ("read", describe_documents(result)),
+        ("size", _size(result)),
+        ("time", f"{in_words(result.seconds)}, {in_words(result.training.training_time)} of them training."),
+        ("in llama.cpp and Ollama", _checked(result)),
+    ]
+    return [(name, text) for name, text in rows if text]
+
+
+def describe_plan_kept(expected: Expectation, training: TrainingResults) -> str:
+    """Return how the steps that were trained compare with those planned, and why."""
+    said = f"Planned {_count(expected.steps, 'step')}, trained {training.steps:,}"
+    if training.interrupted:
+        return f"{said}: it was stopped."
+    planned, reached = expected.steps / expected.training_seconds, training.steps / max(1e-9, training.training_time)
+    if planned > reached * (1 + _AS_PLANNED):
+        return f"{said}: the machine was {_times(planned / reached)} slower than measured."
+    if reached > planned * (1 + _AS_PLANNED):
+        return f"{said}: the machine was {_times(reached / planned)} faster than measured."
+    return f"{said}."
+
+
+def describe_more_time(expected: Expectation, seconds: float) -> str:
+    """Return what builds longer than one of `seconds` would gain, "" where nothing is known."""
+    gains = [(longer, expected.bits_per_byte - bits) for longer, bits in expected.longer if longer > seconds]
+    gains = [(longer, gain) for longer, gain in gains if gain >= _WORTH_NAMING]
+    if not gains:
+        return "More time would hardly help: more documents would." if expected.longer else ""
+    said = [f"{in_words(longer)} instead of {in_words(seconds)}: about {gain:.1g} bits per byte less"
+            for longer, gain in gains]  # fmt: skip
+    return f"{'; '.join(said)}."
+
+
+def describe_documents(result: BuildResult) -> str:
+    """Return what was read and left out in one sentence."""
+    read = result.documents
+    text = f"{_count(read['documents'], 'document')}, {_count(read['characters'], 'character')}"
+    left = [(len(read["duplicates"]), "duplicate"), (len(read.get("filtered", [])), "filtered document"),
+            (len(read["skipped"]), "unread file")]  # fmt: skip
+    out = [_count(number, name) for number, name in left if number]
+    return f"{text}; left out: {', '.join(out)}." if out else f"{text}."
+
+
+def list_uses(result: BuildResult) -> list[Use]:
+    """Return the ways to use the model, with commands that can be pasted as they are."""
+    prompt = shlex.quote(_prompt(result))
+    uses = [Use("LLMBuilder", [f"llmbuilder generate text --model {shlex.quote(result.model_path)} --prompt {prompt}"])]
+    if result.modelfile is not None:
+        name = ollama_name(result.output)
+        uses.append(Use("Ollama", [f"ollama create {name} -f {shlex.quote(result.modelfile)}",
+                                   f"ollama run {name} {prompt}"]))  # fmt: skip
+    if result.gguf_path is not None:
+        uses.append(
+            Use("llama.cpp", [f"llama-completion -m {shlex.quote(result.gguf_path)} -no-cnv -n 100 -p {prompt}"])
+        )
+    return uses
+
+
+def join_names(names: Sequence[str], most: int = _NAMED) -> str:
+    """Return some names as a list in a sentence, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _prompt(result: BuildResult) -> str:
+    """Return a beginning in the language of the documents: that of the first sample, as far as it is one line."""
+    found = result.samples[0].prompt.strip().split("\n")[0] if result.samples else ""
+    return found if found and not found.startswith("-") else "The"
+
+
+def _prediction(result: BuildResult) -> str:
+    bits, expected = result.bits_per_byte, result.expected
+    if bits is None:
+        return "Not measured: nothing was held out to test it on."
+    said = f"{bits:.2f} bits per byte of text it has not seen (lower is better; guessing takes 8)"
+    if expected is None:
+        return f"{said}."
+    span = f"{expected.bits_low:.2f} to {expected.bits_high:.2f}"
+    if bits < expected.bits_low:
+        return f"{said}, better than expected ({span})."
+    return f"{said}, {'worse than' if bits > expected.bits_high else 'as'} expected ({span})."
+
+
+def _held_out(result: BuildResult) -> str:
+    if result.held_out:
+        return f"{join_names(result.held_out)}: kept out of training."
+    if result.bits_per_byte is None:
+        return ""
+    return "A part of the documents that was kept out of training; this kind of input has no list of their names."
+
+
+def _overlap(share: float | None) -> str:
+    if share is None:
+        return ""
+    said = f"{_percent(share)} of the text it was tested on is in the training text, too"
+    if share >= _MUCH:
+        return f"No: {said}, so it is worse on new text than it looks."
+    return f"Mostly: {said}." if share >= _LITTLE else f"Yes: {said}."
+
+
+def _copied(share: float | None) -> str:
+    if share is None:
+        return ""
+    said = f"{_percent(share)} of what it wrote in the test is in its documents word for word."
+    return said[:1].upper() + said[1:]
+
+
+def _size(result: BuildResult) -> str:
+    if result.parameters is None:
+        return ""
+    millions = result.parameters / 1e6
+    return f"{millions:,.1f} million parameters." if millions >= 0.1 else f"{result.parameters:,} parameters."
+
+
+def _checked(result: BuildResult) -> str:
+    export, found = result.export, result.verification
+    if export is None:
+        return "Not exported: the tokenizer has no form in GGUF."
+    size = f"{export.bytes / 1e6:.1f} MB as {export.quantization}"
+    if found is None:
+        return f"{size}; not checked: `pip install 'llmbuilder[verify]'` installs what opens it."
+    same = found.equal_tokenizations == found.texts and found.equal_tokens == found.greedy_tokens
+    return (
+        f"{size}; llama.cpp opens it and {'writes the same text' if same else 'does not always write the same text'}."
+    )
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number:,} {name}" if number == 1 else f"{number:,} {name}s"
+
+
+def _percent(share: float) -> str:
+    if 0 < share < 0.01:
+        return "less than 1%"
+    return "nothing" if share == 0 else f"{share:.0%}"
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.1f} times"

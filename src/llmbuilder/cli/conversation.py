@@ -1,0 +1,104 @@
+"""`generate text -i`: prompts asked for in a terminal, each continued behind the text so far; or lines from a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import typer
+
+from llmbuilder.cli.output import say
+
+if TYPE_CHECKING:
+    from llmbuilder.config.schema import GenerationConfig
+    from llmbuilder.inference import Generator
+
+_AFRESH = "/new"
+
+
+def converse(generator: Generator, settings: GenerationConfig) -> None:
+    """Continue what is typed until Ctrl-D or an empty line; each line of a pipe is a prompt of its own."""
+    is_terminal = sys.stdin.isatty()
+    ask = _line_editor() if is_terminal else lambda: input("")
+    if is_terminal:
+        say(f"Write the beginning of a text. Ctrl-C stops an answer, {_AFRESH} forgets the text so far, Ctrl-D ends.")
+    memory = Memory(generator, settings.max_new_tokens)
+    while True:
+        try:
+            prompt = ask()
+        except EOFError:
+            return
+        except KeyboardInterrupt:  # an unfinished line is thrown away, as in a shell
+            say("")
+            continue
+        if not prompt:
+            return
+        if prompt.strip() == _AFRESH:
+            memory.text = ""
+            continue
+        if not is_terminal:
+            memory.text = ""
+        if settings.num_samples > 1:
+            show_samples(prompt, generator.generate([memory.before(prompt)], settings)[0])
+            continue
+        _answer(generator, settings, memory, prompt)
+
+
+def _answer(generator: Generator, settings: GenerationConfig, memory: Memory, prompt: str) -> None:
+    before = memory.before(prompt)
+    answer = ""
+    typer.echo(prompt, nl=False)
+    try:
+        for piece in generator.stream(before, settings):
+            answer += piece
+            typer.echo(piece, nl=False)
+    except KeyboardInterrupt:
+        if not sys.stdin.isatty():
+            raise
+    typer.echo("\n")
+    memory.text = before + answer
+
+
+class Memory:
+    """The text so far, as much of it as the model sees beside an answer."""
+
+    def __init__(self, generator: Generator, answer_tokens: int) -> None:
+        self.text = ""
+        self._generator = generator
+        window = generator.model.config.max_seq_length
+        self._most = max(window // 2, window - answer_tokens)  # an answer longer than half the window pushes itself out
+        self._has_told = False
+
+    def before(self, prompt: str) -> str:
+        """Return what the model is to continue: the text so far and the prompt, without lines it could not see."""
+        text = f"{self.text}\n{prompt}" if self.text else prompt
+        tokenizer = self._generator.tokenizer
+        kept = text
+        while len(tokenizer.encode(kept)) > self._most and kept != prompt:
+            cut = kept.find("\n", 0, len(kept) - len(prompt))
+            kept = kept[cut + 1 :] if cut >= 0 else prompt
+        if kept != text and not self._has_told:
+            self._has_told = True
+            say("(the text is longer than the model sees: from here on its beginning is forgotten)")
+        return kept
+
+
+def show_samples(prompt: str, continuations: list[str]) -> None:
+    """Print several continuations of a prompt."""
+    for number, continuation in enumerate(continuations, start=1):
+        typer.echo(f"--- sample {number} ---" if len(continuations) > 1 else "---")
+        typer.echo(prompt + continuation)
+
+
+def _line_editor() -> Callable[[], str]:
+    """Return what asks for a line: with editing and history, as far as this installation has them."""
+    try:
+        from prompt_toolkit import PromptSession
+    except ImportError:
+        with contextlib.suppress(ImportError):  # Windows, whose console edits lines itself
+            import readline  # noqa: F401  # gives input() editing and history
+        return lambda: input("> ")
+    session: PromptSession[str] = PromptSession("> ")
+    return session.prompt

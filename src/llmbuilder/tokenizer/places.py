@@ -1,0 +1,63 @@
+"""What can be a tokenizer, told by its name and files alone; and the hub, for names that can only be there.
+
+Nothing is asked of the hub for a name that may be a mistyped folder: it would tell a stranger the name.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from llmbuilder.errors import MissingDependencyError, TokenizerError
+
+MISSING_HINT = "train one with `llmbuilder tokenizer train`, or name a folder that holds tokenizer.json"
+_SENTENCEPIECE = (
+    "a SentencePiece model (tokenizer.model) cannot be read here: write it as tokenizer.json with transformers "
+    "(LlamaTokenizerFast(vocab_file='tokenizer.model').save_pretrained('tokenizer')), and name that folder"
+)
+_HUB = "hf:"
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_FILES = (("tokenizer.json",), ("encoder.json", "vocab.bpe"), ("vocab.json", "merges.txt"), ("meta.pkl",))
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether a name that is no path is one of the hub's: `owner/name`, or anything that begins with "hf:"."""
+    return name.startswith(_HUB) or _HUB_NAME.fullmatch(name) is not None
+
+
+def require_tokenizer(path: str | Path) -> None:
+    """Raise TokenizerError if a path holds no tokenizer, or is none and no name of the hub's; nothing is opened.
+
+    A `Path` is never a name of the hub's: it has lost the "./" that told the two apart.
+    """
+    name, location = str(path), Path(path)
+    if not name.strip():
+        raise TokenizerError(f"the name of the tokenizer is empty; {MISSING_HINT}")
+    has = [all((location / file).is_file() for file in files) for files in _FILES]
+    if location.suffix == ".model" or ((location / "tokenizer.model").is_file() and not (has[0] or has[3])):
+        raise TokenizerError(f"{location}: {_SENTENCEPIECE}")
+    if location.is_dir():
+        if not any(has):
+            inner = sorted(file.parent for file in location.glob("*/tokenizer.json"))
+            meant = f"; did you mean {inner[0]}?" if inner else f"; {MISSING_HINT}"
+            raise TokenizerError(f"{location} holds no tokenizer{meant}")
+    elif not location.exists() and (isinstance(path, Path) or not is_hub_name(name)):
+        hub = (
+            "" if set(name) & set("/\\~") else f" (one of the Hugging Face hub is named owner/{name}, or {_HUB}{name})"
+        )
+        raise TokenizerError(f"no tokenizer folder at {name}{hub}; {MISSING_HINT}")
+
+
+def folder_from_hub(name: str, files: list[str]) -> Path:
+    """Return the folder of the local cache with these files of a repository. Raises TokenizerError if it has none."""
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        raise MissingDependencyError("huggingface_hub", "hub", f"taking {name!r} from the Hugging Face hub") from None
+    try:
+        return Path(snapshot_download(name.removeprefix(_HUB), allow_patterns=files))
+    except Exception as error:
+        raise TokenizerError(
+            f"no tokenizer folder at {name}, and {name!r} could not be had from the Hugging Face hub "
+            f"({type(error).__name__}); {MISSING_HINT}"
+        ) from error

@@ -1,0 +1,67 @@
+"""What is wrong with a build is found before it begins."""
+
+from __future__ import annotations
+
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from llmbuilder.building.checks import check_build, check_output
+from llmbuilder.config import load_config
+from llmbuilder.errors import ConfigError, DataError, ExportError, LLMBuilderError, MissingDependencyError
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text("Once upon a time.")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "said"),
+    [
+        ({"quantization": "q9"}, ExportError, "unknown quantization"),
+        ({"output": None}, ConfigError, "--output"),
+        ({"preset": "tinny"}, ConfigError, "did you mean 'tiny'"),
+        ({"time_budget": -1.0}, ConfigError, "time budget"),
+        ({"overrides": ["system.device=cuda:99"]}, ConfigError, "system.device=cuda:99: this machine has no cuda:99"),
+        ({"documents": "nowhere"}, DataError, "no such file or folder: nowhere"),
+    ],
+)
+def test_wrong_arguments(
+    changed: dict[str, object], error: type[LLMBuilderError], said: str, text: Path, tmp_path: Path
+) -> None:
+    arguments = {"documents": text, "output": tmp_path / "run", **changed}
+    with pytest.raises(error, match=said):
+        check_build(**arguments)  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
+    check_build(text, tmp_path / "run")
+
+
+def test_a_device_that_a_file_names_falls_back_later(text: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("system: {device: 'cuda:99'}\n")
+    assert check_build(text, tmp_path / "run", config=load_config(tmp_path / "c.yaml")).system.device == "cuda:99"
+
+
+def test_a_full_volume_is_named_with_both_numbers(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 10**12, 2_000_000))
+    with pytest.raises(ConfigError, match="at least 10 MB are needed and 2 MB are free"):
+        check_build(text, tmp_path / "run")
+
+
+def test_a_missing_library_is_named_with_its_command(
+    text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'llmbuilder\[wandb\]'"):
+        check_build(text, tmp_path / "run", overrides=["tracking.wandb=true"])
+
+
+def test_an_output_is_no_input_under_another_name(text: Path, tmp_path: Path) -> None:
+    (tmp_path / "link.txt").symlink_to(text)
+    with pytest.raises(DataError, match="both input and output"):
+        check_output(tmp_path / "link.txt", [text], overwrite=True)
