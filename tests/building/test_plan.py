@@ -73,7 +73,7 @@ def test_too_few_steps_are_refused_with_the_least_that_makes_sense() -> None:
 
 def test_sampling_of_a_planned_build_leaves_greedy_alone() -> None:
     speed = estimated_speed(1e10)
-    assert choose_plan(Config(), 600_000, 2048, 60, speed).config.generation.min_p == 0.1
+    assert choose_plan(Config(), 600_000, 2048, 60, speed).config.generation.min_p == 0.05
     greedy = Config(generation=GenerationConfig(do_sample=False))
     assert choose_plan(greedy, 600_000, 2048, 60, speed).config.generation.min_p is None
 

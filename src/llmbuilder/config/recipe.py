@@ -24,7 +24,7 @@ RECOMMENDED: dict[str, Any] = {
 }
 
 # What `build` samples with: small models spread much of their probability over tokens that make no word.
-SAMPLING: dict[str, Any] = {"min_p": 0.1}
+SAMPLING: dict[str, Any] = {"min_p": 0.05}
 
 # For Muon: matrices move by their spectral norm, which makes one rate right for all widths; measured at three.
 _MUON_RATE = 0.05
