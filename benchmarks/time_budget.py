@@ -52,7 +52,7 @@ if __name__ == "__main__":
     parser.add_argument("--shapes", type=int, default=5)
     given = parser.parse_args()
     print(
-        "| budget | took | the plan | its loss (expected) | best of hand-chosen | ratio |\n"
+        "| budget | took | the plan | its loss, bits per byte (expected) | best of hand-chosen | ratio |\n"
         "| --- | --- | --- | --- | --- | --- |"
     )
     for budget in given.budget or (60.0, 180.0, 600.0):
@@ -68,9 +68,9 @@ if __name__ == "__main__":
                                         run / "tokens", result.training.tokens_per_second)  # fmt: skip
                 print(f"  {shape}: {losses[shape]:.3f}", flush=True)
             assert result.plan is not None
-            expected = re.findall(r"expected validation loss ([\d.]+)", result.plan)[0]
+            expected = re.findall(r"expected: ([\d.]+) bits per byte", result.plan)[0]
             best = min(losses, key=lambda shape: losses[shape])
             model = config.model
             print(f"| {budget:.0f} s | {result.seconds:.0f} s | {model.num_layers} x {model.embedding_dim}, "
-                  f"{model.max_seq_length} | {loss:.3f} ({expected}) | {losses[best]:.3f} {best} | "
-                  f"{losses[best] / loss:.3f} |", flush=True)  # fmt: skip
+                  f"{model.max_seq_length} | {loss:.3f}, {result.bits_per_byte:.2f} ({expected}) | "
+                  f"{losses[best]:.3f} {best} | {losses[best] / loss:.3f} |", flush=True)  # fmt: skip

@@ -13,7 +13,9 @@ import torch
 
 import llmbuilder as lb
 from llmbuilder.building import choose_plan, parse_duration, plan_build
-from llmbuilder.building.plan import LADDER, estimated_speed, predicted_nats_per_byte
+from llmbuilder.building.plan import LADDER
+from llmbuilder.building.prediction import predicted_nats_per_byte
+from llmbuilder.building.speed import estimated_speed
 from llmbuilder.config import Config
 from llmbuilder.errors import ConfigError
 from llmbuilder.export.verification import ask_llamacpp
@@ -158,7 +160,7 @@ def test_a_dry_run_prints_the_plan_and_leaves_nothing(tmp_path: Path, prose: str
     (tmp_path / "a.txt").write_text(prose)
     command = ("build", "a.txt", "--time-budget", "10s", "--dry-run")
     done = run(*command, cwd=tmp_path)
-    assert re.search(r"Plan: \d.*parameters.*expected validation loss \d+\.\d+ \(\d+\.\d+ bits per byte\)", done.stdout)
+    assert re.search(r"Plan: \d.*parameters.*expected: \d+\.\d+ bits per byte of held-out text", done.stdout)
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
     plan = json.loads(run(*command, "--json", cwd=tmp_path).stdout)
     assert plan["steps"] >= 1

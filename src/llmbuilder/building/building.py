@@ -176,4 +176,4 @@ def plan_build(
         choose_vocabulary(planned, text.report.characters, explicit)
         dataset = open_text(text, planned, find_tokenizer(text, planned, announce))
         dataset.prepare(Path(folder) / "tokens")
-        return make_plan(planned, dataset, explicit, begin + time_budget, announce)
+        return make_plan(planned, dataset, explicit, begin, time_budget, announce)

@@ -2,36 +2,31 @@
 
 For each shape of a ladder, the time buys a number of training tokens at the speed this machine has; the shape with
 the lowest predicted loss wins, the largest of those that tie. Speeds are first estimated from one measured model, then
-the promising shapes are measured themselves. The prediction has the form of Hoffmann et al. 2022, with repeated tokens
-discounted as in Muennighoff et al. 2023 and constants fitted to this package's own runs (docs/explanation/recipe.md).
+the promising shapes are measured themselves.
 """
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import torch
-
-from llmbuilder.acceleration import limited_threads, measure_acceleration
+from llmbuilder.building.durations import in_words
+from llmbuilder.building.prediction import Corpus, Prediction, predict, predicted_bits
+from llmbuilder.building.result import Expectation
+from llmbuilder.building.speed import Speed, estimated_speed
 from llmbuilder.config.presets import PRESETS
 from llmbuilder.config.recipe import (
     RECOMMENDED,
+    SAMPLING,
     choose_dropout,
     choose_step_tokens,
     choose_weight_decay,
     longest_batch,
-    resolve_recipe,
 )
 from llmbuilder.config.schema import Config, ModelConfig
 from llmbuilder.config.sizes import count_flops_per_token, count_parameters, estimate_training_memory
-from llmbuilder.machine import memory_bytes, resolve_device, resolve_precision
-from llmbuilder.model import build_model
-from llmbuilder.training.loop.optimizers import Optimizers
-
-Speed = Callable[[ModelConfig, int], float]  # model, sequences a step -> tokens per second
+from llmbuilder.errors import ConfigError
+from llmbuilder.machine import memory_bytes, resolve_device
 
 # layers, heads, width, context
 LADDER = (
@@ -50,23 +45,25 @@ LADDER = (
     (16, 16, 1024, 1024),
     (24, 16, 1536, 2048),
 )
-_FLOOR = 0.489  # nats per byte that no size and no amount of text removes
-_PARAMETERS, _PARAMETERS_POWER = 158.6, 0.5886
-_BYTES, _BYTES_POWER = 143.5, 0.3585
-_REPETITION_DECAY = 4.41  # after some five repetitions more add little
-_CONTEXT_GAIN = 0.053  # nats per byte for each doubling of the context from 128 tokens on
-_LONGEST_CONTEXT = 512  # tokens; what longer ones gain was not measured
+USEFUL_STEPS = 20  # fewer teach a model nothing
 _MOST_PASSES = 100  # over a small corpus more only memorise
-_LEAST_STEPS = 4  # of a measurement
 _PROMISING = 1.06  # of the best prediction
 _MOST_MEASURED = 5  # shapes
 _TIE = 1.0075  # predictions are no better than that, and where they tie, the larger model was the better one
 _WARMUP_SHARE, _MOST_WARMUP = 0.02, 100
+_SPEED_FACTOR = 1.5  # by which a machine with other work is slower or faster than it was while measured
+_BUDGETS = (60, 120, 300, 600, 1200, 1800, 3600, 2 * 3600, 4 * 3600, 8 * 3600, 24 * 3600)  # seconds people think in
+_WORTH_NAMING = 0.05  # bits per byte less, for a longer budget
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A model shape, what the time allows with it, and the validation loss to expect, in nats per token."""
+    """A model shape, what the time allows with it, and what to expect of the held-out text.
+
+    `expected_bits_per_byte` is within `bits_low` and `bits_high` four times in five; `expected_loss` is the same in
+    nats per token. `longer` names larger budgets: seconds for the whole build, and the bits per byte to expect.
+    """
 
     config: Config
     parameters: int
@@ -76,77 +73,74 @@ class Plan:
     steps: int
     expected_loss: float
     expected_bits_per_byte: float
+    bits_low: float
+    bits_high: float
+    training_seconds: float
+    longer: list[tuple[float, float]] = field(default_factory=list)
 
-    def summary(self) -> str:
-        """Return one line for people."""
-        model, training = self.config.model, self.config.training
-        return (
-            f"{self.parameters / 1e6:.1f}M parameters ({model.num_layers} layers, width {model.embedding_dim}, "
-            f"context {model.max_seq_length}), about {self.steps:,} steps of "
-            f"{training.batch_size * training.gradient_accumulation_steps * model.max_seq_length:,} tokens = "
-            f"{self.training_tokens / 1e6:.1f}M tokens ({self.epochs:.1f} passes) at {self.tokens_per_second:,.0f} "
-            f"tokens/s; expected validation loss {self.expected_loss:.2f} ({self.expected_bits_per_byte:.2f} bits per "
-            "byte)"
+    @property
+    def tokens_per_step(self) -> int:
+        """The tokens that a step trains on."""
+        training = self.config.training
+        return training.batch_size * training.gradient_accumulation_steps * self.config.model.max_seq_length
+
+    def expectation(self) -> Expectation:
+        """Return what is foreseen, to be kept beside what is reached."""
+        return Expectation(
+            steps=self.steps,
+            tokens=self.training_tokens,
+            tokens_per_second=self.tokens_per_second,
+            bits_per_byte=self.expected_bits_per_byte,
+            bits_low=self.bits_low,
+            bits_high=self.bits_high,
+            training_seconds=self.training_seconds,
+            longer=list(self.longer),
         )
 
-
-def measured_speed(config: Config) -> Speed:
-    """Return a function that measures how many tokens a second a model trains on, whole steps counted."""
-    device = resolve_device(config.system.device)
-    precision = resolve_precision(config.training.mixed_precision, device)
-    with limited_threads(config.system.num_threads):
-        acceleration = measure_acceleration(device, precision)
-
-    def measure(shape: ModelConfig, sequences: int) -> float:
-        whole = Config(model=shape, training=config.training.model_copy(update=RECOMMENDED))
-        resolve_recipe(whole, 1, 1 << 40)
-        model = build_model(shape, seed=0).to(device)
-        optimizers = Optimizers(model, whole.training)
-        scaler = torch.amp.GradScaler(device.type, enabled=False)
-        tokens = torch.randint(shape.vocab_size, (sequences, shape.max_seq_length), device=device)
-        times: list[float] = []
-        with acceleration.applied():
-            begin = time.perf_counter()
-            while len(times) < _LEAST_STEPS or (len(times) < 10 and time.perf_counter() - begin < 0.5):
-                start = time.perf_counter()
-                with torch.autocast(device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
-                    loss = model.summed_loss(tokens, tokens) / tokens.numel()
-                loss.backward()
-                optimizers.set_step(0, 100)
-                optimizers.step(scaler)
-                optimizers.zero_grad()
-                loss.item()  # waits for the device
-                times.append(time.perf_counter() - start)
-        settled = sorted(times[1:])  # the first step allocates
-        return tokens.numel() / settled[(len(settled) - 1) // 2]
-
-    return measure
-
-
-def estimated_speed(flops_per_second: float) -> Speed:
-    """Return a function that divides by a model's operations per token."""
-    return lambda shape, _: flops_per_second / count_flops_per_token(shape)
+    def summary(self) -> str:
+        """Return two or three sentences for people."""
+        model = self.config.model
+        text = (
+            f"{self.parameters / 1e6:.1f}M parameters ({model.num_layers} layers, width {model.embedding_dim}, "
+            f"context {model.max_seq_length}), about {self.steps:,} steps of {self.tokens_per_step:,} tokens = "
+            f"{self.training_tokens / 1e6:.1f}M tokens ({self.epochs:.1f} passes) at {self.tokens_per_second:,.0f} "
+            f"tokens/s; expected: {self.expected_bits_per_byte:.2f} bits per byte of held-out text, between "
+            f"{self.bits_low:.2f} and {self.bits_high:.2f} four times in five"
+        )
+        if self.longer:
+            # The first step up that pays most people's patience, and not the whole ladder.
+            seconds, bits = self.longer[0]
+            gain = self.expected_bits_per_byte - bits
+            text += f"; {in_words(seconds)} for the build instead would bring about {gain:.1g} bits per byte less"
+        return text
 
 
 def choose_plan(
-    config: Config, tokens: int, vocab_size: int, seconds: float, speed: Speed, bytes_per_token: float = 3.0
+    config: Config,
+    tokens: int,
+    vocab_size: int,
+    seconds: float,
+    speed: Speed,
+    bytes_per_token: float = 3.0,
+    *,
+    ngram_bits: float | None = None,
+    besides: float = 0.0,
+    speed_factor: float = _SPEED_FACTOR,
 ) -> Plan:
-    """Return the plan for `tokens` training tokens and `seconds` of training; `config` supplies everything else."""
-    shapes = [shape for shape in _shapes(vocab_size, tokens) if _fits(shape, config)]
-    reference = shapes[min(2, len(shapes) - 1)]
-    flops = speed(reference, max(1, 4096 // reference.max_seq_length)) * count_flops_per_token(reference)
-    rough = [_candidate(shape, tokens, seconds, estimated_speed(flops), bytes_per_token) for shape in shapes]
-    least = min(candidate.bits for candidate in rough)
-    promising = sorted((c for c in rough if c.bits <= _PROMISING * least), key=lambda c: c.bits)
-    measured = [_candidate(c.shape, tokens, seconds, speed, bytes_per_token) for c in promising[:_MOST_MEASURED]]
-    least = min(candidate.bits for candidate in measured)
-    tied = (candidate for candidate in measured if candidate.bits <= _TIE * least)
-    best = max(tied, key=lambda candidate: count_parameters(candidate.shape))
+    """Return the plan for `tokens` training tokens and `seconds` of training; `config` supplies everything else.
+
+    `bytes_per_token` and `ngram_bits` are of the held-out part (see `Corpus`), `besides` are the seconds that a build
+    takes without its training. The machine may turn out `speed_factor` times slower or faster than `speed` says.
+    """
+    corpus = Corpus(tokens, vocab_size, bytes_per_token, ngram_bits)
+    best, flops = _best_candidate(config, corpus, seconds, speed)
     planned = config.copy_of()
     planned.model = best.shape
     training = planned.training
     for name, value in RECOMMENDED.items():
         setattr(training, name, value)
+    if planned.generation.do_sample:
+        planned.generation = planned.generation.model_copy(update=SAMPLING)
     longest = longest_batch(best.shape, memory_bytes(resolve_device(config.system.device)))
     training.gradient_accumulation_steps = -(-best.sequences // longest)
     training.batch_size = -(-best.sequences // training.gradient_accumulation_steps)
@@ -157,10 +151,45 @@ def choose_plan(
     training.warmup_steps = max(1, min(_MOST_WARMUP, int(_WARMUP_SHARE * steps)))
     if training.max_steps is None:
         training.max_steps = max(steps, _MOST_PASSES * tokens // (best.sequences * best.shape.max_seq_length), 100)
+    expected = best.prediction(corpus, speed_factor)
     return Plan(
-        planned, count_parameters(best.shape), best.speed, best.affordable, passes, steps,
-        best.bits * math.log(2) * bytes_per_token, best.bits,
-    )  # fmt: skip
+        config=planned,
+        parameters=count_parameters(best.shape),
+        tokens_per_second=best.speed,
+        training_tokens=best.affordable,
+        epochs=passes,
+        steps=steps,
+        expected_loss=expected.bits * math.log(2) * bytes_per_token,
+        expected_bits_per_byte=expected.bits,
+        bits_low=expected.low,
+        bits_high=expected.high,
+        training_seconds=seconds,
+        longer=_longer(config, corpus, seconds, besides, estimated_speed(flops), best.bits),
+    )
+
+
+def require_useful(plan: Plan, seconds: float) -> None:
+    """Raise ConfigError if `seconds` for a whole build leave its training too few steps to learn anything.
+
+    The message names the least that makes sense. A number of steps that was asked for is nobody's mistake.
+    """
+    affordable = plan.tokens_per_second * plan.training_seconds / plan.tokens_per_step
+    asked = plan.config.training.max_steps
+    if affordable >= USEFUL_STEPS or (asked is not None and asked < USEFUL_STEPS):
+        return
+    training = USEFUL_STEPS * plan.tokens_per_step / plan.tokens_per_second
+    least = _rounded_up(max(0.0, seconds - plan.training_seconds) + _SPEED_FACTOR * training)
+    raise ConfigError(
+        f"a time budget of {in_words(seconds)} leaves {in_words(plan.training_seconds)} for training, on this machine "
+        f"{int(affordable)} steps, and fewer than {USEFUL_STEPS} teach a model nothing: the least that makes sense is "
+        f"--time-budget {least:.0f}s"
+    )
+
+
+def _rounded_up(seconds: float) -> float:
+    """Return a round number of seconds above `seconds`."""
+    step = 5 if seconds < 60 else 30 if seconds < 600 else 300
+    return math.ceil(seconds / step) * step
 
 
 @dataclass(frozen=True)
@@ -171,17 +200,62 @@ class _Candidate:
     affordable: int
     bits: float
 
+    @property
+    def hidden(self) -> int:
+        return _hidden_parameters(self.shape)
 
-def _candidate(shape: ModelConfig, tokens: int, seconds: float, speed: Speed, bytes_per_token: float) -> _Candidate:
+    def prediction(self, corpus: Corpus, speed_factor: float) -> Prediction:
+        return predict(corpus, self.hidden, self.affordable, self.shape.max_seq_length, speed_factor)
+
+
+def _best_candidate(config: Config, corpus: Corpus, seconds: float, speed: Speed) -> tuple[_Candidate, float]:
+    """Return the best shape, and the operations a second that this machine does of it."""
+    shapes = [shape for shape in _shapes(corpus.vocab_size, corpus.tokens) if _fits(shape, config)]
+    reference = shapes[min(2, len(shapes) - 1)]
+    flops = speed(reference, max(1, 4096 // reference.max_seq_length)) * count_flops_per_token(reference)
+    rough = [_candidate(shape, corpus, seconds, estimated_speed(flops)) for shape in shapes]
+    least = min(candidate.bits for candidate in rough)
+    promising = sorted((c for c in rough if c.bits <= _PROMISING * least), key=lambda c: c.bits)
+    measured = [_candidate(c.shape, corpus, seconds, speed) for c in promising[:_MOST_MEASURED]]
+    best = _largest_of_the_best(measured)
+    return best, best.speed * count_flops_per_token(best.shape)
+
+
+def _largest_of_the_best(candidates: list[_Candidate]) -> _Candidate:
+    least = min(candidate.bits for candidate in candidates)
+    tied = (candidate for candidate in candidates if candidate.bits <= _TIE * least)
+    return max(tied, key=lambda candidate: count_parameters(candidate.shape))
+
+
+def _candidate(shape: ModelConfig, corpus: Corpus, seconds: float, speed: Speed) -> _Candidate:
     """Return what a shape would reach; its batch follows from the tokens, and its speed from the batch."""
     context = shape.max_seq_length
-    sequences = max(1, 4096 // context)
-    rate = speed(shape, sequences)
-    affordable = max(1, min(int(rate * seconds), _MOST_PASSES * tokens))
+    rate = speed(shape, max(1, 4096 // context))
+    affordable = max(1, min(int(rate * seconds), _MOST_PASSES * corpus.tokens))
     sequences = max(1, round(choose_step_tokens(affordable) / context))
-    hidden = count_parameters(shape) - 2 * shape.vocab_size * shape.embedding_dim
-    nats = predicted_nats_per_byte(hidden, affordable * bytes_per_token, tokens * bytes_per_token, context)
-    return _Candidate(shape, sequences, rate, affordable, nats / math.log(2))
+    bits = predicted_bits(corpus, _hidden_parameters(shape), affordable, context)
+    return _Candidate(shape, sequences, rate, affordable, bits)
+
+
+def _longer(
+    config: Config, corpus: Corpus, seconds: float, besides: float, speed: Speed, bits: float
+) -> list[tuple[float, float]]:
+    """Return the budgets for which the prediction is worth naming, each better than the one before by enough."""
+    shapes = [shape for shape in _shapes(corpus.vocab_size, corpus.tokens) if _fits(shape, config)]
+    named: list[tuple[float, float]] = []
+    for budget in _BUDGETS:
+        if budget <= 1.5 * (seconds + besides):
+            continue
+        candidates = [_candidate(shape, corpus, budget - besides, speed) for shape in shapes]
+        found = min(candidate.bits for candidate in candidates)
+        if found <= bits - _WORTH_NAMING:
+            named.append((float(budget), found))
+            bits = found
+    return named[:_MOST_NAMED]
+
+
+def _hidden_parameters(shape: ModelConfig) -> int:
+    return count_parameters(shape) - 2 * shape.vocab_size * shape.embedding_dim
 
 
 def _shapes(vocab_size: int, tokens: int) -> list[ModelConfig]:
@@ -201,15 +275,3 @@ def _fits(shape: ModelConfig, config: Config) -> bool:
 def _shape(vocab_size: int, layers: int, heads: int, width: int, context: int) -> ModelConfig:
     values = {**PRESETS["tiny"]["model"], "vocab_size": vocab_size, "num_layers": layers, "num_heads": heads}
     return ModelConfig(**{**values, "embedding_dim": width, "max_seq_length": context, "tie_embeddings": False})
-
-
-def predicted_nats_per_byte(parameters: int, seen: float, unique: float, context: int = 128) -> float:
-    """Return the predicted loss of `parameters` in layers after `seen` bytes of text, `unique` of them different.
-
-    It is the loss over windows of `context` tokens.
-    """
-    different = min(seen, unique)
-    repetitions = seen / different - 1
-    worth = different * (1 + _REPETITION_DECAY * (1 - math.exp(-repetitions / _REPETITION_DECAY)))
-    gain = _CONTEXT_GAIN * math.log2(min(context, _LONGEST_CONTEXT) / 128)
-    return _FLOOR + _PARAMETERS / parameters**_PARAMETERS_POWER + _BYTES / worth**_BYTES_POWER - gain

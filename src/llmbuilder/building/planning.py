@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from llmbuilder.building.corpus_text import BuildText
-from llmbuilder.building.plan import Plan, choose_plan, measured_speed
+from llmbuilder.building.plan import Plan, choose_plan, require_useful
+from llmbuilder.building.speed import measured_speed
 from llmbuilder.config.schema import Config
 from llmbuilder.data import TextDataset
+from llmbuilder.evaluation.ngrams import ngram_bits_per_byte
 from llmbuilder.evaluation.token_bytes import mean_token_bytes, token_bytes
 from llmbuilder.tokenizer import Tokenizer, choose_vocab_size
 from llmbuilder.tokenizer.in_force import require_made_as
@@ -17,6 +19,7 @@ from llmbuilder.tokenizer.in_force import require_made_as
 EXPORT_SECONDS = 5.0  # for samples, export and its check on a quiet machine, and one more for every
 PARAMETERS_A_SECOND = 10_000_000
 LEAST_TRAINING = 10.0
+_MEASURING_SHARE = 0.03  # of the time, for speeds alone: the whole of planning takes less than 5%
 _EVALUATIONS, _CHECKPOINTS, _LOG_LINES = 10, 5, 200  # in the course of a planned run
 
 
@@ -47,21 +50,28 @@ def make_plan(
     config: Config,
     dataset: TextDataset,
     explicit: Mapping[str, Mapping[str, Any]],
-    deadline: float,
+    begin: float,
+    seconds: float,
     announce: Callable[[str], None],
 ) -> Plan:
-    """Choose the shape and the recipe; `explicit` settings win over both. `deadline` is the build's, on perf_counter.
+    """Choose the shape and the recipe for a build of `seconds` since `begin`, on perf_counter; `explicit` settings win.
 
     What is expected is in bytes, and in tokens as the result is: by the bytes of the tokens that will validate.
     """
     assert dataset.tokenizer is not None
     vocabulary, scored = len(dataset.tokenizer), dataset.validation or dataset.train
-    bytes_per_token = mean_token_bytes(scored.tokens, token_bytes(dataset.tokenizer))
-    announce("Measuring how fast this machine trains")
-    speed = measured_speed(config)
-    left = max(LEAST_TRAINING, deadline - time.perf_counter() - EXPORT_SECONDS)
+    sizes = token_bytes(dataset.tokenizer)
+    announce("Measuring how predictable the text is and how fast this machine trains")
+    # Text that was counted is predicted better than any model will do: without a held-out part nothing is known.
+    ngram_bits = ngram_bits_per_byte(dataset.train.tokens, scored.tokens, sizes) if dataset.validation else None
+    speed = measured_speed(config, _MEASURING_SHARE * seconds)
+    left = max(LEAST_TRAINING, begin + seconds - time.perf_counter() - EXPORT_SECONDS)
     training_seconds = config.training.time_budget_seconds or left
-    plan = choose_plan(config, dataset.info.tokens, vocabulary, training_seconds, speed, bytes_per_token)
+    plan = choose_plan(
+        config, dataset.info.tokens, vocabulary, training_seconds, speed, mean_token_bytes(scored.tokens, sizes),
+        ngram_bits=ngram_bits, besides=max(0.0, seconds - training_seconds),
+    )  # fmt: skip
+    require_useful(plan, seconds)
     training = plan.config.training
     training.eval_every = max(1, plan.steps // _EVALUATIONS)
     training.save_every = max(1, plan.steps // _CHECKPOINTS)

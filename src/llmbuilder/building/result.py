@@ -27,6 +27,12 @@ class Expectation:
     training_seconds: float
     longer: list[tuple[float, float]] = field(default_factory=list)
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Expectation:
+        """Return the expectation whose fields these are, also after they were JSON."""
+        longer = [(seconds, bits) for seconds, bits in values.get("longer", [])]
+        return cls(**{**_known(cls, values), "longer": longer})
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -97,8 +103,7 @@ class BuildResult:
             if values.get(name) is not None:
                 known[name] = kind(**_known(kind, values[name]))
         if (expected := values.get("expected")) is not None:
-            longer = [(seconds, bits) for seconds, bits in expected.get("longer", [])]
-            known["expected"] = Expectation(**{**_known(Expectation, expected), "longer": longer})
+            known["expected"] = Expectation.from_dict(expected)
         return cls(**known)
 
 

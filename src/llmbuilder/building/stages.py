@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbuilder.building.ability import describe_ability
+from llmbuilder.building.beginnings import held_out_beginnings
 from llmbuilder.building.corpus_text import BuildText, read_text
 from llmbuilder.building.held_out import held_out_names
 from llmbuilder.building.journal import Journal
@@ -26,7 +27,7 @@ from llmbuilder.building.planning import (
     make_plan,
     open_text,
 )
-from llmbuilder.building.result import BuildResult, Sample
+from llmbuilder.building.result import BuildResult, Expectation, Sample
 from llmbuilder.building.summary import SUMMARY, write_summary
 from llmbuilder.config.loading import build_config
 from llmbuilder.config.schema import Config
@@ -53,6 +54,7 @@ from llmbuilder.training.storage.run_tokens import prepare_tokens
 
 logger = logging.getLogger("llmbuilder")
 DEFAULT_SECONDS = 150.0
+_SAMPLES = 3
 _SMALL_CORPUS = 100_000  # characters
 _FILES = r"corpus\.txt(\.manifest\.json)?|build\.json|model\.gguf|summary\.(md|json)|Modelfile|report\.html"
 _UNFINISHED = re.compile(rf"\.({_FILES})\.\w{{8}}\.tmp$")
@@ -107,6 +109,7 @@ class Build:
             gguf_path=exported and exported["file"]["path"],
             documents=self.text.report.to_dict(),
             plan=plan["summary"],
+            expected=Expectation.from_dict(plan["expected"]) if plan.get("expected") else None,
             training=results,
             bits_per_byte=found["bits_per_byte"],
             samples=samples,
@@ -196,12 +199,12 @@ class Build:
         return build_config(left["config"], "the plan of this build")
 
     def _plan(self) -> dict[str, Any]:
-        config, summary = self.config, None
+        config, summary, expected = self.config, None, None
         seconds = self.seconds
         if self.chooses:
             assert seconds is not None
-            plan = make_plan(config, self.dataset, self.explicit, self.begin + seconds, self.announce)
-            config, summary = plan.config, plan.summary()
+            plan = make_plan(config, self.dataset, self.explicit, self.begin, seconds, self.announce)
+            config, summary, expected = plan.config, plan.summary(), asdict(plan.expectation())
             self.announce(f"Plan: {summary}")
         else:
             config.model.vocab_size = max(config.model.vocab_size, len(self.tokenizer))
@@ -212,7 +215,7 @@ class Build:
         if not validate_config(config)[0]:
             config = fix_config(config)  # says what it changes
         config.training.output_dir = None
-        return {"config": config.to_dict(), "summary": summary}
+        return {"config": config.to_dict(), "summary": summary, "expected": expected}
 
     def _trained(self) -> TrainingResults:
         """Return the results of training; the step-by-step history is in metrics.jsonl."""
@@ -260,12 +263,9 @@ class Build:
         return bits_per_byte(self.model, dataset.validation, self.tokenizer, size, settings.eval_batches)
 
     def _samples(self) -> list[Sample]:
-        """Continue the beginnings of a few documents of the corpus."""
-        beginning = self.text.beginning(1 << 20)
-        starts = [part.strip() for part in beginning.split("\n\n") if len(part.split()) >= 8]
-        chosen = starts[:: max(1, len(starts) // 3)][:3] or [beginning[:40]]
-        prompts = [" ".join(start.split()[:4]) for start in chosen]
-        settings = self.config.generation.model_copy()
+        """Continue the beginnings of a few documents that were held out."""
+        prompts = held_out_beginnings(open_dataset(self.paths), _SAMPLES)
+        settings = self._planned().generation
         settings.seed = self.config.system.seed if settings.seed is None else settings.seed
         found = Generator(self.model).generate(prompts, settings)
         return [Sample(prompt, text) for prompt, texts in zip(prompts, found, strict=True) for text in texts]
@@ -276,7 +276,7 @@ class Build:
         name, context = self.folder.resolve().name, self.model.config.max_seq_length
         file = export_gguf(self.model, self.folder / "model.gguf", self.quantization, name=name, overwrite=True)
         modelfile = write_modelfile(
-            Path(file.path), self.config.generation, context=context, ending=self.tokenizer.end_of_text,
+            Path(file.path), self._planned().generation, context=context, ending=self.tokenizer.end_of_text,
             ability=self.journal.left_by("evaluation")["ability"],
         )  # fmt: skip
         return {"file": asdict(file), "modelfile": str(modelfile)}

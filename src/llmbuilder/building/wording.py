@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from llmbuilder.building.durations import in_words
 from llmbuilder.building.modelfile import ollama_name
 from llmbuilder.building.result import BuildResult, Expectation
 from llmbuilder.training import TrainingResults
@@ -36,7 +37,7 @@ def describe_result(result: BuildResult) -> list[tuple[str, str]]:
         ("copied", _copied(result.copied_share)),
         ("read", describe_documents(result)),
         ("size", _size(result)),
-        ("time", f"{_spoken(result.seconds)}, {_spoken(result.training.training_time)} of them training."),
+        ("time", f"{in_words(result.seconds)}, {in_words(result.training.training_time)} of them training."),
         ("in llama.cpp and Ollama", _checked(result)),
     ]
     return [(name, text) for name, text in rows if text]
@@ -61,7 +62,7 @@ def describe_more_time(expected: Expectation, seconds: float) -> str:
     gains = [(longer, gain) for longer, gain in gains if gain >= _WORTH_NAMING]
     if not gains:
         return "More time would hardly help: more documents would." if expected.longer else ""
-    said = [f"{_spoken(longer)} instead of {_spoken(seconds)}: about {gain:.1g} bits per byte less"
+    said = [f"{in_words(longer)} instead of {in_words(seconds)}: about {gain:.1g} bits per byte less"
             for longer, gain in gains]  # fmt: skip
     return f"{'; '.join(said)}."
 
@@ -158,15 +159,6 @@ def _checked(result: BuildResult) -> str:
     return (
         f"{size}; llama.cpp opens it and {'writes the same text' if same else 'does not always write the same text'}."
     )
-
-
-def _spoken(seconds: float) -> str:
-    """Return a time as it is said, to two digits: "40 seconds", "2.5 minutes", "3 hours"."""
-    for size, name in ((3600.0, "hour"), (60.0, "minute"), (1.0, "second")):
-        if seconds >= size or size == 1:
-            value = f"{seconds / size:.2g}" if seconds / size < 99.5 else f"{seconds / size:.0f}"
-            return f"{value} {name}" if value == "1" else f"{value} {name}s"
-    raise AssertionError(seconds)
 
 
 def _count(number: int, name: str) -> str:

@@ -23,6 +23,9 @@ RECOMMENDED: dict[str, Any] = {
     "warmup_steps": 10,
 }
 
+# What `build` samples with: small models spread much of their probability over tokens that make no word.
+SAMPLING: dict[str, Any] = {"min_p": 0.05}
+
 # For Muon: matrices move by their spectral norm, which makes one rate right for all widths; measured at three.
 _MUON_RATE = 0.05
 _EMBEDDING_RATE = 0.15

@@ -1,0 +1,91 @@
+"""How fast this machine trains a shape: measured, within a time set for that, or by the shape's operations."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from llmbuilder.acceleration import Acceleration, limited_threads, measure_acceleration
+from llmbuilder.config.recipe import RECOMMENDED, resolve_recipe
+from llmbuilder.config.schema import Config, ModelConfig
+from llmbuilder.config.sizes import count_flops_per_token
+from llmbuilder.machine import resolve_device, resolve_precision
+from llmbuilder.model import build_model
+from llmbuilder.training.loop.optimizers import Optimizers
+
+Speed = Callable[[ModelConfig, int], float]  # model, sequences a step -> tokens per second
+
+_MOST_SECONDS = 10.0  # of measuring, where nothing else is said
+_SECONDS_A_SHAPE = 0.5
+_FEWEST_STEPS, _MOST_STEPS = 3, 10
+# With less time than that, the first shape is measured by small steps: nobody knows yet what one takes.
+_LITTLE_SECONDS, _FEW_TOKENS = 2.0, 512
+
+
+def estimated_speed(flops_per_second: float) -> Speed:
+    """Return a function that divides by a model's operations per token."""
+    return lambda shape, _: flops_per_second / count_flops_per_token(shape)
+
+
+def measured_speed(config: Config, seconds: float = _MOST_SECONDS) -> Speed:
+    """Return a function that measures how many tokens a second a model trains on, whole steps counted.
+
+    It measures for `seconds` in all, from now on; what is asked for later, or would take longer than what is left of
+    them, is worked out from the last measurement by the operations per token. The first shape asked for is measured
+    in any case, by small steps if there is little time.
+    """
+    return _Stopwatch(config, seconds)
+
+
+class _Stopwatch:
+    def __init__(self, config: Config, seconds: float) -> None:
+        self._config = config
+        self._deadline = time.perf_counter() + seconds
+        self._device = resolve_device(config.system.device)
+        self._precision = resolve_precision(config.training.mixed_precision, self._device)
+        self._acceleration: Acceleration | None = None
+        self._flops: float | None = None  # a second, of the last measurement
+
+    def __call__(self, shape: ModelConfig, sequences: int) -> float:
+        per_token = count_flops_per_token(shape)
+        left = self._deadline - time.perf_counter()
+        if self._flops is None:
+            few = max(1, _FEW_TOKENS // shape.max_seq_length)
+            sequences = min(sequences, few) if left < _LITTLE_SECONDS else sequences
+        else:
+            least = _FEWEST_STEPS * sequences * shape.max_seq_length * per_token / self._flops
+            if least > left:
+                return self._flops / per_token
+        with limited_threads(self._config.system.num_threads):
+            if self._acceleration is None:
+                self._acceleration = measure_acceleration(self._device, self._precision)
+            found = self._measure(shape, sequences)
+        self._flops = found * per_token
+        return found
+
+    def _measure(self, shape: ModelConfig, sequences: int) -> float:
+        assert self._acceleration is not None
+        whole = Config(model=shape, training=self._config.training.model_copy(update=RECOMMENDED))
+        resolve_recipe(whole, 1, 1 << 40)
+        model = build_model(shape, seed=0).to(self._device)
+        optimizers = Optimizers(model, whole.training)
+        scaler = torch.amp.GradScaler(self._device.type, enabled=False)
+        tokens = torch.randint(shape.vocab_size, (sequences, shape.max_seq_length), device=self._device)
+        times: list[float] = []
+        with self._acceleration.applied():
+            begin = time.perf_counter()
+            end = min(begin + _SECONDS_A_SHAPE, self._deadline)
+            while len(times) < _FEWEST_STEPS or (len(times) < _MOST_STEPS and time.perf_counter() < end):
+                start = time.perf_counter()
+                with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision == torch.bfloat16):
+                    loss = model.summed_loss(tokens, tokens) / tokens.numel()
+                loss.backward()
+                optimizers.set_step(0, 100)
+                optimizers.step(scaler)
+                optimizers.zero_grad()
+                loss.item()  # waits for the device
+                times.append(time.perf_counter() - start)
+        settled = sorted(times[1:])  # the first step allocates
+        return tokens.numel() / settled[(len(settled) - 1) // 2]
