@@ -175,14 +175,15 @@ class BadBatch:
         from llmbuilder.training.loop.trainer import Trainer
 
         honest_step, honest_loss = Trainer.one_step, Learner.summed_loss
-        self.position = -1
+        self.position, self.sequences_per_step = -1, 1
 
         def one_step(trainer: Trainer, *arguments: Any) -> dict[str, Any] | None:
             self.position = trainer.state.position
+            self.sequences_per_step = trainer.batches.sequences_per_step
             return honest_step(trainer, *arguments)
 
         def loss(learner: Learner, *batch: torch.Tensor) -> torch.Tensor:
-            bad = torch.is_grad_enabled() and self.position == number
+            bad = torch.is_grad_enabled() and self.position == number * self.sequences_per_step
             return honest_loss(learner, *batch) * (factor if bad else 1.0)
 
         monkeypatch.setattr(Trainer, "one_step", one_step)
@@ -200,7 +201,7 @@ def test_skip_leaves_the_batch_out(
     assert [step for step, _ in losses(tmp_path / "run")] == list(range(1, 13))
     events = [line["event"] for line in read_json_lines(tmp_path / "run" / "metrics.jsonl") if "event" in line]
     assert events == ["the loss became nan at step 6: its batch was left out"]
-    assert read_checkpoint(list_checkpoints(tmp_path / "run" / "checkpoints")[-1]).data_shift == 1
+    assert read_checkpoint(list_checkpoints(tmp_path / "run" / "checkpoints")[-1]).sequences_left_out == 4
     assert load_model(tmp_path / "run", "cpu").embedding.weight.isfinite().all()
 
 
@@ -218,7 +219,7 @@ def test_rewind_goes_back_and_around(
     ]
     assert [step for step, _ in losses(tmp_path / "run")] == list(range(1, 13)), "each step once, as it was in the end"
     assert lines == results.history  # type: ignore[attr-defined]
-    assert read_checkpoint(list_checkpoints(tmp_path / "run" / "checkpoints")[-1]).data_shift == 3
+    assert read_checkpoint(list_checkpoints(tmp_path / "run" / "checkpoints")[-1]).sequences_left_out == 12
 
 
 def test_stop_leaves_what_is_needed_to_look_into_it(

@@ -122,10 +122,8 @@ class Trainer:
         """The tokens that all processes together train on in a step."""
         return self.batches.sequences_per_step * self.windows.block_size
 
-    def _count_steps(self) -> int:
-        if self.settings.max_steps is not None:
-            return self.settings.max_steps
-        return max(1, math.ceil(self.settings.num_epochs * len(self.windows) / self.batches.sequences_per_step))
+    def _count_steps(self, step: int = 0, sequences: int = 0) -> int:
+        return self.settings.max_steps or self.batches.steps_of(self.settings.num_epochs, step, sequences)
 
     def _accelerate(self) -> Acceleration:
         """Measure how this machine computes fastest, its number of threads by a pass of this very model.
@@ -157,7 +155,7 @@ class Trainer:
             torch.manual_seed(self.config.system.seed + self.processes.rank)
             budget = None
             if saved is not None:
-                self.snapshots.restore(saved)
+                self.restore(saved)
                 self._first_step = self.state.step
                 self._model_written = self.state.best_validation_loss is not None and self._has_own_model()
             elif self.settings.time_budget_seconds is not None:
@@ -177,6 +175,11 @@ class Trainer:
                     callback.on_failure()
                 raise
 
+    def restore(self, saved: TrainingState) -> None:
+        """Put the run where `saved` was saved; its end follows from the sequences that are left."""
+        self.snapshots.restore(saved)
+        self.state.max_steps = self._count_steps(self.state.step, self.state.sequences)
+
     def _fitted_budget(self, seconds: float) -> TimeBudget:
         budget = TimeBudget(seconds, self.settings.max_steps, self.state, self.processes, self._set_max_steps)
         budget.fit(self._rehearse(), self.settings.eval_every)
@@ -187,7 +190,7 @@ class Trainer:
         evaluate = self.validation_loss if self.validation is not None and self.settings.eval_every else None
         with self.snapshots.undone():
             callbacks, self.callbacks = self.callbacks, []
-            costs = measure_costs(lambda step: self.one_step(self.batches.fetch(step)), evaluate)
+            costs = measure_costs(lambda step: self.one_step(self.batches.fetch(step * self.batches.sequences_per_step)), evaluate)
             self.callbacks = callbacks
         return costs
 
@@ -225,6 +228,7 @@ class Trainer:
             return None
         learner.update_weights()
         state.step += 1
+        state.sequences += self.batches.sequences_per_step
         return {
             "step": state.step,
             "loss": loss_value,
@@ -246,7 +250,7 @@ class Trainer:
             if improved:
                 self._save_model(self.paths.model)
         if step % settings.log_every == 0 or last:
-            seen = {"recent_loss": self.state.recent_loss(), "tokens": step * self.tokens_per_step}
+            seen = {"recent_loss": self.state.recent_loss(), "tokens": self.state.sequences * self.windows.block_size}
             self.log({**metrics, **self.meter.take(), **seen})
         every = settings.eval_every if settings.sample_every is None else settings.sample_every
         if every and step % every == 0 and not last:
@@ -341,7 +345,7 @@ class Trainer:
         return {
             "training_config": self.config,
             "step": state.step,
-            "tokens": state.step * self.tokens_per_step,
+            "tokens": state.sequences * self.windows.block_size,
             "loss": state.recent_loss(),
             "best_validation_loss": state.best_validation_loss,
             "machine": describe_machine(),
