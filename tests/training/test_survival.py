@@ -245,5 +245,10 @@ def test_a_falling_noisy_loss_is_no_spike() -> None:
     for step in range(5000):
         assert watch.problem(3 / (1 + step / 500) + 1 + noise.gauss(0, 0.15), 1.0) is None
     assert "standard deviations" in str(watch.problem(9.0, 1.0))
+    by_one, hard = LossWatch(10.0, sequences_per_step=1), random.Random(1)
+    for step in range(5000):  # a hundredth of the text is much harder than the rest
+        loss = (3 if hard.random() < 0.01 else 1) * (3 / (1 + step / 500) + 1) + hard.gauss(0, 0.05)
+        assert by_one.problem(loss, 1.0) is None
+    assert "standard deviations" in str(by_one.problem(30.0, 1.0))
     assert LossWatch(0.0).problem(1e9, 1.0) is None
     assert "gradient norm became inf" in str(LossWatch(0.0).problem(1.0, float("inf")))

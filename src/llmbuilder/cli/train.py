@@ -53,7 +53,8 @@ def model(
         "training.output_dir": ("--output", output),
         "tokenizer.path": ("--tokenizer", tokenizer),
     }
-    settings.tokenizer.path = str(tokenizer) if tokenizer else settings.tokenizer.path
+    if tokenizer is not None:
+        settings.tokenizer.path = str(tokenizer)
     require_taken("train model", set_ or [], settings, replaced=replaced_by(replaced))
     dataset = _dataset(data, settings)
     learned = {name: f"the tokenizer of {dataset.source_name}" for name in LEARNED if dataset.tokenizer is not None}

@@ -60,7 +60,7 @@ class StepBatches:
         self._pinned = pinned
 
     def steps_of(self, epochs: int, step: int, sequences: int) -> int:
-        """Return the steps of a run of `epochs` passes over the data, of which `sequences` were done in `step` steps."""
+        """Return the steps of a run of `epochs` passes over the data, `sequences` of them done in `step` steps."""
         left = epochs * len(self.windows) - sequences
         return max(1, step + math.ceil(left / self.sequences_per_step))
 

@@ -73,7 +73,8 @@ class Trainer:
         self.windows: TokenWindows = dataset.train
         device = process_device(config.system)
         self.batches = StepBatches(self.windows, self.settings, self.processes, pinned=device.type == "cuda")
-        self.state = RunState(self._count_steps(), LossWatch(self.settings.loss_spike_threshold))
+        watch = LossWatch(self.settings.loss_spike_threshold, self.batches.sequences_per_step)
+        self.state = RunState(self._count_steps(), watch)
         self.learner = Learner(model, config, device, self.processes, is_sharded=is_sharded)
         self.acceleration = acceleration or self._accelerate()
         self.meter = self._new_meter()
@@ -190,7 +191,8 @@ class Trainer:
         evaluate = self.validation_loss if self.validation is not None and self.settings.eval_every else None
         with self.snapshots.undone():
             callbacks, self.callbacks = self.callbacks, []
-            costs = measure_costs(lambda step: self.one_step(self.batches.fetch(step * self.batches.sequences_per_step)), evaluate)
+            sequences = self.batches.sequences_per_step
+            costs = measure_costs(lambda step: self.one_step(self.batches.fetch(step * sequences)), evaluate)
             self.callbacks = callbacks
         return costs
 
@@ -324,13 +326,10 @@ class Trainer:
             tokenizer_path=str(self.paths.tokenizer) if self.tokenizer is not None else None,
             history=state.history,
             interrupted=interrupted,
-            validation_overlap=self.processes.on_main(lambda: self.dataset.validation_overlap)
+            validation_overlap=self.processes.on_main(lambda: record_overlap(self.dataset, self.paths))
             if best is not None
             else None,
         )
-
-    def _measure_overlap(self) -> float | None:
-        return self.processes.on_main(lambda: record_overlap(self.dataset, self.paths))
 
     def _save_model(self, path: Path) -> None:
         whole = self.learner.whole_model()

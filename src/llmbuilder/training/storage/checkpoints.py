@@ -170,7 +170,7 @@ def read_checkpoint(path: Path) -> TrainingState:
 def counted_sequences(state: TrainingState, training: TrainingConfig) -> tuple[int, int]:
     """Return how many sequences were trained on and left out.
 
-    Earlier versions wrote steps only: they are counted by the state's own configuration, or by `training` if it has none.
+    Earlier versions wrote steps only: they are counted by the state's own configuration, or by `training` without one.
     """
     if state.sequences is not None:
         return state.sequences, state.sequences_left_out
