@@ -139,7 +139,7 @@ def _resume(
         again = "the same command and --overwrite" if paths.model.exists() else "the same command"
         raise TrainingError(f"{paths.folder} has no checkpoint yet: start it again with {again}")
     config = continued_config(paths, overrides)
-    _require_trainable(config)
+    _require_trainable(config, "model", "training", "system", "tracking")
     before = read_config(paths.config)
     with joined_processes(config.system) as processes, _locked(paths, processes):
         processes.on_main(lambda: remove_unfinished_writes(paths))
@@ -151,8 +151,6 @@ def _resume(
             raise TrainingError(f"{paths.tokenizer} is not the tokenizer this run was started with")
         model = build_model(config)
         model.tokenizer = tokenizer
-        if processes.is_main:
-            say_what_changes(before, config, paths.folder)
         return _run(model, dataset, config, paths, callbacks, processes, saved, record, before)
 
 
@@ -166,9 +164,10 @@ def _resolved_config(model: LanguageModel, config: Config | TrainingConfig | Non
     return whole
 
 
-def _require_trainable(config: Config) -> None:
+def _require_trainable(config: Config, *sections: str) -> None:
     """Raise ConfigError for training settings that cannot be; a warm-up longer than the run is only warned of."""
-    require_valid(config, ["training"], "train with these settings", unchecked=["training.warmup_steps"])
+    unchecked = ["training.warmup_steps"] if config.training.warmup_steps >= 0 else []
+    require_valid(config, sections or ["training"], "train with these settings", unchecked=unchecked)
 
 
 def _fit_window(dataset: TextDataset, model: LanguageModel) -> None:
@@ -285,7 +284,8 @@ def _run(
             processes=processes, is_sharded=is_sharded, acceleration=acceleration,
         )  # fmt: skip
         if saved is not None and before is not None and before.to_dict() != config.to_dict():
-            try_settings(trainer, saved)
+            try_settings(trainer, saved, before)
+            processes.on_main(lambda: say_what_changes(before, config, paths.folder))
         trainer.callbacks = _watchers(config, paths, callbacks, processes)
         processes.on_main(lambda: kept_config(config).save(paths.config))
         if saved is not None:

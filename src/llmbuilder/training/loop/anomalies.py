@@ -10,7 +10,8 @@ from collections import deque
 _WINDOW = 100
 _COMPARED = 20
 _JUDGES_FROM = 30  # steps; before, the loss falls too fast to tell a spike
-# Between sequences, of the mean and in nats: steps of few meet a hard one seldom, and the last hundred may hold none.
+# Between sequences, of the mean and in nats. One that is harder than all the last hundred steps held is no spike: it
+# counts for what it adds to the mean of its step, which is all in a step of one and next to nothing in a large one.
 _SPREAD, _SPREAD_NATS = 0.3, 0.5
 _LEAST_RISE = 0.1  # of the recent mean, so that a very even run does not call noise a spike
 
@@ -31,7 +32,7 @@ class LossWatch:
             return f"the gradient norm became {grad_norm}"
         if self._threshold and len(self.losses) >= _JUDGES_FROM:
             mean, seen = self._recent_noise()
-            deviation = max(seen, max(_SPREAD * mean, _SPREAD_NATS) / math.sqrt(self._per_step))
+            deviation = max(seen, max(_SPREAD * mean, _SPREAD_NATS) / self._per_step)
             if loss > mean + max(self._threshold * deviation, _LEAST_RISE * mean):
                 return (
                     f"the loss rose to {loss:.4f}, {(loss - mean) / max(deviation, 1e-9):.0f} standard deviations "

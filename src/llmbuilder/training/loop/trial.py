@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import math
 
 import torch
 
+from llmbuilder.config.schema import Config
 from llmbuilder.config.sizes import estimate_training_memory
 from llmbuilder.errors import ConfigError, LLMBuilderError
 from llmbuilder.machine import memory_bytes
@@ -13,18 +16,18 @@ from llmbuilder.training.loop.trainer import Trainer
 from llmbuilder.training.storage.checkpoints import TrainingState
 
 _STEPS = 2  # the first shows that the weights can be changed, the second what the change did
-_MEMORY_MARGIN = 1.5  # the estimate of what a run needs may be too high by this factor
 
 
-def try_settings(trainer: Trainer, saved: TrainingState) -> None:
-    """Take two steps from `saved` on and forget them; nothing is written.
+def try_settings(trainer: Trainer, saved: TrainingState, before: Config) -> None:
+    """Take two steps from `saved` on and forget them; nothing is written. `before` is what the run had until now.
 
     `trainer` must then be put to a saved state, as its run does. Raises ConfigError if the settings cannot be trained
     with: the end lies before the state, memory or a library refuses, or numbers stop being finite.
     """
-    trainer.restore(saved)
+    # Optimizers work on the very tensors that they are given.
+    trainer.restore(dataclasses.replace(saved, optimizers=copy.deepcopy(saved.optimizers)))
     _require_steps_left(trainer)
-    _require_memory(trainer)
+    _require_memory(trainer, before)
     device = trainer.learner.device
     try:
         with (
@@ -69,12 +72,14 @@ def _require_steps_left(trainer: Trainer) -> None:
         )
 
 
-def _require_memory(trainer: Trainer) -> None:
+def _require_memory(trainer: Trainer, before: Config) -> None:
     """Refuse a batch that can never fit, because a system out of memory ends processes without a word."""
     config = trainer.config
-    needed = estimate_training_memory(config.model, config.training, trainer.processes.count).total
+    needed, known = (
+        estimate_training_memory(one.model, one.training, trainer.processes.count).total for one in (config, before)
+    )
     available = memory_bytes(trainer.learner.device)
-    if needed > _MEMORY_MARGIN * available:
+    if needed > max(known, available):
         raise ConfigError(
             f"training.batch_size ({config.training.batch_size}) would need about {needed / 2**30:,.1f} GiB, and there "
             f"are {available / 2**30:.1f}: a smaller one with more gradient_accumulation_steps trains on as much a step"
