@@ -67,7 +67,7 @@ def changes_asked(config: Config, dataset: TextDataset, folder: Path) -> dict[st
     for name in all_settings():
         section, key = name.split(".")
         value = getattr(sections[section], key)
-        is_asked = key in sections[section].model_fields_set and not is_auto(value)
+        is_asked = key in sections[section].model_fields_set and not _is_left(name, value, config)
         if not is_asked or name in _ABOUT_THE_START or value == getattr(settled[section], key):
             continue
         if name in TAKEN["train resume"]:
@@ -77,6 +77,14 @@ def changes_asked(config: Config, dataset: TextDataset, folder: Path) -> dict[st
     if run.training.time_budget_seconds is not None and config.training.time_budget_seconds is not None:
         changes.pop("training.max_steps", None)  # the limit within which a number was fitted to the time
     return changes
+
+
+def _is_left(name: str, value: Any, config: Config) -> bool:
+    """Whether a setting leaves to the run what it has: what is to be chosen, and null where the run has settled it."""
+    if name == "training.gradient_accumulation_steps":
+        return is_auto(config.training.batch_size)
+    is_chosen = name not in TAKEN["train resume"] or name == "training.muon_learning_rate"
+    return is_auto(value) or (value is None and is_chosen)
 
 
 def kept_config(config: Config) -> Config:
