@@ -49,7 +49,8 @@ def try_settings(trainer: Trainer, saved: TrainingState, before: Config) -> None
 
 def _take_step(trainer: Trainer, step: int) -> None:
     learner, state, batches = trainer.learner, trainer.state, trainer.batches
-    learner.optimizers.set_step(state.step + step, state.max_steps)
+    place, length = state.course
+    learner.optimizers.set_step(place + step, length)
     loss = learner.compute_gradients(batches.fetch(state.position + step * batches.sequences_per_step))
     found = float(trainer.processes.mean(loss.unsqueeze(0))[0])
     learner.clip_gradients()
