@@ -36,7 +36,21 @@ _MODULES = (
     "tokenizer",
 )
 
-__all__ = ["__version__", *_NAMES]
+# Written out, because type checkers take names of a package to be private that they cannot read here.
+__all__ = [
+    "__version__",
+    "build",
+    "build_model",
+    "evaluate_model",
+    "export_gguf",
+    "generate_text",
+    "load_config",
+    "load_model",
+    "migrate_project",
+    "prepare_corpus",
+    "save_model",
+    "train_model",
+]
 
 if TYPE_CHECKING:
     from llmbuilder.building import build

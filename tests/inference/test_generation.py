@@ -143,7 +143,7 @@ def test_another_tokenizer_than_the_models_own_is_said(
         ({"temperature": -0.1}, GenerationError, "temperature"),
         ({"top_p": 3.0}, GenerationError, "top_p"),
         ({"max_new_tokens": 0}, GenerationError, "max_new_tokens"),
-        ({"temprature": 1.0}, ConfigError, "did you mean 'temperature'"),
+        ({"temprature": 1.0}, ConfigError, "did you mean generation.temperature"),
         ({"top_k": "many"}, ConfigError, "top_k"),
     ],
 )
