@@ -48,7 +48,7 @@ def our_step(folder: Path, batch: int, compiled: bool, device: str, small: bool)
     steps = iter(range(10**6))
 
     def run() -> float:
-        metrics = trainer.one_step(trainer.batches.fetch(next(steps)))
+        metrics = trainer.one_step(trainer.batches.fetch(next(steps) * trainer.batches.sequences_per_step))
         return metrics["loss"] if metrics else float("nan")
 
     return run, trainer

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import time
 from pathlib import Path
 
@@ -22,7 +20,6 @@ from llmbuilder.config import Config
 from llmbuilder.errors import ConfigError
 from llmbuilder.export.verification import ask_llamacpp
 from llmbuilder.tokenizer import choose_vocab_size
-from llmbuilder.training import Callback
 from tests.command_line import run
 from tests.documents.samples import write_all
 
@@ -188,17 +185,3 @@ def test_repeated_text_is_worth_less_than_new_text() -> None:
 def test_vocabulary_grows_with_the_corpus() -> None:
     sizes = [choose_vocab_size(n) for n in (1000, 2_000_000, 100_000_000, 10**12)]
     assert sizes == [512, 2048, 16384, 32768]
-
-
-def test_a_stopped_build_still_ends_with_a_model(tmp_path: Path, prose: str) -> None:
-    class Stops(Callback):
-        def on_step(self, metrics: dict) -> None:
-            if metrics["step"] == 3:
-                os.kill(os.getpid(), signal.SIGINT)
-
-    (tmp_path / "a.txt").write_text(prose)
-    settings = ["model.embedding_dim=32", "model.num_heads=2", "training.max_steps=100000", "training.warmup_steps=2"]
-    result = lb.build(tmp_path / "a.txt", tmp_path / "run", preset="tiny", overrides=settings, callbacks=[Stops()])
-    assert result.training.interrupted
-    assert Path(result.model_path).is_file()
-    assert (tmp_path / "run" / "summary.md").is_file()

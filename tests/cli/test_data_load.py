@@ -39,15 +39,19 @@ def test_every_option_works_alone_and_beside_every_other(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("option", "words"),
+    ("option", "words", "status"),
     [
-        (("--filter", "bocks"), "unknown filter preset 'bocks'; did you mean 'books'?"),
-        (("--near-duplicates", "5"), "between 0.1 and 1, not 5.0"),
+        (("--filter", "bocks"), "unknown filter preset 'bocks'; did you mean 'books'?", 1),
+        (("--near-duplicates", "5"), "'--near-duplicates': Input should be less than or equal to 1", 2),
     ],
 )
-def test_a_wrong_option_is_refused_before_anything_is_read(tmp_path: Path, option: tuple[str, str], words: str) -> None:
-    shown = run("data", "load", "-i", "nowhere", "-o", "corpus.txt", *option, cwd=tmp_path, status=1)
+def test_a_wrong_option_is_refused_before_anything_is_read(
+    tmp_path: Path, option: tuple[str, str], words: str, status: int
+) -> None:
+    (tmp_path / "unread").mkdir()
+    shown = run("data", "load", "-i", "unread", "-o", "corpus.txt", *option, cwd=tmp_path, status=status)
     assert words in shown.stderr
+    (tmp_path / "unread").rmdir()
     assert not list(tmp_path.iterdir())
     write_texts(tmp_path / "raw", 2)
     shown = run("data", "prepare", "raw", "-o", "corpus", *option, cwd=tmp_path, status=1)

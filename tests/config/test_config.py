@@ -140,7 +140,7 @@ BROKEN = [
     ("model.num_layers", {"model.num_layers": 0}, None),
     ("tokenizer.vocab_size", {"tokenizer.vocab_size": 99999}, {"tokenizer.vocab_size": 16000}),
     ("model.qk_norm", {"model.qk_norm": True}, {"model.qk_norm": False}),
-    ("generation.temperature", {"generation.temperature": 0.0}, None),
+    ("generation.temperature", {"generation.temperature": -0.1}, None),
     ("system.device", {"system.device": "cuda:99"}, {"system.device": "auto"}),
     ("training.batch_size", {"training.batch_size": 100_000}, None),
 ]

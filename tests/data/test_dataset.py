@@ -141,3 +141,14 @@ def test_large_vocabularies_use_wider_tokens(tmp_path: Path) -> None:
     dataset = TextDataset([chr(0x20000 + 49999) * 50], 8, tokenizer=tokenizer).prepare()
     assert dataset.info.dtype == "uint32"
     assert int(dataset.train.tokens[0]) == 69999
+
+
+@pytest.mark.parametrize("tokens", [33, 34, 50, 64, 65, 66, 80, 95])
+def test_a_text_of_up_to_three_windows_is_seen_in_its_first_pass(tmp_path: Path, tokens: int) -> None:
+    np.arange(tokens, dtype=np.uint16).tofile(tmp_path / "train.bin")
+    windows = TextDataset(tmp_path, 32).train
+    seen = {place for start in windows.starts_at(0, len(windows)) for place in range(start, start + 33)}
+    left = max(0, tokens - 65)  # what the second window does not reach is in later passes
+    assert seen == set(range(tokens - left))
+    later = {place for start in windows.starts_at(0, 200 * len(windows)) for place in range(start, start + 33)}
+    assert later == set(range(tokens))

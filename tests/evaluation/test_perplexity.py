@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from llmbuilder.config import ModelConfig
 from llmbuilder.data import TextDataset
-from llmbuilder.errors import DataError
+from llmbuilder.errors import ConfigError, DataError
 from llmbuilder.evaluation import bits_per_byte, evaluate_model, score_tokens
 from llmbuilder.evaluation.scoring import sliding_windows
 from llmbuilder.evaluation.token_bytes import NO_TEXT, token_bytes
@@ -53,6 +53,15 @@ def test_measures_agree_with_each_other(tmp_path: Path, model: LanguageModel, bp
     found = evaluate_model(model, tmp_path / "text.txt", bpe)
     assert found.perplexity == pytest.approx(math.exp(found.loss))
     assert found.tokens == len(bpe.encode("The quick brown fox jumps. " * 30)), "the separator in place of the first"
+
+
+def test_a_folder_is_read_and_sizes_below_one_are_refused(tmp_path: Path, model: LanguageModel, bpe: Tokenizer) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.md").write_text("The quick brown fox jumps over the lazy dog. " * 30)
+    assert evaluate_model(model, tmp_path / "docs", bpe).tokens > 30
+    for wrong in ({"stride": -5}, {"stride": 0}, {"batch_size": 0}):
+        with pytest.raises(ConfigError, match="must be at least 1"):
+            evaluate_model(model, tmp_path / "docs", bpe, **wrong)  # type: ignore[arg-type]
 
 
 TEXTS = ["Grüße aus Łódź — 東京から。", "Ünïcödé 🦊🦊 jumps", "plain words, and many more of them"]

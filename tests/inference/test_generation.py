@@ -140,7 +140,7 @@ def test_another_tokenizer_than_the_models_own_is_said(
 @pytest.mark.parametrize(
     ("settings_given", "error", "message"),
     [
-        ({"temperature": 0.0}, GenerationError, "temperature"),
+        ({"temperature": -0.1}, GenerationError, "temperature"),
         ({"top_p": 3.0}, GenerationError, "top_p"),
         ({"max_new_tokens": 0}, GenerationError, "max_new_tokens"),
         ({"temprature": 1.0}, ConfigError, "did you mean 'temperature'"),

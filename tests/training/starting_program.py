@@ -57,7 +57,7 @@ def enter(arguments: list[str], folder: str, said: str, sent: int = 0, operation
     sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
     sys.argv = ["llmbuilder", *arguments]
     if arguments[0] == SCRIPT:
-        main.app = script  # type: ignore[assignment]
+        main.app = lambda **_: script()  # type: ignore[assignment]
     Path(f"{said}.new").rename(said)
     if operation:
         meet(sent, operation)

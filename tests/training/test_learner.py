@@ -64,7 +64,7 @@ def step(folder: Path, config: Config, processes: Processes | None = None, **opt
     torch.manual_seed(1)
     learner = Learner(build_model(config.model), config, torch.device("cpu"), processes, **options)
     windows = RaggedWindows(folder / "train.bin", BLOCK, 5, seed=2)
-    batch = StepBatches(windows, config.training, processes).fetch(3)
+    batch = StepBatches(windows, config.training, processes).fetch(3 * SEQUENCES)
     loss = processes.mean(learner.compute_gradients(batch))
     gradients = {name: parameter.grad for name, parameter in learner.model.named_parameters()}
     whole = {n: g.full_tensor() if hasattr(g, "full_tensor") else g for n, g in gradients.items() if g is not None}
@@ -161,7 +161,7 @@ def test_one_transfer_from_the_device_a_step(tmp_path: Path, optimizer: str) -> 
     dataset = TextDataset(token_folder(tmp_path), BLOCK)
     trainer = Trainer(build_model(config.model), dataset, config, RunPaths.choose(tmp_path / "run"))
     trainer.one_step(trainer.batches.fetch(0))
-    batch = trainer.batches.fetch(1)
+    batch = trainer.batches.fetch(2)
     with Transfers() as transfers, profile(activities=[ProfilerActivity.CPU]) as profiler:
         metrics = trainer.one_step(batch)
     assert metrics is not None and metrics["grad_norm"] > 0

@@ -175,14 +175,15 @@ class BadBatch:
         from llmbuilder.training.loop.trainer import Trainer
 
         honest_step, honest_loss = Trainer.one_step, Learner.summed_loss
-        self.position = -1
+        self.position, self.sequences_per_step = -1, 1
 
         def one_step(trainer: Trainer, *arguments: Any) -> dict[str, Any] | None:
             self.position = trainer.state.position
+            self.sequences_per_step = trainer.batches.sequences_per_step
             return honest_step(trainer, *arguments)
 
         def loss(learner: Learner, *batch: torch.Tensor) -> torch.Tensor:
-            bad = torch.is_grad_enabled() and self.position == number
+            bad = torch.is_grad_enabled() and self.position == number * self.sequences_per_step
             return honest_loss(learner, *batch) * (factor if bad else 1.0)
 
         monkeypatch.setattr(Trainer, "one_step", one_step)
@@ -200,7 +201,7 @@ def test_skip_leaves_the_batch_out(
     assert [step for step, _ in losses(tmp_path / "run")] == list(range(1, 13))
     events = [line["event"] for line in read_json_lines(tmp_path / "run" / "metrics.jsonl") if "event" in line]
     assert events == ["the loss became nan at step 6: its batch was left out"]
-    assert read_checkpoint(list_checkpoints(tmp_path / "run" / "checkpoints")[-1]).data_shift == 1
+    assert read_checkpoint(list_checkpoints(tmp_path / "run" / "checkpoints")[-1]).sequences_left_out == 4
     assert load_model(tmp_path / "run", "cpu").embedding.weight.isfinite().all()
 
 
@@ -218,7 +219,7 @@ def test_rewind_goes_back_and_around(
     ]
     assert [step for step, _ in losses(tmp_path / "run")] == list(range(1, 13)), "each step once, as it was in the end"
     assert lines == results.history  # type: ignore[attr-defined]
-    assert read_checkpoint(list_checkpoints(tmp_path / "run" / "checkpoints")[-1]).data_shift == 3
+    assert read_checkpoint(list_checkpoints(tmp_path / "run" / "checkpoints")[-1]).sequences_left_out == 12
 
 
 def test_stop_leaves_what_is_needed_to_look_into_it(
@@ -244,5 +245,10 @@ def test_a_falling_noisy_loss_is_no_spike() -> None:
     for step in range(5000):
         assert watch.problem(3 / (1 + step / 500) + 1 + noise.gauss(0, 0.15), 1.0) is None
     assert "standard deviations" in str(watch.problem(9.0, 1.0))
+    by_one, hard = LossWatch(10.0, sequences_per_step=1), random.Random(1)
+    for step in range(5000):  # a hundredth of the text is much harder than the rest
+        loss = (3 if hard.random() < 0.01 else 1) * (3 / (1 + step / 500) + 1) + hard.gauss(0, 0.05)
+        assert by_one.problem(loss, 1.0) is None
+    assert "standard deviations" in str(by_one.problem(30.0, 1.0))
     assert LossWatch(0.0).problem(1e9, 1.0) is None
     assert "gradient norm became inf" in str(LossWatch(0.0).problem(1.0, float("inf")))

@@ -272,7 +272,7 @@ def test_without_output_directory_files_appear_here(
 
 def test_an_existing_run_is_not_overwritten(tmp_path: Path, tiny_config: Config, prose: str) -> None:
     train_model(build_model(tiny_config), dataset_for(tiny_config, prose), tiny_config, tmp_path, callbacks=[])
-    with pytest.raises(CheckpointError, match=r"already holds a run.*train resume.*--overwrite"):
+    with pytest.raises(CheckpointError, match=r"already holds a run.*train resume.*overwrite=True"):
         train_model(build_model(tiny_config), dataset_for(tiny_config, prose), tiny_config, tmp_path, callbacks=[])
     train_model(
         build_model(tiny_config), dataset_for(tiny_config, prose), tiny_config, tmp_path, callbacks=[], overwrite=True

@@ -17,7 +17,7 @@ from llmbuilder.building.plan import Plan
 from llmbuilder.building.planning import choose_vocabulary, find_tokenizer, make_plan, open_text
 from llmbuilder.building.request import Request
 from llmbuilder.building.result import BuildResult
-from llmbuilder.building.stages import DEFAULT_SECONDS, Build, run_name
+from llmbuilder.building.stages import DEFAULT_SECONDS, Build
 from llmbuilder.building.summary import SUMMARY
 from llmbuilder.config import load_config
 from llmbuilder.config.loading import explicit_settings
@@ -27,6 +27,7 @@ from llmbuilder.files import remove_path
 from llmbuilder.locking import locked_folder
 from llmbuilder.notices import command
 from llmbuilder.training import Callback, StoppedRun
+from llmbuilder.training.storage.model_files import run_name
 from llmbuilder.training.storage.paths import RunPaths
 
 logger = logging.getLogger("llmbuilder")

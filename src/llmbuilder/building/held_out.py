@@ -17,7 +17,8 @@ def held_out_names(dataset: TextDataset, corpus: Path) -> list[str]:
     Where a document was cut, the name says so. Empty without a validation part, and for a corpus that `data prepare`
     made, which has no list of its documents beside it.
     """
-    if dataset.validation is None or not manifest_path(corpus).is_file():
+    has_none = dataset.is_prepared and dataset.validation is None
+    if has_none or not manifest_path(corpus).is_file():
         return []
     sources: list[dict[str, Any]] = json.loads(manifest_path(corpus).read_text("utf-8"))["sources"]
     names = short_names([source["source"] or source["title"] or f"document {n}" for n, source in enumerate(sources, 1)])

@@ -47,6 +47,7 @@ from llmbuilder.report import has_metrics, write_run_report
 from llmbuilder.tokenizer import Tokenizer
 from llmbuilder.training import Callback, TrainingResults, resume_training, train_model
 from llmbuilder.training.storage.checkpoints import list_checkpoints
+from llmbuilder.training.storage.model_files import run_name
 from llmbuilder.training.storage.paths import RunPaths
 from llmbuilder.training.storage.run_record import open_dataset
 from llmbuilder.training.storage.run_tokens import prepare_tokens
@@ -135,7 +136,7 @@ class Build:
     @property
     def _has_run(self) -> bool:
         """Whether the run in the folder is this build's, and none that it is to replace."""
-        return self.paths.has_record and run_name(self.paths) != self.journal.replaces
+        return run_name(self.paths) not in (None, self.journal.replaces)
 
     @cached_property
     def text(self) -> BuildText:
@@ -294,11 +295,6 @@ class Build:
         start = self.text.beginning(4000)
         texts = [part for part in (start[:400], start[400:800], start[2000:2400]) if part.strip()]
         return asdict(verify_gguf(exported["file"]["path"], self.model, texts, greedy_tokens=32))
-
-
-def run_name(paths: RunPaths) -> str | None:
-    """Return the name of the run in a folder, "" for one without; None if there is no run."""
-    return paths.read_record().get("name", "") if paths.has_record else None
 
 
 def _is_file(exported: dict[str, Any] | None) -> bool:

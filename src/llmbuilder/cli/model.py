@@ -14,7 +14,7 @@ app = typer.Typer(help="Evaluate and describe models.", no_args_is_help=True)
 @app.command("evaluate")
 def evaluate(
     model: Path = typer.Argument(..., metavar="MODEL", help="Model file, run directory or Hugging Face folder."),
-    data: Path = typer.Option(..., "--data", help="Text to predict: .txt, .jsonl or .parquet."),
+    data: Path = typer.Option(..., "--data", help="Text to predict: .txt, .jsonl, .parquet, or a folder of documents."),
     tokenizer: str = typer.Option(None, "--tokenizer", help="Tokenizer folder. Default: the model's own."),
     stride: int = typer.Option(None, "--stride", min=1, help="Tokens between windows. Default: half the context."),
     batch_size: int = typer.Option(8, "--batch-size", min=1, help="Windows at a time."),

@@ -54,7 +54,8 @@ def model(
         "training.output_dir": ("--output", output),
         "tokenizer.path": ("--tokenizer", tokenizer),
     }
-    settings.tokenizer.path = settings.tokenizer.path if tokenizer is None else tokenizer
+    if tokenizer is not None:
+        settings.tokenizer.path = tokenizer
     require_taken("train model", set_ or [], settings, replaced=replaced_by(replaced))
     source = _source(data, settings)
     _check(source, output, settings)

@@ -8,35 +8,32 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from llmbuilder.config.languages import LanguageCode
 from llmbuilder.config.ranges import (
     Amount,
+    AutoCount,
+    AutoRate,
     Certainty,
     Count,
     CountOrOff,
+    Few,
     NotNegative,
     Number,
     Part,
     Positive,
     Range,
-    Rate,
+    Seconds,
     Seed,
     Share,
     ShareOrOff,
+    Threads,
 )
 from llmbuilder.config.section import Section, places_of, set_whole, whole_of, with_places
 from llmbuilder.files import write_text
-
-if TYPE_CHECKING:  # a run begins by putting numbers in the place of "auto": code that computes sees numbers only
-    AutoCount = int
-    AutoRate = float
-else:
-    AutoCount = Count | Literal["auto"]
-    AutoRate = Rate | Literal["auto"]
 
 
 def is_auto(value: object) -> bool:
@@ -162,7 +159,7 @@ class TrainingConfig(Section):
     gradient_checkpointing: bool = Field(
         default=False, description="Recompute each layer in the backward pass: much less memory, a third more time."
     )
-    dataloader_num_workers: Amount = Field(
+    dataloader_num_workers: Few = Field(
         default=1, description="Threads that fetch batches ahead of the training step; 0 fetches in between."
     )
     init_from: str = Field(
@@ -179,7 +176,7 @@ class SystemConfig(Section):
     seed: Seed = Field(default=42, description="Seed of initialisation, shuffling, dropout and sampling.")
     deterministic: bool = Field(default=False, description="Insist on deterministic kernels, at some cost in speed.")
     compile: bool = Field(default=False, description="Compile the model with torch.compile.")
-    num_threads: Count | None = Field(default=None, description="CPU threads. Default: PyTorch's choice.")
+    num_threads: Threads | None = Field(default=None, description="CPU threads. Default: PyTorch's choice.")
     distributed_backend: Literal["auto", "nccl", "gloo"] = Field(
         default="auto", description="Communication library of multi-process runs (nanoGPT's backend)."
     )
@@ -188,7 +185,7 @@ class SystemConfig(Section):
         description="'ddp' keeps the whole model in every process, 'fsdp' cuts it over them; 'auto' cuts it when it "
         "would not fit.",
     )
-    distributed_timeout_seconds: Positive = Field(
+    distributed_timeout_seconds: Seconds = Field(
         default=600.0, description="How long a process waits for the others before it gives up."
     )
 
@@ -283,9 +280,9 @@ class GenerationConfig(Section):
 
     max_new_tokens: Count = Field(default=100, description="Tokens to generate at most.")
     do_sample: bool = Field(default=True, description="Sample; false always takes the most likely token.")
-    temperature: Positive = Field(
+    temperature: NotNegative = Field(
         default=0.8,
-        description="Divides the logits before sampling; lower is more predictable (do_sample=false is greedy).",
+        description="Divides the logits before sampling; lower is more predictable, 0 greedy as do_sample=false.",
     )
     top_k: CountOrOff = Field(default=50, description="Sample among the k likeliest tokens only; null, none or 0: all.")
     top_p: ShareOrOff = Field(
@@ -350,8 +347,11 @@ class Config(BaseModel):
         return {name: value for name, value in self.__dict__.items() if isinstance(value, Section)}
 
     def copy_of(self) -> Config:
-        """Return an independent copy."""
-        return with_places(Config.model_validate(self.to_dict()), places_of(self))
+        """Return an independent copy, which knows as well what was set explicitly."""
+        copy = with_places(Config.model_validate(self.to_dict()), places_of(self))
+        for name, section in copy.sections().items():
+            section.model_fields_set.intersection_update(getattr(self, name).model_fields_set)
+        return copy
 
     def __copy__(self) -> Config:
         return self.copy_of()

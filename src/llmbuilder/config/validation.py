@@ -19,6 +19,7 @@ from llmbuilder.config.sizes import estimate_training_memory, head_dim
 from llmbuilder.errors import ConfigError
 
 logger = logging.getLogger("llmbuilder")
+_MOST_SEQUENCES = 2**20  # in a step: where each begins is held in memory
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,13 @@ def _nearest_divisor(number: int, wanted: int) -> int:
 
 
 def _schedule(training: TrainingConfig) -> Iterator[ConfigProblem]:
+    if not is_auto(training.batch_size):
+        passes = training.gradient_accumulation_steps
+        name = "batch_size" if training.batch_size > passes else "gradient_accumulation_steps"
+        if training.batch_size * passes > _MOST_SEQUENCES:
+            yield ConfigProblem(f"training.{name}", getattr(training, name),
+                                f"makes a step of more than {_MOST_SEQUENCES:,} sequences", "a thousand is many",
+                                {f"training.{name}": 16 if name == "batch_size" else 1})  # fmt: skip
     end = training.max_steps
     if end is not None and 0 < end < training.warmup_steps:
         works = max(1, end // 10)

@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from llmbuilder.corpus.corpus_files import iter_pieces
-from llmbuilder.errors import DataError
+from llmbuilder.data.dataset import TextDataset
+from llmbuilder.documents.folders import is_prepared
+from llmbuilder.errors import ConfigError, DataError
 from llmbuilder.evaluation.scoring import Score, batched_windows, score, sliding_windows
 from llmbuilder.evaluation.token_bytes import token_bytes
 from llmbuilder.inference.generation import load_generator
@@ -47,11 +49,12 @@ def evaluate_model(
     batch_size: int = 8,
     device: str | None = None,
 ) -> Evaluation:
-    """Measure how well a model predicts the text of a corpus file, of any size.
+    """Measure how well a model predicts the text of a corpus file of any size, or of a folder of documents.
 
     Windows of the model's context length advance by `stride` tokens (default: half the context).
-    Raises DataError if the text is empty or shorter than two tokens.
+    Raises DataError if the text is empty or shorter than two tokens, ConfigError for a stride or batch size below 1.
     """
+    _require_positive(stride, batch_size)
     generator = load_generator(model, tokenizer, device)
     pieces = _encoded(Path(data), generator.tokenizer)
     found = _score_stream(generator.model, pieces, token_bytes(generator.tokenizer), stride, batch_size)
@@ -62,7 +65,7 @@ def evaluate_model(
 def _encoded(data: Path, tokenizer: Tokenizer) -> Iterator[np.ndarray]:
     separator = tokenizer.end_of_text_id
     begins = True
-    for text, ends in iter_pieces(data, tokenizer=tokenizer):
+    for text, ends in _texts(data, tokenizer):
         if begins and tokenizer.beginning_ids:
             yield np.array(tokenizer.beginning_ids, dtype=np.uint32)
         yield tokenizer.encode_arrays([text])[0]
@@ -71,8 +74,23 @@ def _encoded(data: Path, tokenizer: Tokenizer) -> Iterator[np.ndarray]:
             yield np.array([separator], dtype=np.uint32)
 
 
+def _texts(data: Path, tokenizer: Tokenizer) -> Iterator[tuple[str, bool]]:
+    """Yield pieces of text and whether a document ends there; the documents of a folder are read as for training."""
+    if data.is_dir() and not is_prepared(data):
+        yield from TextDataset(data, block_size=1, tokenizer=tokenizer).iter_texts()
+    else:
+        yield from iter_pieces(data, tokenizer=tokenizer)
+
+
+def _require_positive(stride: int | None, batch_size: int) -> None:
+    for name, value in (("stride", stride), ("batch_size", batch_size)):
+        if value is not None and value < 1:
+            raise ConfigError(f"{name} ({value}) must be at least 1")
+
+
 def score_tokens(model: LanguageModel, tokens: np.ndarray, *, stride: int | None = None, batch_size: int = 8) -> float:
     """Return the negative log-likelihood, in nats, of all tokens but the first. Raises DataError below two tokens."""
+    _require_positive(stride, batch_size)
     return _score_stream(model, [tokens], np.zeros(model.config.vocab_size, dtype=np.int64), stride, batch_size).nats
 
 
@@ -90,4 +108,5 @@ def bits_per_byte(
     model: LanguageModel, windows: TokenWindows, tokenizer: Tokenizer, batch_size: int, batches: int | None = None
 ) -> float:
     """Return the bits per byte of the windows that a validation loss is taken over (at most `batches` batches)."""
+    _require_positive(None, batch_size)
     return score(model, windows.in_order(batch_size, batches), token_bytes(tokenizer)).bits_per_byte

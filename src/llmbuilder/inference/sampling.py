@@ -13,6 +13,8 @@ from torch import Tensor
 
 from llmbuilder.config.schema import GenerationConfig
 
+_GREEDY_BELOW = 1e-5  # temperature; logits divided by less would leave the range of their numbers
+
 
 def next_tokens(
     logits_BV: Tensor,
@@ -23,7 +25,7 @@ def next_tokens(
     """Return one token a row; each row draws from its own generator, so rows do not influence each other."""
     if config.repetition_penalty != 1.0:
         logits_BV = penalize_repetition(logits_BV, histories, config.repetition_penalty)
-    if not config.do_sample:
+    if not config.do_sample or config.temperature < _GREEDY_BELOW:
         return logits_BV.argmax(dim=-1).tolist()
     probabilities_BV = torch.softmax(filter_logits(logits_BV / config.temperature, config), dim=-1).cpu()
     return [

@@ -291,8 +291,9 @@ def _write_state(
 ) -> None:
     assert checkpoint.dataset is not None
     state = TrainingState(
-        legacy.step, model.weights(), [dict(legacy.optimizer or {})], best_validation_loss=legacy.best_validation_loss
-    )
+        legacy.step, model.weights(), [dict(legacy.optimizer or {})], best_validation_loss=legacy.best_validation_loss,
+        sequences=legacy.step * config.training.batch_size * config.training.gradient_accumulation_steps,
+    )  # fmt: skip
     write_checkpoint(paths.checkpoints, state, keep=1)
     depth = len(Path(checkpoint.new_run).parts)
     dataset = {"source": checkpoint.dataset.path, "tokens": "../" * depth + checkpoint.dataset.path,

@@ -23,7 +23,7 @@ class TokenWindows:
     """Windows of `block_size` + 1 tokens over a memory-mapped token file or shards `opened` already, `stride` apart.
 
     Without a stride windows follow each other without overlap, and each epoch begins at another offset so
-    that tokens change their place in the window.
+    that tokens change their place in the window. Those of a text shorter than two windows overlap: all of it is seen.
     """
 
     def __init__(
@@ -46,7 +46,12 @@ class TokenWindows:
         self.block_size = block_size
         self.stride = stride or block_size
         room = len(self.tokens) - 1 - block_size
-        self._slack = min(block_size, room + 1) if stride is None and room >= block_size else 1
+        self._slack = 1
+        if stride is None and 0 < room < 2 * block_size - 1:  # two windows: with one alone, part of it is never seen
+            self.stride = min(block_size, room)
+            self._slack = room - self.stride + 1
+        elif stride is None and room > 0:
+            self._slack = block_size
         self._count = (room - (self._slack - 1)) // self.stride + 1
 
     def __len__(self) -> int:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from llmbuilder.acceleration import limited_threads
+from llmbuilder.config.loading import read_config
 from llmbuilder.config.recipe import resolve_recipe
 from llmbuilder.config.schema import Config, TrainingConfig, section_of, whole_config
 from llmbuilder.config.validation import require_valid
 from llmbuilder.data.dataset import TextDataset
-from llmbuilder.errors import LLMBuilderError, TrainingError
+from llmbuilder.errors import LLMBuilderError, TokenizerError, TrainingError
 from llmbuilder.files import read_json_lines, remove_path
 from llmbuilder.formats.model_file import load_model
 from llmbuilder.locking import locked_folder
@@ -25,6 +27,7 @@ from llmbuilder.training.display.progress import TrainingProgress
 from llmbuilder.training.display.run_report import RunReport
 from llmbuilder.training.display.sinks import open_sinks
 from llmbuilder.training.loop.trainer import Trainer
+from llmbuilder.training.loop.trial import try_settings
 from llmbuilder.training.processes.distributed import (
     Processes,
     joined_processes,
@@ -33,8 +36,13 @@ from llmbuilder.training.processes.distributed import (
 )
 from llmbuilder.training.processes.memory import needs_sharding, warn_about_memory
 from llmbuilder.training.results import TrainingResults, unless_stopped
-from llmbuilder.training.storage.checkpoints import TrainingState, list_checkpoints, read_newest_checkpoint
-from llmbuilder.training.storage.continuing import changes_asked, continued_config
+from llmbuilder.training.storage.checkpoints import (
+    TrainingState,
+    counted_sequences,
+    list_checkpoints,
+    read_newest_checkpoint,
+)
+from llmbuilder.training.storage.continuing import changes_asked, continued_config, kept_config, say_what_changes
 from llmbuilder.training.storage.paths import RunPaths
 from llmbuilder.training.storage.run_record import (
     describe_computation,
@@ -131,17 +139,19 @@ def _resume(
         again = "the same command and --overwrite" if paths.model.exists() else "the same command"
         raise TrainingError(f"{paths.folder} has no checkpoint yet: start it again with {again}")
     config = continued_config(paths, overrides)
-    _require_trainable(config)
+    _require_trainable(config, "model", "training", "system", "tracking")
+    before = read_config(paths.config)
     with joined_processes(config.system) as processes, _locked(paths, processes):
         processes.on_main(lambda: remove_unfinished_writes(paths))
         saved = read_newest_checkpoint(paths.checkpoints)
+        saved.sequences, saved.sequences_left_out = counted_sequences(saved, before.training)
         dataset = open_dataset(paths)
         tokenizer = dataset.tokenizer
         if saved.tokenizer is not None and tokenizer is not None and saved.tokenizer != tokenizer.fingerprint:
             raise TrainingError(f"{paths.tokenizer} is not the tokenizer this run was started with")
         model = build_model(config)
         model.tokenizer = tokenizer
-        return _run(model, dataset, config, paths, callbacks, processes, saved, record)
+        return _run(model, dataset, config, paths, callbacks, processes, saved, record, before)
 
 
 def _resolved_config(model: LanguageModel, config: Config | TrainingConfig | None) -> Config:
@@ -154,9 +164,10 @@ def _resolved_config(model: LanguageModel, config: Config | TrainingConfig | Non
     return whole
 
 
-def _require_trainable(config: Config) -> None:
+def _require_trainable(config: Config, *sections: str) -> None:
     """Raise ConfigError for training settings that cannot be; a warm-up longer than the run is only warned of."""
-    require_valid(config, ["training"], "train with these settings", unchecked=["training.warmup_steps"])
+    unchecked = ["training.warmup_steps"] if config.training.warmup_steps >= 0 else []
+    require_valid(config, sections or ["training"], "train with these settings", unchecked=unchecked)
 
 
 def _fit_window(dataset: TextDataset, model: LanguageModel) -> None:
@@ -191,7 +202,7 @@ def _start(
     with _locked(paths, processes) as held:
         try:
             if config.training.init_from != "scratch":
-                model.load_weights(load_model(config.training.init_from, "cpu").weights())
+                _take_over(model, dataset, config)
             processes.on_main(lambda: _prepare(model, dataset, config, paths, start, held))
         except LLMBuilderError:
             if is_new and processes.is_main:
@@ -201,6 +212,20 @@ def _start(
             dataset = open_dataset(paths)
             model.tokenizer = dataset.tokenizer
         return _run(model, dataset, config, paths, callbacks, processes)
+
+
+def _take_over(model: LanguageModel, dataset: TextDataset, config: Config) -> None:
+    """Give `model` the weights of training.init_from, and the tokenizer whose tokens those know."""
+    source = load_model(config.training.init_from, "cpu")
+    model.load_weights(source.weights())
+    is_named = model.tokenizer is not None or dataset.tokenizer is not None or config.tokenizer.path is not None
+    if source.tokenizer is not None and not is_named:
+        model.tokenizer = source.tokenizer
+    elif source.tokenizer is None and not is_named and not dataset.is_prepared:
+        raise TokenizerError(
+            f"training.init_from: {config.training.init_from} holds no tokenizer, and the tokens of a new one would "
+            "mean nothing to its weights: name the tokenizer that it was trained with (--tokenizer, or tokenizer.path)"
+        )
 
 
 def _prepare(
@@ -239,28 +264,37 @@ def _run(
     processes: Processes,
     saved: TrainingState | None = None,
     record: dict[str, Any] | None = None,
+    before: Config | None = None,
 ) -> TrainingResults:
-    """Fill in what is left to be chosen, record it, and train."""
+    """Fill in what is left to be chosen, record it, and train.
+
+    A run that was `saved` and had another configuration `before` is changed only when the new one was tried.
+    """
     is_sharded = needs_sharding(config, processes)
     memory = memory_bytes(process_device(config.system))
     resolve_recipe(config, dataset.info.tokens, memory, is_sharded=is_sharded)
     if processes.is_main:
         warn_about_memory(config, memory, processes.count, is_sharded=is_sharded)
-    processes.on_main(lambda: config.save(paths.config))
     acceleration = recorded_acceleration(record, processes.count) if record is not None else None
     if acceleration is not None and config.system.num_threads is not None:
         acceleration = acceleration.with_threads(config.system.num_threads)  # it may have been changed since
-    watchers = _watchers(config, paths, callbacks, processes)
     with limited_threads(config.system.num_threads):
         trainer = Trainer(
-            model, dataset, config, paths, watchers,
+            model, dataset, config, paths,
             processes=processes, is_sharded=is_sharded, acceleration=acceleration,
         )  # fmt: skip
+        if saved is not None and before is not None and before.to_dict() != config.to_dict():
+            try_settings(trainer, saved, before)
+            processes.on_main(lambda: say_what_changes(before, config, paths.folder))
+        trainer.callbacks = _watchers(config, paths, callbacks, processes)
+        processes.on_main(lambda: kept_config(config).save(paths.config))
         if saved is not None:
             trainer.state.history = [line for line in read_json_lines(paths.metrics) if line["step"] <= saved.step]
         parameters = trainer.learner.model.num_parameters()
         computation = describe_computation(trainer.acceleration, processes.count, parameters)
         processes.on_main(lambda: paths.write_record({**paths.read_record(), **computation}))
+        if saved is not None and processes.is_main:
+            _say_if_complete(config.training, saved.step, paths)
         _warn_about_warmup(config.training, trainer.state.max_steps)
         return trainer.run(saved)
 
@@ -273,6 +307,14 @@ def _watchers(
         return []
     sinks = [MetricsFile(paths.metrics), *open_sinks(config, paths.folder), RunReport(paths.folder)]
     return [*sinks, *([TrainingProgress()] if callbacks is None else callbacks)]
+
+
+def _say_if_complete(training: TrainingConfig, step: int, paths: RunPaths) -> None:
+    if training.max_steps is not None and step >= training.max_steps and not training.eval_only:
+        logger.warning(
+            f"{paths.folder} is complete: its {step:,} steps are done; to train longer: llmbuilder train resume "
+            f"{shlex.quote(str(paths.folder))} --set training.max_steps={2 * step}"
+        )
 
 
 def _warn_about_warmup(training: TrainingConfig, steps: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,7 +32,7 @@ class StepBatch:
 
 
 class StepBatches:
-    """What each step trains on: a function of its number alone.
+    """What each step trains on: a function of the number of its first sequence alone.
 
     `batch_size` times `gradient_accumulation_steps` sequences make a step, whatever the number of processes; each
     of several takes its part of them, in forward passes of at most `batch_size`.
@@ -58,35 +59,40 @@ class StepBatches:
         self._ahead = 2 * config.dataloader_num_workers
         self._pinned = pinned
 
-    def fetch(self, step: int) -> StepBatch:
-        """Return this process's batches of a step."""
-        starts = self._starts(step)
+    def steps_of(self, epochs: int, step: int, sequences: int) -> int:
+        """Return the steps of a run of `epochs` passes over the data, `sequences` of them done in `step` steps."""
+        left = epochs * len(self.windows) - sequences
+        return max(1, step + math.ceil(left / self.sequences_per_step))
+
+    def fetch(self, first: int) -> StepBatch:
+        """Return this process's batches of the step whose first sequence has this number."""
+        starts = self._starts(first)
         own = starts[self._first : self._first + self._parts * self._size]
         parts = [self.windows.gather(some) for some in np.split(own, self._parts)]
         if self._pinned:
             parts = [(inputs.pin_memory(), targets.pin_memory()) for inputs, targets in parts]
         return StepBatch(parts, self.windows.count_targets(starts))
 
-    def starts(self, step: int) -> list[int]:
+    def starts(self, first: int) -> list[int]:
         """Return where the windows of a step, those of all processes, begin in the token file."""
-        return self._starts(step).tolist()
+        return self._starts(first).tolist()
 
-    def _starts(self, step: int) -> np.ndarray:
-        return self.windows.starts_at(step * self.sequences_per_step, self.sequences_per_step)
+    def _starts(self, first: int) -> np.ndarray:
+        return self.windows.starts_at(first, self.sequences_per_step)
 
     @contextlib.contextmanager
-    def stream(self, first_step: int) -> Iterator[Iterator[StepBatch]]:
-        """Yield an endless iterator of steps' batches; with workers, a thread keeps some steps ready."""
+    def stream(self, first: int) -> Iterator[Iterator[StepBatch]]:
+        """Yield an endless iterator of steps' batches from a sequence on; with workers, a thread keeps some ready."""
         if not self._ahead:
-            yield map(self.fetch, itertools.count(first_step))
+            yield map(self.fetch, itertools.count(first, self.sequences_per_step))
             return
         with ThreadPoolExecutor(max_workers=1) as pool:  # one thread keeps the order
-            yield self._fetch_ahead(pool, first_step)
+            yield self._fetch_ahead(pool, first)
 
-    def _fetch_ahead(self, pool: ThreadPoolExecutor, first_step: int) -> Iterator[StepBatch]:
+    def _fetch_ahead(self, pool: ThreadPoolExecutor, first: int) -> Iterator[StepBatch]:
         waiting: deque[Future[StepBatch]] = deque()
-        for step in itertools.count(first_step):
-            waiting.append(pool.submit(self.fetch, step))
+        for begin in itertools.count(first, self.sequences_per_step):
+            waiting.append(pool.submit(self.fetch, begin))
             if len(waiting) > self._ahead:
                 yield waiting.popleft().result()
 

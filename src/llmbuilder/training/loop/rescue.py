@@ -74,13 +74,13 @@ class Rescue:
         bad_step = self._state.step
         self._left_out.append(bad_step)
         if self._policy == "skip" and self._left_out.count(bad_step) <= _MOST_IN_A_ROW:
-            self._state.data_shift += 1
+            self._state.sequences_left_out += self._batches.sequences_per_step
             self._log({"step": bad_step, "event": f"{problem} at step {bad_step + 1}: its batch was left out"})
         elif self._policy == "rewind" and self._returns < _MOST_RETURNS:
             self._returns += 1
-            next_batch = self._state.position + 1
+            next_sequence = self._state.position + self._batches.sequences_per_step
             step = self._go_back(incident)
-            self._state.data_shift = next_batch - step
+            self._state.sequences_left_out = next_sequence - self._state.sequences
             event = f"{problem} at step {bad_step + 1}: back to step {step}, without the batches since"
             self._take_back(step)
             self._log({"step": step, "event": event})

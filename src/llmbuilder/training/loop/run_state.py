@@ -22,7 +22,8 @@ class RunState:
     max_steps: int
     watch: LossWatch
     step: int = 0
-    data_shift: int = 0  # batches left out so far, after loss spikes
+    sequences: int = 0  # trained on so far
+    sequences_left_out: int = 0  # after loss spikes
     best_validation_loss: float | None = None
     planned: int | None = None  # None: the run goes by steps
     progress: float = 0.0
@@ -31,8 +32,11 @@ class RunState:
 
     @property
     def position(self) -> int:
-        """The number of the next batch: the steps taken and the batches left out."""
-        return self.step + self.data_shift
+        """The number of the next sequence: those trained on and those left out.
+
+        Counted in sequences, because how many of them make a step can change when a run goes on.
+        """
+        return self.sequences + self.sequences_left_out
 
     @property
     def is_complete(self) -> bool:

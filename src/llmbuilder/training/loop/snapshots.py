@@ -19,6 +19,7 @@ from llmbuilder.training.loop.run_state import RunState
 from llmbuilder.training.storage.checkpoints import (
     CheckpointStore,
     TrainingState,
+    counted_sequences,
     list_checkpoints,
     read_newest_checkpoint,
     remove_old_checkpoints,
@@ -82,7 +83,8 @@ class Snapshots:
             "best_validation_loss": state.best_validation_loss,
             "scaler": learner.scaler.state_dict(),
             "tokenizer": self._tokenizer,
-            "data_shift": state.data_shift,
+            "sequences": state.sequences,
+            "sequences_left_out": state.sequences_left_out,
             "planned": state.planned,
             "progress": state.progress,
             "seconds": state.seconds,
@@ -142,7 +144,7 @@ class Snapshots:
             _set_random_state(saved.random[processes.rank], self._learner.device)
         state = self._state
         state.step = saved.step
-        state.data_shift = saved.data_shift
+        state.sequences, state.sequences_left_out = counted_sequences(saved, self._config.training)
         state.best_validation_loss = saved.best_validation_loss
         state.planned, state.progress, state.seconds = saved.planned, saved.progress, saved.seconds
         state.watch.losses.clear()

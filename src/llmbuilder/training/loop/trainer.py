@@ -75,7 +75,8 @@ class Trainer:
         self.windows: TokenWindows = dataset.train
         device = process_device(config.system)
         self.batches = StepBatches(self.windows, self.settings, self.processes, pinned=device.type == "cuda")
-        self.state = RunState(self._count_steps(), LossWatch(self.settings.loss_spike_threshold))
+        watch = LossWatch(self.settings.loss_spike_threshold, self.batches.sequences_per_step)
+        self.state = RunState(self._count_steps(), watch)
         self.learner = Learner(model, config, device, self.processes, is_sharded=is_sharded)
         self.acceleration = acceleration or choose_acceleration(self.learner, self.batches, config)
         self.threads = fair_threads(self.acceleration, self.learner, config)
@@ -126,10 +127,8 @@ class Trainer:
         """The tokens that all processes together train on in a step."""
         return self.batches.sequences_per_step * self.windows.block_size
 
-    def _count_steps(self) -> int:
-        if self.settings.max_steps is not None:
-            return self.settings.max_steps
-        return max(1, math.ceil(self.settings.num_epochs * len(self.windows) / self.batches.sequences_per_step))
+    def _count_steps(self, step: int = 0, sequences: int = 0) -> int:
+        return self.settings.max_steps or self.batches.steps_of(self.settings.num_epochs, step, sequences)
 
     def run(self, saved: TrainingState | None = None) -> TrainingResults:
         """Train from the beginning, or on from a saved state, to the last step."""
@@ -144,7 +143,7 @@ class Trainer:
         ):
             torch.manual_seed(self.config.system.seed + self.processes.rank)
             if saved is not None:
-                self.snapshots.restore(saved)
+                self.restore(saved)
                 self._first_step = self.state.step
                 self._model_written = self.state.best_validation_loss is not None and self._has_own_model()
             if self.settings.time_budget_seconds is not None and not self.settings.eval_only:
@@ -177,12 +176,20 @@ class Trainer:
             budget.start(every, evaluation=taken[-1] if taken else 0.0)
         return budget if state.planned is not None else None
 
+    def restore(self, saved: TrainingState) -> None:
+        """Put the run where `saved` was saved; its end follows from the sequences that are left."""
+        self.snapshots.restore(saved)
+        self.state.max_steps = self._count_steps(self.state.step, self.state.sequences)
+
     def _rehearse(self) -> Costs:
         """Measure a few steps and an evaluation, and undo them."""
         evaluate = self.validation_loss if self.validation is not None and self.settings.eval_every else None
         with self.snapshots.undone():
             callbacks, self.callbacks = self.callbacks, []
-            costs = measure_costs(lambda step: self.one_step(self.batches.fetch(step)), evaluate, self.threads.note)
+            sequences = self.batches.sequences_per_step
+            costs = measure_costs(
+                lambda step: self.one_step(self.batches.fetch(step * sequences)), evaluate, self.threads.note
+            )
             self.callbacks = callbacks
         return costs
 
@@ -223,6 +230,7 @@ class Trainer:
             return None
         learner.update_weights()
         state.step += 1
+        state.sequences += self.batches.sequences_per_step
         return {
             "step": state.step,
             "loss": loss_value,
@@ -239,14 +247,14 @@ class Trainer:
 
     def _after_step(self, metrics: dict[str, Any], before: float) -> None:
         """Do what is due after a step that began at `before` on the course."""
-        settings, step, (after, _) = self.settings, self.state.step, self.state.course
+        settings, (after, _) = self.settings, self.state.course
         last, improved = self.state.is_complete, False
         if settings.eval_every and self.validation is not None and (is_due(settings.eval_every, before, after) or last):
             improved = self._evaluate()
             if improved:
                 self._save_model(self.paths.model)
         if is_due(settings.log_every, before, after) or last:
-            seen = {"recent_loss": self.state.recent_loss(), "tokens": step * self.tokens_per_step}
+            seen = {"recent_loss": self.state.recent_loss(), "tokens": self.state.sequences * self.windows.block_size}
             self.log({**metrics, **self.meter.take(), **seen})
         every = settings.eval_every if settings.sample_every is None else settings.sample_every
         if is_due(every, before, after) and not last:
@@ -308,6 +316,8 @@ class Trainer:
             self._save_model(self.paths.model)
         elif not self.state.ends_at_its_best():
             self._save_model(self.paths.last_model)
+        else:
+            self.processes.on_main(lambda: self.models.remove_own(self.paths.last_model))  # of an earlier stop
 
     def _results(self, loss: float, *, interrupted: bool) -> TrainingResults:
         state = self.state
@@ -325,13 +335,10 @@ class Trainer:
             tokenizer_path=str(self.paths.tokenizer) if self.tokenizer is not None else None,
             history=state.history,
             interrupted=interrupted,
-            validation_overlap=self.processes.on_main(lambda: self.dataset.validation_overlap)
+            validation_overlap=self.processes.on_main(lambda: record_overlap(self.dataset, self.paths))
             if best is not None
             else None,
         )
-
-    def _measure_overlap(self) -> float | None:
-        return self.processes.on_main(lambda: record_overlap(self.dataset, self.paths))
 
     def _save_model(self, path: Path) -> None:
         whole = self.learner.whole_model()
@@ -346,7 +353,7 @@ class Trainer:
         return {
             "training_config": self.config,
             "step": state.step,
-            "tokens": state.step * self.tokens_per_step,
+            "tokens": state.sequences * self.windows.block_size,
             "loss": state.recent_loss(),
             "best_validation_loss": state.best_validation_loss,
             "machine": describe_machine(),

@@ -1,8 +1,8 @@
 """Training state on disk: `checkpoints/step-00000500.pt`, newest few kept.
 
 A checkpoint holds everything a run needs to go on as if it had not stopped: weights, optimizer state, random
-states, the step and the shift of the data (from which the data position follows), the configuration, and a checksum
-over all tensors. It is copied at once and written by a thread, so that training waits for the copy only.
+states, the step and the sequences it is through with (from which the data position follows), the configuration, and a
+checksum over all tensors. It is copied at once and written by a thread, so that training waits for the copy only.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from llmbuilder import __version__
+from llmbuilder.config.schema import TrainingConfig
 from llmbuilder.errors import CheckpointError
 from llmbuilder.files import atomic_path
 from llmbuilder.formats.model_file import weights_checksum
@@ -47,7 +48,9 @@ class TrainingState:
     best_validation_loss: float | None = None
     scaler: dict[str, Any] = field(default_factory=dict)
     tokenizer: str | None = None  # fingerprint
-    data_shift: int = 0  # batches left out so far, after loss spikes
+    sequences: int | None = None  # trained on so far; None in checkpoints of earlier versions
+    sequences_left_out: int = 0  # after loss spikes
+    data_shift: int = 0  # what earlier versions wrote in its place, in batches
     recent_losses: list[float] = field(default_factory=list)
     planned: int | None = None  # steps of a run with a time budget, how far it is, and what it has spent of it
     progress: float = 0.0
@@ -165,6 +168,19 @@ def read_checkpoint(path: Path) -> TrainingState:
     if "checksum" in content and weights_checksum(dict(_tensors("", values))) != content["checksum"]:
         raise CheckpointError(f"{path} is damaged: its checksum does not match")
     return TrainingState(**values)
+
+
+def counted_sequences(state: TrainingState, training: TrainingConfig) -> tuple[int, int]:
+    """Return how many sequences were trained on and left out.
+
+    Earlier versions wrote steps only: they are counted by the state's own configuration, or by `training` without one.
+    """
+    if state.sequences is not None:
+        return state.sequences, state.sequences_left_out
+    if "training" in state.config:
+        training = TrainingConfig(**state.config["training"])
+    per_step = training.batch_size * training.gradient_accumulation_steps
+    return state.step * per_step, state.data_shift * per_step
 
 
 def read_newest_checkpoint(folder: Path) -> TrainingState:

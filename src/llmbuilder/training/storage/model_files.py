@@ -31,6 +31,11 @@ class ModelFiles:
         """Whether a file is there that this run has written."""
         return path.exists() and (path in self._known or run_that_wrote(path) == run_name(self._paths))
 
+    def remove_own(self, path: Path) -> None:
+        """Delete a file if it is one that this run has written."""
+        if self.is_own(path):
+            path.unlink()
+
     def save(self, model: LanguageModel, path: Path, metadata: Mapping[str, Any], tokenizer: Tokenizer | None) -> None:
         """Write a model in place of the run's earlier one; a file that is not the run's gets a numbered name."""
         named = {**metadata, _RUN: run_name(self._paths)}
