@@ -65,7 +65,7 @@ def test_set_aside_counts_up(tmp_path: Path) -> None:
 
 def test_output_that_exists_is_refused_with_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(DataError, match=r"already exists.*--overwrite"):
+    with pytest.raises(DataError, match=r"already exists.*overwrite=True"):
         require_absent(tmp_path, overwrite=False)
     require_absent(tmp_path, overwrite=True)
     require_absent(tmp_path / "absent", overwrite=False)

@@ -78,6 +78,8 @@ class FairThreads:
         return self.ways[self._current]
 
     def __enter__(self) -> FairThreads:
+        if self._current:
+            self._apply(self.way)  # what was found the last time
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -139,7 +139,7 @@ def test_refusals(tmp_path: Path, trained_run: Path, bpe: Tokenizer) -> None:
     with pytest.raises(ExportError, match="unknown quantization 'q3'"):
         export_gguf(trained_run, tmp_path / "m.gguf", "q3")
     (tmp_path / "m.gguf").write_text("precious")
-    with pytest.raises(ExportError, match=r"already exists.*--overwrite"):
+    with pytest.raises(ExportError, match=r"already exists.*overwrite=True"):
         export_gguf(trained_run, tmp_path / "m.gguf")
     assert (tmp_path / "m.gguf").read_text() == "precious"
     with pytest.raises(ExportError, match="holds no tokenizer"):

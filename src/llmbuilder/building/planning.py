@@ -13,13 +13,16 @@ from llmbuilder.config.schema import Config
 from llmbuilder.data import TextDataset
 from llmbuilder.evaluation.ngrams import ngram_bits_per_byte
 from llmbuilder.evaluation.token_bytes import mean_token_bytes, token_bytes
+from llmbuilder.machine import slowdown
 from llmbuilder.tokenizer import Tokenizer, choose_vocab_size
 from llmbuilder.tokenizer.in_force import require_made_as
 
-EXPORT_SECONDS = 5.0  # for samples, export and its check on a quiet machine, and one more for every
+EXPORT_SECONDS = 8.0  # for the last evaluations, samples, export and its check when alone, and one more for every
 PARAMETERS_A_SECOND = 10_000_000
 LEAST_TRAINING = 10.0
 _MEASURING_SHARE = 0.03  # of the time, for speeds alone: the whole of planning takes less than 5%
+_SPEED_FACTOR, _CROWDED_SPEED_FACTOR = 1.5, 2.5  # within which the speed may turn out otherwise
+_CROWDED = 1.1  # times as long as alone: other processes need the processors
 _EVALUATIONS, _CHECKPOINTS, _LOG_LINES = 10, 5, 200  # in the course of a planned run
 
 
@@ -70,6 +73,7 @@ def make_plan(
     plan = choose_plan(
         config, dataset.info.tokens, vocabulary, training_seconds, speed, mean_token_bytes(scored.tokens, sizes),
         ngram_bits=ngram_bits, besides=max(0.0, seconds - training_seconds),
+        speed_factor=_SPEED_FACTOR if slowdown() < _CROWDED else _CROWDED_SPEED_FACTOR,
     )  # fmt: skip
     require_useful(plan, seconds)
     training = plan.config.training

@@ -13,6 +13,7 @@ from llmbuilder.config.schema import Config, ModelConfig
 from llmbuilder.config.sizes import count_flops_per_token
 from llmbuilder.machine import resolve_device, resolve_precision
 from llmbuilder.model import build_model
+from llmbuilder.threads import FairThreads
 from llmbuilder.training.loop.optimizers import Optimizers
 
 Speed = Callable[[ModelConfig, int], float]  # model, sequences a step -> tokens per second
@@ -46,6 +47,7 @@ class _Stopwatch:
         self._device = resolve_device(config.system.device)
         self._precision = resolve_precision(config.training.mixed_precision, self._device)
         self._acceleration: Acceleration | None = None
+        self._threads: FairThreads | None = None
         self._flops: float | None = None  # a second, of the last measurement
 
     def __call__(self, shape: ModelConfig, sequences: int) -> float:
@@ -61,11 +63,20 @@ class _Stopwatch:
         with limited_threads(self._config.system.num_threads):
             if self._acceleration is None:
                 self._acceleration = measure_acceleration(self._device, self._precision)
-            found = self._measure(shape, sequences)
+            with self._fair_threads() as threads:
+                found = self._measure(shape, sequences, threads)
         self._flops = found * per_token
         return found
 
-    def _measure(self, shape: ModelConfig, sequences: int) -> float:
+    def _fair_threads(self) -> FairThreads:
+        """Return what adapts threads to the load, as training will; it remembers the way from one shape to the next."""
+        if self._threads is None:
+            is_free = self._device.type == "cpu" and self._config.system.num_threads is None
+            count = torch.get_num_threads() if self._device.type == "cpu" else 1
+            self._threads = FairThreads(count, may_change_number=is_free)
+        return self._threads
+
+    def _measure(self, shape: ModelConfig, sequences: int, threads: FairThreads) -> float:
         assert self._acceleration is not None
         whole = Config(model=shape, training=self._config.training.model_copy(update=RECOMMENDED))
         resolve_recipe(whole, 1, 1 << 40)
@@ -87,5 +98,6 @@ class _Stopwatch:
                 optimizers.zero_grad()
                 loss.item()  # waits for the device
                 times.append(time.perf_counter() - start)
+                threads.note(times[-1])
         settled = sorted(times[1:])  # the first step allocates
-        return tokens.numel() / settled[(len(settled) - 1) // 2]
+        return tokens.numel() / settled[len(settled) // 4]  # some were taken in ways that are not kept

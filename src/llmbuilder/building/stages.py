@@ -210,8 +210,9 @@ class Build:
             config.model.vocab_size = max(config.model.vocab_size, len(self.tokenizer))
         if seconds is not None and config.training.time_budget_seconds is None:
             reserve = (EXPORT_SECONDS + count_parameters(config.model) / PARAMETERS_A_SECOND) * slowdown()
-            left = seconds - (time.perf_counter() - self.begin) - reserve
-            config.training.time_budget_seconds = max(LEAST_TRAINING, left)
+            left = seconds - (time.perf_counter() - self.begin)
+            config.training.time_budget_seconds = max(LEAST_TRAINING + reserve, left)
+            config.training.time_reserve_seconds = reserve
         if not validate_config(config)[0]:
             config = fix_config(config)  # says what it changes
         config.training.output_dir = None

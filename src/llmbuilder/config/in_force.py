@@ -33,7 +33,8 @@ TAKEN: dict[str, frozenset[str]] = {
     # The model, the data and what decided over both are the run's own by then.
     "train resume": _settings(
         "training", "system", "tracking",
-        but=[f"training.{key}" for key in ("optimizer", "init_from", "output_dir", "time_budget_seconds")]
+        but=[f"training.{key}" for key in ("optimizer", "init_from", "output_dir")]
+        + [f"training.time_{key}_seconds" for key in ("budget", "reserve")]
         + [f"training.{key}_learning_rate" for key in ("embedding", "head", "vector")] + ["system.seed"],
     ) | {"model.dropout"},
     "build": _settings(*Config.model_fields, but=["training.eval_only"]),
@@ -65,6 +66,8 @@ IDLE = (
     Idle(("training.muon_learning_rate",), lambda c: c.training.optimizer == "adamw", "training.optimizer is adamw"),
     Idle(("training.gradient_accumulation_steps",), lambda c: is_auto(c.training.batch_size),
          "training.batch_size 'auto' chooses it, too"),
+    Idle(("training.time_reserve_seconds",), lambda c: c.training.time_budget_seconds is None,
+         "there is no training.time_budget_seconds of which it could be a part"),
     Idle(("training.num_epochs",), lambda c: c.training.max_steps is not None,
          "training.max_steps says how long the run is: set it to null", False),
     Idle(("training.min_learning_rate", "training.lr_decay_steps"), lambda c: c.training.lr_schedule == "constant",

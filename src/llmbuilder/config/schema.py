@@ -31,7 +31,7 @@ from llmbuilder.config.ranges import (
     Share,
     ShareOrOff,
     Threads,
-)
+)  # fmt: skip
 from llmbuilder.config.section import Section, places_of, set_whole, whole_of, with_places
 from llmbuilder.files import write_text
 
@@ -115,7 +115,10 @@ class TrainingConfig(Section):
     num_epochs: Count = Field(default=10, description="Passes over the data; ignored when max_steps is set.")
     max_steps: Count | None = Field(default=None, description="Optimizer steps; takes precedence over num_epochs.")
     time_budget_seconds: Positive | None = Field(
-        default=None, description="Wall-clock limit: the number of steps is chosen from measured speed to fit it."
+        default=None, description="Wall-clock limit: the schedule reaches its end when this time does."
+    )
+    time_reserve_seconds: NotNegative = Field(
+        default=0.0, description="Of the time budget for what follows training; more of it when steps get slower."
     )
     optimizer: Literal["auto", "adamw", "muon"] = Field(
         default="adamw",

@@ -25,8 +25,9 @@ from llmbuilder.model import LanguageModel
 from llmbuilder.tokenizer import Tokenizer
 
 GREEDY_TOKENS = 64
+_WORTH_THREADS = 20_000_000  # parameters
 _CROWDED = 1.1  # times as long as alone: other processes need the processors
-_PREDICTED_VALUES = 400_000  # log-probabilities asked for in all: they travel as JSON
+_PREDICTED_VALUES = 200_000  # log-probabilities asked for in all: they travel as JSON
 
 
 @dataclass(frozen=True)
@@ -85,15 +86,17 @@ def verify_gguf(
     count = max(1, min(greedy_tokens, context // 2))
     prompts = [ids[: min(32, context - count)] for ids in tokens if ids]
     anchor = next(t for ids in tokens for t in ids if "\ufffd" not in generator.tokenizer.decode([t]))
-    prefixes = _spread_prefixes([ids[: context - 1] for ids in tokens if ids], len(generator.tokenizer))
+    rows = [ids[: context - 1] for ids in tokens if ids]
+    places = _spread_places(rows, len(generator.tokenizer))
     answer, theirs = ask_llamacpp(
         {
             "model": str(path),
             "context": context,
-            "threads": 1 if slowdown() > _CROWDED else cpu_count(),  # its threads spin while they wait
+            # Its threads spin while they wait, which costs a small model more than a second one gives.
+            "threads": cpu_count() if loaded.num_parameters() > _WORTH_THREADS and slowdown() < _CROWDED else 1,
             "tokenize": list(texts),
             "greedy": [{"tokens": prompt, "count": count} for prompt in prompts],
-            "predict": prefixes,
+            "predict": [rows[row][:end] for row, end in places],
             "anchor": anchor,
             "detokenize": requests_for_ids(generator.tokenizer, anchor),
         }
@@ -107,40 +110,41 @@ def verify_gguf(
         alike = next((i for i, (a, b) in enumerate(zip(ours, their_tokens, strict=False)) if a != b), None)
         equal_tokens += min(len(ours), len(their_tokens)) if alike is None else alike
         compared += len(ours)
-    divergence, difference, agreement = _compare(loaded, prefixes, theirs, len(generator.tokenizer))
+    divergence, difference, agreement = _compare(loaded, rows, places, theirs, len(generator.tokenizer))
     return GGUFVerification(
         texts=len(texts),
         equal_tokenizations=sum(a == b for a, b in zip(tokens, answer["tokens"], strict=True)),
         greedy_tokens=compared,
         equal_tokens=equal_tokens,
-        positions=len(prefixes),
+        positions=len(places),
         mean_kl_divergence=divergence,
         max_difference=difference,
         top_token_agreement=agreement,
     )
 
 
-def _spread_prefixes(rows: list[list[int]], vocab_size: int) -> list[list[int]]:
-    """Return prefixes of the rows, evenly spread, as many as the answer's size allows."""
-    wanted = max(4, min(256, _PREDICTED_VALUES // vocab_size))
+def _spread_places(rows: list[list[int]], vocab_size: int) -> list[tuple[int, int]]:
+    """Return (row, tokens before it) of places in the rows, evenly spread, as many as the answer's size allows."""
+    wanted = max(8, min(256, _PREDICTED_VALUES // vocab_size))
     every = max(1, -(-sum(map(len, rows)) // wanted))
-    return [row[:end] for row in rows for end in range(len(row), 0, -every)]
+    return [(number, end) for number, row in enumerate(rows) for end in range(len(row), 0, -every)]
 
 
 @torch.inference_mode()
 def _compare(
-    model: LanguageModel, prefixes: list[list[int]], theirs: np.ndarray, vocab_size: int
+    model: LanguageModel, rows: list[list[int]], places: list[tuple[int, int]], theirs: np.ndarray, vocab_size: int
 ) -> tuple[float, float, float]:
     divergence = difference = 0.0
     agreeing = 0
-    for prefix, other in zip(prefixes, theirs, strict=True):
-        ours = model(torch.tensor([prefix]))[0][0, -1, :vocab_size].double().log_softmax(-1)
+    predicted = [model(torch.tensor([row]))[0][0, :, :vocab_size] for row in rows]
+    for (row, end), other in zip(places, theirs, strict=True):
+        ours = predicted[row][end - 1].double().log_softmax(-1)
         their = torch.from_numpy(other).clamp(min=-1e3)
         divergence += float((ours.exp() * (ours - their)).sum())
         likely = ours >= ours.median()
         difference = max(difference, float((ours - their)[likely].abs().max()))
         agreeing += int(ours.argmax() == their.argmax())
-    return max(0.0, divergence / len(prefixes)), difference, agreeing / len(prefixes)
+    return max(0.0, divergence / len(places)), difference, agreeing / len(places)
 
 
 def ask_llamacpp(request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:

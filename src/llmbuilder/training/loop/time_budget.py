@@ -56,15 +56,20 @@ class TimeBudget:
 
     After every step the rest of the course is divided among the steps that the time left allows at the speed of the
     latest ones. So the schedule reaches its end when the time does, whatever the speed did, and never turns back.
-    A run that goes on has spent `state.seconds` of its time already.
+    A run that goes on has spent `state.seconds` of its time already. `reserve` are the seconds for what comes after it,
+    at the speed that the first steps have: when steps become slower, that will take longer, too.
     """
 
-    def __init__(self, seconds: float, most_steps: int | None, state: RunState, processes: Processes) -> None:
+    def __init__(
+        self, seconds: float, most_steps: int | None, state: RunState, processes: Processes, reserve: float = 0.0
+    ) -> None:
         self._state = state
         self._processes = processes
         self._begin = time.perf_counter() - state.seconds
         self._deadline = self._begin + seconds - _RESERVE_SECONDS
         self._most = most_steps or 1 << 62
+        self._reserve = reserve
+        self._first_cost: float | None = None  # seconds of a step
         self._window = _SEEN_SHARE * seconds
         self._steps: deque[float] = deque()  # seconds of the latest ones
         self._evaluation = 0.0
@@ -74,7 +79,7 @@ class TimeBudget:
     def fit(self, costs: Costs, steps_per_evaluation: int) -> None:
         """Choose the length of the course by what a step costs, and its share of an evaluation."""
         cost = costs.step + costs.evaluation / max(1, steps_per_evaluation)
-        left = self._deadline - time.perf_counter() - costs.evaluation
+        left = self._deadline - time.perf_counter() - costs.evaluation - self._reserve
         planned = self._processes.on_main(lambda: max(1, min(self._most, int(left / cost))))
         self._state.planned = planned
         if planned < min(USEFUL_STEPS, self._most):
@@ -83,6 +88,7 @@ class TimeBudget:
                 f"the time budget leaves {planned} {'step' if planned == 1 else 'steps'} of {costs.step:.1f} s, which "
                 f"teach next to nothing: {USEFUL_STEPS} take {least + _RESERVE_SECONDS:.0f} s"
             )
+        self._first_cost = costs.step
         self._steps.extend([costs.step] * _FEWEST_SEEN)
         self.start(steps_per_evaluation, costs.evaluation)
 
@@ -112,7 +118,7 @@ class TimeBudget:
 
     def seconds_left(self) -> float:
         """Return the seconds until the run will have ended."""
-        return max(0.0, self._deadline - time.perf_counter())
+        return max(0.0, self._deadline - self._reserve * self._slowdown() - time.perf_counter())
 
     def _note_step(self, seconds: float) -> None:
         steps = self._steps
@@ -123,5 +129,12 @@ class TimeBudget:
     def _affordable(self, now: float) -> int:
         """Return how many more steps there is time for, after that for evaluations."""
         evaluations = self._evaluations * (1 - self._state.progress) + 1
-        left = self._deadline - now - evaluations * self._evaluation
-        return int(left / (sum(self._steps) / len(self._steps)))
+        left = self._deadline - now - evaluations * self._evaluation - self._reserve * self._slowdown()
+        return int(left / self._cost())
+
+    def _cost(self) -> float:
+        return sum(self._steps) / len(self._steps)
+
+    def _slowdown(self) -> float:
+        """Return how many times longer than at first a step takes now."""
+        return max(1.0, self._cost() / self._first_cost) if self._steps and self._first_cost else 1.0

@@ -168,7 +168,8 @@ class Trainer:
     def _new_budget(self, seconds: float, *, is_new: bool) -> TimeBudget | None:
         """Return what keeps the run in its time; None for one that was begun by steps, and goes on by them."""
         state, every = self.state, self.settings.eval_every
-        budget = TimeBudget(seconds, self.settings.max_steps, state, self.processes)
+        settings = self.settings
+        budget = TimeBudget(seconds, settings.max_steps, state, self.processes, settings.time_reserve_seconds)
         if is_new:
             budget.fit(self._rehearse(), every)
         elif state.planned is not None:
