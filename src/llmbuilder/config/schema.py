@@ -31,7 +31,7 @@ from llmbuilder.config.ranges import (
     Share,
     ShareOrOff,
     Threads,
-)  # fmt: skip
+)
 from llmbuilder.config.section import Section, places_of, set_whole, whole_of, with_places
 from llmbuilder.files import write_text
 
@@ -73,11 +73,9 @@ class ModelConfig(Section):
         default=False, description="'llama' only: RMSNorm on queries and keys (Qwen3's architecture)."
     )
     rope_theta: Annotated[float, Range(above=1)] = Field(
-        default=10000.0, description="'llama' only: base of the rotary position frequencies."
+        default=10000.0, description="'llama' only: base of the rotary frequencies."
     )
-    norm_eps: Annotated[float, Range(above=0, below=0.1)] = Field(
-        default=1e-5, description="Epsilon of the normalisation layers."
-    )
+    norm_eps: Annotated[float, Range(above=0, below=0.1)] = Field(default=1e-5, description="Epsilon of the norms.")
     tie_embeddings: bool = Field(default=True, description="Use the token embedding as the output projection too.")
 
 
@@ -108,18 +106,14 @@ class TrainingConfig(Section):
     lr_schedule: Literal["cosine", "linear", "constant"] = Field(
         default="cosine", description="Shape after the warm-up; 'linear' stays flat for half the run, then falls."
     )
-    lr_decay_steps: Count | None = Field(
-        default=None, description="Step at which the decay ends. Default: the last step."
-    )
+    lr_decay_steps: Count | None = Field(default=None, description="Step at which the decay ends. Default: the last.")
     warmup_steps: Amount = Field(default=1000, description="Steps of linear warm-up.")
     num_epochs: Count = Field(default=10, description="Passes over the data; ignored when max_steps is set.")
     max_steps: Count | None = Field(default=None, description="Optimizer steps; takes precedence over num_epochs.")
     time_budget_seconds: Positive | None = Field(
-        default=None, description="Wall-clock limit: the schedule reaches its end when this time does."
+        default=None, description="Wall-clock limit: the schedule ends when it does."
     )
-    time_reserve_seconds: NotNegative = Field(
-        default=0.0, description="Of the time budget for what follows training; more of it when steps get slower."
-    )
+    time_reserve_seconds: NotNegative = Field(default=0.0, description="Part of the time budget for what follows.")
     optimizer: Literal["auto", "adamw", "muon"] = Field(
         default="adamw",
         description="'muon' updates hidden matrices with Muon and everything else with AdamW; 'auto' takes it "
