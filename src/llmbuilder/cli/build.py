@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import typer
 
 from llmbuilder.cli import STARTED
 from llmbuilder.cli.output import AllowCode, Json, Overwrite, Plain, Quiet, Set, print_json, say
+from llmbuilder.cli.stages import StageProgress
 
 if TYPE_CHECKING:
     from llmbuilder.building import BuildResult
@@ -53,7 +53,8 @@ def build(
         documents = [data]
     require_quantization(quantization)
     if dry_run:
-        _show_plan(documents, preset or config, time_budget, set_ or [], as_json)
+        with StageProgress(plain=plain, quiet=quiet) as progress:
+            _show_plan(documents, preset or config, time_budget, set_ or [], progress, as_json)
         return
     loaded = load_config(config, preset=preset, overrides=set_ or [], allow_code=allow_code)
     folder = output or loaded.training.output_dir
@@ -67,35 +68,42 @@ def build(
     from llmbuilder.building import build as build_model_from
     from llmbuilder.training.display.progress import TrainingProgress
 
-    result = build_model_from(
-        list(documents) if documents else None,
-        folder,
-        preset=preset,
-        config=loaded if config is not None else None,
-        time_budget=seconds,
-        overrides=set_ or [],
-        quantization=quantization,
-        overwrite=overwrite,
-        announce=_announce(quiet),
-        callbacks=[] if quiet else [TrainingProgress(plain=plain)],
-        elapsed=time.perf_counter() - STARTED,
-    )
+    with StageProgress(plain=plain, quiet=quiet) as progress:
+        result = build_model_from(
+            list(documents) if documents else None,
+            folder,
+            preset=preset,
+            config=loaded if config is not None else None,
+            time_budget=seconds,
+            overrides=set_ or [],
+            quantization=quantization,
+            overwrite=overwrite,
+            announce=say,
+            callbacks=[] if quiet else [TrainingProgress(plain=plain)],
+            progress=progress,
+            elapsed=time.perf_counter() - STARTED,
+        )
     _show_result(result, as_json)
 
 
-def resume_build(run: Path, overrides: list[str], callbacks: list[Any], *, quiet: bool, as_json: bool) -> None:
+def resume_build(
+    run: Path, overrides: list[str], callbacks: list[Any], *, plain: bool, quiet: bool, as_json: bool
+) -> None:
     """Finish the build in a folder and show it."""
     from llmbuilder.building import resume_build
 
-    _show_result(resume_build(run, overrides=overrides, announce=_announce(quiet), callbacks=callbacks), as_json)
-
-
-def _announce(quiet: bool) -> Callable[[str], None]:
-    return (lambda message: None) if quiet else say
+    with StageProgress(plain=plain, quiet=quiet) as progress:
+        result = resume_build(run, overrides=overrides, announce=say, callbacks=callbacks, progress=progress)
+    _show_result(result, as_json)
 
 
 def _show_plan(
-    documents: list[Path] | None, chosen: object, time_budget: str | None, overrides: list[str], as_json: bool
+    documents: list[Path] | None,
+    chosen: object,
+    time_budget: str | None,
+    overrides: list[str],
+    progress: StageProgress,
+    as_json: bool,
 ) -> None:
     from llmbuilder.building.checks import check_run, require_buildable, require_documents
     from llmbuilder.building.durations import parse_duration
@@ -111,7 +119,8 @@ def _show_plan(
     check_run(planned, None)
     from llmbuilder.building import plan_build
 
-    plan = plan_build(list(documents) if documents else None, overrides=overrides, announce=say, **seconds)
+    sources = list(documents) if documents else None
+    plan = plan_build(sources, overrides=overrides, announce=say, progress=progress, **seconds)
     if as_json:
         print_json({**asdict(plan), "config": plan.config.to_dict()})
     else:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from llmbuilder.cli.output import Json, Overwrite, print_json, say
+from llmbuilder.cli.output import Json, Overwrite, Quiet, print_json, say
 
 app = typer.Typer(help="Export models for other engines.", no_args_is_help=True)
 _PROBES = [
@@ -25,6 +25,7 @@ def gguf(
     tokenizer: str = typer.Option(None, "--tokenizer", help="Tokenizer folder. Default: the model's own."),
     verify: bool = typer.Option(True, "--verify/--no-verify", help="Open the file in llama.cpp and compare."),
     overwrite: bool = Overwrite,
+    quiet: bool = Quiet,
     as_json: bool = Json,
 ) -> None:
     """Write a GGUF file for llama.cpp and Ollama."""
@@ -65,6 +66,7 @@ def hf(
     output: Path = typer.Argument(..., metavar="OUTPUT", help="Folder to write."),
     tokenizer: str = typer.Option(None, "--tokenizer", help="Tokenizer folder. Default: the model's own."),
     overwrite: bool = Overwrite,
+    quiet: bool = Quiet,
     as_json: bool = Json,
 ) -> None:
     """Write a Hugging Face folder that transformers opens."""

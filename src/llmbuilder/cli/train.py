@@ -136,7 +136,7 @@ def resume(
 
     callbacks = _display(plain=plain, quiet=quiet)
     if is_build(run) and nproc == 1 and "WORLD_SIZE" not in os.environ:
-        resume_build(run, set_ or [], callbacks, quiet=quiet, as_json=as_json)
+        resume_build(run, set_ or [], callbacks, plain=plain, quiet=quiet, as_json=as_json)
         return
     _carry_out(lambda: resume_training(run, overrides=set_ or [], callbacks=callbacks), as_json)
 
