@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from llmbuilder.cli import STARTED
+from llmbuilder.cli.completion import presets, quantizations
 from llmbuilder.cli.output import AllowCode, Json, Overwrite, Plain, Quiet, Set, print_json, say
 from llmbuilder.cli.stages import StageProgress
 
@@ -26,7 +27,9 @@ def build(
     ),
     data: Path = typer.Option(None, "--data", help="A corpus that `data prepare` made, in place of documents."),
     output: Path = typer.Option(None, "--output", "-o", help="Run directory to write."),
-    preset: str = typer.Option(None, "--preset", help="Use this preset instead of choosing a model."),
+    preset: str = typer.Option(
+        None, "--preset", help="Use this preset instead of choosing a model.", autocompletion=presets
+    ),
     config: Path = typer.Option(None, "--config", help="Use this configuration instead of choosing a model."),
     time_budget: str = typer.Option(
         None, "--time-budget", help="Time for the whole build, such as 3m. Default without preset or config: 2m30s."
@@ -34,7 +37,9 @@ def build(
     dry_run: bool = typer.Option(False, "--dry-run", help="Print the plan and the loss to expect; train nothing."),
     plain: bool = Plain,
     quiet: bool = Quiet,
-    quantization: str = typer.Option("f16", "--quantization", help="Type of the exported GGUF file."),
+    quantization: str = typer.Option(
+        "f16", "--quantization", help="Type of the exported GGUF file.", autocompletion=quantizations
+    ),
     set_: list[str] = Set,
     allow_code: bool = AllowCode,
     overwrite: bool = Overwrite,

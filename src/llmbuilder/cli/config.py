@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from llmbuilder.cli.completion import presets
 from llmbuilder.cli.output import Json, Overwrite, Quiet, Set, print_json, print_table, say
 
 app = typer.Typer(help="Make, check and migrate configurations.", no_args_is_help=True)
@@ -15,7 +16,7 @@ app = typer.Typer(help="Make, check and migrate configurations.", no_args_is_hel
 @app.command("create")
 def create(
     output: Path = typer.Option(None, "--output", "-o", help="File to write: .json or .yaml. Default: print it."),
-    preset: str = typer.Option(None, "--preset", help="Start from this preset."),
+    preset: str = typer.Option(None, "--preset", help="Start from this preset.", autocompletion=presets),
     list_: bool = typer.Option(False, "--list", help="List the presets."),
     set_: list[str] = Set,
     overwrite: bool = Overwrite,
@@ -118,7 +119,7 @@ def validate(
 @app.command("show")
 def show(
     path: Path = typer.Argument(None, metavar="[FILE]", help="Configuration. Default: the defaults."),
-    preset: str = typer.Option(None, "--preset", help="Start from this preset."),
+    preset: str = typer.Option(None, "--preset", help="Start from this preset.", autocompletion=presets),
     set_: list[str] = Set,
     quiet: bool = Quiet,
     as_json: bool = Json,

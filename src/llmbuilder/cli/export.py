@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 
+from llmbuilder.cli.completion import quantizations
 from llmbuilder.cli.output import Json, Overwrite, Quiet, print_json, say
 
 app = typer.Typer(help="Export models for other engines.", no_args_is_help=True)
@@ -21,7 +22,9 @@ _PROBES = [
 def gguf(
     model: Path = typer.Argument(..., metavar="MODEL", help="Model file, run directory or Hugging Face folder."),
     output: Path = typer.Argument(..., metavar="OUTPUT", help="File to write, such as model.gguf."),
-    quantization: str = typer.Option("f16", "--quantization", "-q", help="f32 f16 bf16 q8_0 q5_1 q5_0 q4_1 q4_0"),
+    quantization: str = typer.Option(
+        "f16", "--quantization", "-q", help="f32 f16 bf16 q8_0 q5_1 q5_0 q4_1 q4_0", autocompletion=quantizations
+    ),
     tokenizer: str = typer.Option(None, "--tokenizer", help="Tokenizer folder. Default: the model's own."),
     verify: bool = typer.Option(True, "--verify/--no-verify", help="Open the file in llama.cpp and compare."),
     overwrite: bool = Overwrite,

@@ -12,6 +12,7 @@ from typing import Any
 
 import typer
 
+from llmbuilder.cli.completion import settings
 from llmbuilder.cli.streams import is_unicode
 
 _is_quiet = False
@@ -28,7 +29,9 @@ def be_quiet(wanted: bool) -> bool:
 
 
 Json = typer.Option(False, "--json", help="Print the result as JSON.")
-Set = typer.Option(None, "--set", help="Override a setting: section.key=value. May be repeated.")
+Set = typer.Option(
+    None, "--set", help="Override a setting: section.key=value. May be repeated.", autocompletion=settings
+)
 Plain = typer.Option(False, "--plain", help="Progress as lines of text, also in a terminal.")
 Quiet = typer.Option(False, "--quiet", help="No progress and no notes: only errors.", callback=be_quiet)
 AllowCode = typer.Option(False, "--allow-code", help="Let the configuration file name Python code to import.")
