@@ -70,7 +70,7 @@ def test_both_commands_list_the_same(odd: Path, tmp_path: Path) -> None:
     assert loader.report.hidden == corpus.description["counts"]["hidden"] == 3
     shown = run("data", "load", "-i", "raw", "-o", "loaded.jsonl", cwd=tmp_path)
     assert "3 files read, 5 skipped" in shown.stderr
-    assert "3 hidden files and folders" in shown.stderr
+    assert "passed over: 3 hidden files and folders" in shown.stderr
 
 
 @contextmanager

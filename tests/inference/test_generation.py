@@ -113,6 +113,14 @@ def test_generation_ends_at_end_of_text(bpe: Tokenizer, model: LanguageModel) ->
         model.lm_head = head
 
 
+def test_a_temperature_of_zero_is_greedy_also_where_greedy_is_asked_for(trained_run: Path, tmp_path: Path) -> None:
+    given = ("generate", "text", "-m", trained_run, "-p", "The", "-n", 8)
+    greedy = run(*given, "--greedy", cwd=tmp_path).stdout
+    assert run(*given, "--greedy", "--temperature", 0, cwd=tmp_path).stdout == greedy
+    assert run(*given, "--temperature", 0, cwd=tmp_path).stdout == greedy
+    assert "would not act" in run(*given, "--greedy", "--temperature", 0.7, cwd=tmp_path, status=1).stderr
+
+
 def test_a_prompt_longer_than_the_context_is_said(
     model: LanguageModel, bpe: Tokenizer, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -22,6 +22,7 @@ from llmbuilder.building.summary import SUMMARY
 from llmbuilder.config import load_config
 from llmbuilder.config.loading import explicit_settings
 from llmbuilder.config.schema import Config
+from llmbuilder.corpus.stage_clock import Progress
 from llmbuilder.errors import DataError, LLMBuilderError
 from llmbuilder.files import remove_path
 from llmbuilder.locking import locked_folder
@@ -33,6 +34,10 @@ from llmbuilder.training.storage.paths import RunPaths
 logger = logging.getLogger("llmbuilder")
 Announce = Callable[[str], None]
 _LOCK = ".build.lock"
+
+
+def _no_progress(stage: str, done: int, total: int) -> None:
+    """Show nothing."""
 
 
 def build(
@@ -47,6 +52,7 @@ def build(
     overwrite: bool = False,
     announce: Announce = lambda message: None,
     callbacks: Sequence[Callback] | None = None,
+    progress: Progress = _no_progress,
     elapsed: float = 0.0,
 ) -> BuildResult:
     """Read documents, clean and deduplicate them, train a tokenizer and a model, evaluate, sample and export.
@@ -55,7 +61,7 @@ def build(
     documentation. A setting that was asked for and would not act is a ConfigError.
     Without a preset or config the model is chosen for the corpus, the machine and `time_budget`, the seconds for
     the whole build (default 150), `elapsed` of which have passed already. `overrides` are "section.key=value" settings
-    that always win.
+    that always win. `progress` is called with "extract", the files read and all of them.
 
     A build that was stopped, however that was, goes on when it is asked for again: what is done is not done twice, and
     training repeats what an unbroken run would have done. One that is finished is returned as it is.
@@ -78,12 +84,12 @@ def build(
     journal = None if overwrite else Journal.read(folder)
     if journal is not None:
         request.require_same(journal.request, folder)
-        return _go_on(journal, announce, callbacks, begin)
+        return _go_on(journal, announce, callbacks, progress, begin)
     with _held(folder):
         remove_path(folder / JOURNAL)
         journal = Journal(folder, request.to_dict(), replaces=run_name(RunPaths.choose(folder)))
         journal.write()
-        return _run(Build(journal, announce, callbacks, begin=begin))
+        return _run(Build(journal, announce, callbacks, progress=progress, begin=begin))
 
 
 def resume_build(
@@ -92,6 +98,7 @@ def resume_build(
     overrides: Iterable[str] = (),
     announce: Announce = lambda message: None,
     callbacks: Sequence[Callback] | None = None,
+    progress: Progress = _no_progress,
 ) -> BuildResult:
     """Go on with the build in `folder` as it was asked for. `overrides` change settings of its training.
 
@@ -100,13 +107,14 @@ def resume_build(
     journal = Journal.read(Path(folder))
     if journal is None:
         raise DataError(f"{folder} holds no build: there is no {JOURNAL} in it")
-    return _go_on(journal, announce, callbacks, time.perf_counter(), overrides)
+    return _go_on(journal, announce, callbacks, progress, time.perf_counter(), overrides)
 
 
 def _go_on(
     journal: Journal,
     announce: Announce,
     callbacks: Sequence[Callback] | None,
+    progress: Progress,
     begin: float,
     overrides: Iterable[str] = (),
 ) -> BuildResult:
@@ -121,7 +129,9 @@ def _go_on(
     done = [STAGES[stage] for stage in STAGES if journal.has(stage)]
     announce(f"Going on with the build in {folder}" + (f"; done already: {', '.join(done)}" if done else ""))
     with _held(folder):
-        return _run(Build(journal, announce, callbacks, begin=begin - journal.seconds, overrides=changes))
+        return _run(
+            Build(journal, announce, callbacks, progress=progress, begin=begin - journal.seconds, overrides=changes)
+        )
 
 
 @contextlib.contextmanager
@@ -160,6 +170,7 @@ def plan_build(
     time_budget: float = DEFAULT_SECONDS,
     overrides: Iterable[str] = (),
     announce: Announce = lambda message: None,
+    progress: Progress = _no_progress,
 ) -> Plan:
     """Return what `build` would train, and the loss to expect, from the documents and a short measurement.
 
@@ -171,7 +182,9 @@ def plan_build(
     require_buildable(planned, given, {"documents": documents})
     with tempfile.TemporaryDirectory(prefix="llmbuilder-plan-") as folder:
         announce("Reading documents")
-        text = read_text(documents if documents is not None else planned.data.path, Path(folder) / "run", planned)
+        text = read_text(
+            documents if documents is not None else planned.data.path, Path(folder) / "run", planned, progress
+        )
         announce(text.summary())
         choose_vocabulary(planned, text.report.characters, explicit)
         dataset = open_text(text, planned, find_tokenizer(text, planned, announce))

@@ -12,10 +12,12 @@ from llmbuilder.corpus.corpus_files import iter_pieces
 from llmbuilder.corpus.load_report import LoadReport
 from llmbuilder.corpus.output import is_output
 from llmbuilder.corpus.prepared import PreparedCorpus
+from llmbuilder.corpus.stage_clock import Progress
 from llmbuilder.data import DataLoader, Document, default_corpus, write_corpus
 from llmbuilder.data.in_force import require_in_force, require_in_force_on_documents
 from llmbuilder.documents.folders import is_prepared
 from llmbuilder.errors import DataError, LLMBuilderError
+from llmbuilder.notices import counted
 
 Sources = str | Path | Sequence[str | Path] | None
 
@@ -43,16 +45,16 @@ class BuildText:
         """Return what was read in one line."""
         report = self.report
         formats = ", ".join(f"{count} {name}" for name, count in sorted(report.formats.items()))
-        text = f"{report.documents:,} documents, {report.characters:,} characters ({formats})"
+        text = f"{counted(report.documents, 'document')}, {counted(report.characters, 'character')} ({formats})"
         if report.duplicates:
-            text += f"; {len(report.duplicates)} duplicates removed"
-        return text + (f"; {len(report.skipped)} files skipped" if report.skipped else "")
+            text += f"; {counted(len(report.duplicates), 'duplicate')} removed"
+        return text + (f"; {counted(len(report.skipped), 'file')} skipped" if report.skipped else "")
 
 
-def read_text(documents: Sources, folder: Path, config: Config) -> BuildText:
+def read_text(documents: Sources, folder: Path, config: Config, progress: Progress) -> BuildText:
     """Read documents into `folder`, or take a prepared corpus as it is. Raises DataError if there is nothing to read.
 
-    None takes the running interpreter's own documentation.
+    None takes the running interpreter's own documentation. `progress` is told of files as they are read.
     """
     sources = [documents] if isinstance(documents, str | Path) else documents
     if sources is not None and len(sources) == 1 and Path(sources[0]).is_dir():
@@ -63,7 +65,7 @@ def read_text(documents: Sources, folder: Path, config: Config) -> BuildText:
     try:
         if sources is not None and len(sources) == 1 and is_prepared(Path(sources[0])):
             return _prepared(PreparedCorpus(Path(sources[0])))
-        loader = DataLoader.from_config(config.data)
+        loader = DataLoader.from_config(config.data, progress=progress)
         corpus = folder / "corpus.txt"
         write_corpus(_documents(sources, loader, folder), corpus, loader.report, overwrite=True)
     except LLMBuilderError:

@@ -34,6 +34,7 @@ from llmbuilder.config.schema import Config
 from llmbuilder.config.sizes import count_parameters
 from llmbuilder.config.validation import fix_config, validate_config
 from llmbuilder.corpus.load_report import LoadReport
+from llmbuilder.corpus.stage_clock import Progress
 from llmbuilder.data import TextDataset
 from llmbuilder.evaluation import bits_per_byte
 from llmbuilder.export import GGUFExport, GGUFVerification, export_gguf, verify_gguf
@@ -72,6 +73,7 @@ class Build:
         announce: Callable[[str], None],
         callbacks: Sequence[Callback] | None,
         *,
+        progress: Progress,
         begin: float,
         overrides: Iterable[str] = (),
     ) -> None:
@@ -82,6 +84,7 @@ class Build:
         self._own_tokenizer = self.folder / ".build-tokenizer"
         self.announce = announce
         self.callbacks = callbacks
+        self.progress = progress
         self.overrides = list(overrides)  # of a run that goes on
         self.begin = begin
         self.chooses: bool = request["chooses"]
@@ -149,7 +152,9 @@ class Build:
     def _read(self) -> dict[str, Any]:
         self.announce("Reading documents")
         documents = self.journal.request["documents"]
-        text = read_text(documents if documents is not None else self.config.data.path, self.folder, self.config)
+        text = read_text(
+            documents if documents is not None else self.config.data.path, self.folder, self.config, self.progress
+        )
         self.announce(text.summary())
         if text.report.characters < _SMALL_CORPUS:
             logger.warning(

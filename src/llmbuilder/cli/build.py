@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from llmbuilder.cli import STARTED
+from llmbuilder.cli.completion import presets, quantizations
 from llmbuilder.cli.output import AllowCode, Json, Overwrite, Plain, Quiet, Set, print_json, say
+from llmbuilder.cli.stages import StageProgress
 
 if TYPE_CHECKING:
     from llmbuilder.building import BuildResult
@@ -26,7 +27,9 @@ def build(
     ),
     data: Path = typer.Option(None, "--data", help="A corpus that `data prepare` made, in place of documents."),
     output: Path = typer.Option(None, "--output", "-o", help="Run directory to write."),
-    preset: str = typer.Option(None, "--preset", help="Use this preset instead of choosing a model."),
+    preset: str = typer.Option(
+        None, "--preset", help="Use this preset instead of choosing a model.", autocompletion=presets
+    ),
     config: Path = typer.Option(None, "--config", help="Use this configuration instead of choosing a model."),
     time_budget: str = typer.Option(
         None, "--time-budget", help="Time for the whole build, such as 3m. Default without preset or config: 2m30s."
@@ -34,7 +37,9 @@ def build(
     dry_run: bool = typer.Option(False, "--dry-run", help="Print the plan and the loss to expect; train nothing."),
     plain: bool = Plain,
     quiet: bool = Quiet,
-    quantization: str = typer.Option("f16", "--quantization", help="Type of the exported GGUF file."),
+    quantization: str = typer.Option(
+        "f16", "--quantization", help="Type of the exported GGUF file.", autocompletion=quantizations
+    ),
     set_: list[str] = Set,
     allow_code: bool = AllowCode,
     overwrite: bool = Overwrite,
@@ -53,7 +58,8 @@ def build(
         documents = [data]
     require_quantization(quantization)
     if dry_run:
-        _show_plan(documents, preset or config, time_budget, set_ or [], as_json)
+        with StageProgress(plain=plain, quiet=quiet) as progress:
+            _show_plan(documents, preset or config, time_budget, set_ or [], progress, as_json)
         return
     loaded = load_config(config, preset=preset, overrides=set_ or [], allow_code=allow_code)
     folder = output or loaded.training.output_dir
@@ -67,35 +73,42 @@ def build(
     from llmbuilder.building import build as build_model_from
     from llmbuilder.training.display.progress import TrainingProgress
 
-    result = build_model_from(
-        list(documents) if documents else None,
-        folder,
-        preset=preset,
-        config=loaded if config is not None else None,
-        time_budget=seconds,
-        overrides=set_ or [],
-        quantization=quantization,
-        overwrite=overwrite,
-        announce=_announce(quiet),
-        callbacks=[] if quiet else [TrainingProgress(plain=plain)],
-        elapsed=time.perf_counter() - STARTED,
-    )
+    with StageProgress(plain=plain, quiet=quiet) as progress:
+        result = build_model_from(
+            list(documents) if documents else None,
+            folder,
+            preset=preset,
+            config=loaded if config is not None else None,
+            time_budget=seconds,
+            overrides=set_ or [],
+            quantization=quantization,
+            overwrite=overwrite,
+            announce=say,
+            callbacks=[] if quiet else [TrainingProgress(plain=plain)],
+            progress=progress,
+            elapsed=time.perf_counter() - STARTED,
+        )
     _show_result(result, as_json)
 
 
-def resume_build(run: Path, overrides: list[str], callbacks: list[Any], *, quiet: bool, as_json: bool) -> None:
+def resume_build(
+    run: Path, overrides: list[str], callbacks: list[Any], *, plain: bool, quiet: bool, as_json: bool
+) -> None:
     """Finish the build in a folder and show it."""
     from llmbuilder.building import resume_build
 
-    _show_result(resume_build(run, overrides=overrides, announce=_announce(quiet), callbacks=callbacks), as_json)
-
-
-def _announce(quiet: bool) -> Callable[[str], None]:
-    return (lambda message: None) if quiet else say
+    with StageProgress(plain=plain, quiet=quiet) as progress:
+        result = resume_build(run, overrides=overrides, announce=say, callbacks=callbacks, progress=progress)
+    _show_result(result, as_json)
 
 
 def _show_plan(
-    documents: list[Path] | None, chosen: object, time_budget: str | None, overrides: list[str], as_json: bool
+    documents: list[Path] | None,
+    chosen: object,
+    time_budget: str | None,
+    overrides: list[str],
+    progress: StageProgress,
+    as_json: bool,
 ) -> None:
     from llmbuilder.building.checks import check_run, require_buildable, require_documents
     from llmbuilder.building.durations import parse_duration
@@ -111,7 +124,8 @@ def _show_plan(
     check_run(planned, None)
     from llmbuilder.building import plan_build
 
-    plan = plan_build(list(documents) if documents else None, overrides=overrides, announce=say, **seconds)
+    sources = list(documents) if documents else None
+    plan = plan_build(sources, overrides=overrides, announce=say, progress=progress, **seconds)
     if as_json:
         print_json({**asdict(plan), "config": plan.config.to_dict()})
     else:

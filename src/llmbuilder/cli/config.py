@@ -7,7 +7,8 @@ from typing import Any
 
 import typer
 
-from llmbuilder.cli.output import Json, Overwrite, Set, print_json, print_table, say
+from llmbuilder.cli.completion import presets
+from llmbuilder.cli.output import Json, Overwrite, Quiet, Set, print_json, print_table, say
 
 app = typer.Typer(help="Make, check and migrate configurations.", no_args_is_help=True)
 
@@ -15,10 +16,11 @@ app = typer.Typer(help="Make, check and migrate configurations.", no_args_is_hel
 @app.command("create")
 def create(
     output: Path = typer.Option(None, "--output", "-o", help="File to write: .json or .yaml. Default: print it."),
-    preset: str = typer.Option(None, "--preset", help="Start from this preset."),
+    preset: str = typer.Option(None, "--preset", help="Start from this preset.", autocompletion=presets),
     list_: bool = typer.Option(False, "--list", help="List the presets."),
     set_: list[str] = Set,
     overwrite: bool = Overwrite,
+    quiet: bool = Quiet,
     as_json: bool = Json,
 ) -> None:
     """Write a configuration from a preset, or list the presets."""
@@ -39,7 +41,7 @@ def create(
         return
     require_absent(output, overwrite=overwrite, error=ConfigError)
     config.save(output)
-    typer.echo(str(output))
+    print_json({"path": str(output)}) if as_json else typer.echo(str(output))
 
 
 def _list_presets(as_json: bool) -> None:
@@ -77,6 +79,7 @@ def validate(
     path: Path = typer.Argument(..., metavar="FILE", help="Configuration, new or legacy."),
     fix: bool = typer.Option(False, "--fix", help="Write the corrected configuration."),
     output: Path = typer.Option(None, "--output", "-o", help="Where --fix writes. Default: FILE itself."),
+    quiet: bool = Quiet,
     as_json: bool = Json,
 ) -> None:
     """Check a configuration against every rule and this machine."""
@@ -116,8 +119,9 @@ def validate(
 @app.command("show")
 def show(
     path: Path = typer.Argument(None, metavar="[FILE]", help="Configuration. Default: the defaults."),
-    preset: str = typer.Option(None, "--preset", help="Start from this preset."),
+    preset: str = typer.Option(None, "--preset", help="Start from this preset.", autocompletion=presets),
     set_: list[str] = Set,
+    quiet: bool = Quiet,
     as_json: bool = Json,
 ) -> None:
     """Print the configuration that results from preset, file, environment and overrides."""
@@ -131,6 +135,8 @@ def migrate(
     source: Path = typer.Argument(..., metavar="LEGACY", help="Legacy configuration: JSON, YAML or nanoGPT Python."),
     output: Path = typer.Argument(..., metavar="OUTPUT", help="File to write: .json or .yaml."),
     overwrite: bool = Overwrite,
+    quiet: bool = Quiet,
+    as_json: bool = Json,
 ) -> None:
     """Translate a legacy configuration."""
     from llmbuilder.config import migrate_legacy_config
@@ -140,11 +146,11 @@ def migrate(
     require_other(output, [source], error=ConfigError)
     require_absent(output, overwrite=overwrite, error=ConfigError)
     migrate_legacy_config(source).save(output)
-    typer.echo(str(output))
+    print_json({"path": str(output)}) if as_json else typer.echo(str(output))
 
 
 @app.command("schema")
-def schema() -> None:
+def schema(quiet: bool = Quiet, as_json: bool = Json) -> None:
     """Print the JSON Schema of a configuration file."""
     from llmbuilder.config import json_schema
 

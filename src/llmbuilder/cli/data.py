@@ -20,6 +20,8 @@ from llmbuilder.cli.output import (
     replaced_by,
     say,
 )
+from llmbuilder.cli.stages import StageProgress
+from llmbuilder.notices import counted
 from llmbuilder.stages import DROPPED_AT
 
 if TYPE_CHECKING:
@@ -56,6 +58,8 @@ def load(
     redact: bool = typer.Option(False, "--redact", help="Replace e-mail addresses, card numbers, keys and the like."),
     near_duplicates: float = NearDuplicates,
     overwrite: bool = Overwrite,
+    plain: bool = Plain,
+    quiet: bool = Quiet,
     as_json: bool = Json,
 ) -> None:
     """Read documents and write a clean corpus with a manifest.
@@ -70,16 +74,20 @@ def load(
     from llmbuilder.data import DataLoader, DocumentFilter, write_corpus
     from llmbuilder.refining.redaction import KINDS
 
-    loader = DataLoader(
-        clean,
-        deduplicate,
-        text_column=text_column,
-        document_filter=DocumentFilter(preset or "none", languages=languages or ()) if preset or languages else None,
-        redact_kinds=KINDS if redact else (),
-        near_duplicates=_settings(near_duplicates),
-    )
-    documents = loader.iter_directory(input_, is_earlier_output(output))
-    manifest = write_corpus(documents, output, loader.report, overwrite=overwrite)
+    with StageProgress(plain=plain, quiet=quiet) as progress:
+        loader = DataLoader(
+            clean,
+            deduplicate,
+            text_column=text_column,
+            document_filter=DocumentFilter(preset or "none", languages=languages or ())
+            if preset or languages
+            else None,
+            redact_kinds=KINDS if redact else (),
+            near_duplicates=_settings(near_duplicates),
+            progress=progress,
+        )
+        documents = loader.iter_directory(input_, is_earlier_output(output))
+        manifest = write_corpus(documents, output, loader.report, overwrite=overwrite)
     _report(manifest, output, as_json)
 
 
@@ -122,7 +130,6 @@ def prepare(
     A corpus prepared from the same inputs is brought up to date: only what is new or changed is read. A run that was
     stopped continues where it was.
     """
-    from llmbuilder.cli.stages import StageProgress
     from llmbuilder.config import load_config
     from llmbuilder.config.in_force import require_taken
 
@@ -160,7 +167,7 @@ def prepare(
         return
     dropped = {stage: sum(reasons.values()) for stage, reasons in report.description["dropped"].items()}
     left_out = ", ".join(f"{dropped[stage]:,} {words}" for stage, words in DROPPED_AT.items() if stage in dropped)
-    say(f"{report.description['counts']['found']:,} documents found" + (f"; {left_out}" if left_out else ""))
+    say(counted(report.description["counts"]["found"], "document") + " found" + (f"; {left_out}" if left_out else ""))
     _say_hidden(report.description["counts"]["hidden"])
     for fate in wiped_out(report.description["groups"]):
         say(f"warning: {fate.warning()}")
@@ -173,8 +180,8 @@ def prepare(
     tokens = f", {report.tokens:,} tokens" if report.tokens else ""
     if overlap is not None:
         say(describe_overlap(overlap))
-    characters = report.description["counts"]["characters"]
-    typer.echo(f"{output}: {report.documents:,} documents, {characters:,} characters{tokens} ({output}/report.html)")
+    characters = counted(report.description["counts"]["characters"], "character")
+    typer.echo(f"{output}: {counted(report.documents, 'document')}, {characters}{tokens} ({output}/report.html)")
 
 
 def _check_prepared(inputs: list[str], output: Path, settings: Config, engine: str, ray_address: str | None) -> None:
@@ -206,6 +213,7 @@ def deduplicate(
     output: Path = typer.Argument(..., metavar="OUTPUT", help="Corpus to write."),
     near_duplicates: float = NearDuplicates,
     overwrite: bool = Overwrite,
+    quiet: bool = Quiet,
     as_json: bool = Json,
 ) -> None:
     """Drop repeated documents from a corpus."""
@@ -248,22 +256,28 @@ def _report(manifest: dict[str, object], output: Path, as_json: bool) -> None:
     assert isinstance(report, dict)
     skipped, filtered, duplicates = (len(report[name]) for name in ("skipped", "filtered", "duplicates"))
     dropped = f", {filtered} filtered out" if filtered else ""
-    say(f"{report['files']} files read, {skipped} skipped{dropped}, {duplicates} duplicates removed")
+    read, repeated = counted(report["files"], "file"), counted(duplicates, "duplicate")
+    say(f"{read} read, {skipped:,} skipped{dropped}, {repeated} removed")
     _say_hidden(report["hidden"])
     if report["redacted"]:
         say("replaced " + ", ".join(f"{count} {kind}" for kind, count in sorted(report["redacted"].items())))
-    typer.echo(f"{output}: {manifest['documents']:,} documents, {manifest['characters']:,} characters")
+    documents, characters = manifest["documents"], manifest["characters"]
+    assert isinstance(documents, int)
+    assert isinstance(characters, int)
+    typer.echo(f"{output}: {counted(documents, 'document')}, {counted(characters, 'character')}")
 
 
 def _say_hidden(count: int) -> None:
     if count:
-        say(f"{count:,} hidden files and folders (names that begin with a point or ~$) were passed over")
+        kinds = counted(count, "hidden file or folder", "hidden files and folders")
+        say(f"passed over: {kinds} (names that begin with a point or ~$)")
 
 
 @app.command("inspect")
 def inspect(
     corpus: Path = typer.Argument(..., metavar="CORPUS", help="Corpus: .txt, .jsonl or .parquet."),
     tokenizer: str = typer.Option(None, "--tokenizer", help="Also count tokens."),
+    quiet: bool = Quiet,
     as_json: bool = Json,
 ) -> None:
     """Count a corpus's documents, characters, lines and words."""

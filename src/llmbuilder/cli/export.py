@@ -7,7 +7,8 @@ from pathlib import Path
 
 import typer
 
-from llmbuilder.cli.output import Json, Overwrite, print_json, say
+from llmbuilder.cli.completion import quantizations
+from llmbuilder.cli.output import Json, Overwrite, Quiet, print_json, say
 
 app = typer.Typer(help="Export models for other engines.", no_args_is_help=True)
 _PROBES = [
@@ -21,10 +22,13 @@ _PROBES = [
 def gguf(
     model: Path = typer.Argument(..., metavar="MODEL", help="Model file, run directory or Hugging Face folder."),
     output: Path = typer.Argument(..., metavar="OUTPUT", help="File to write, such as model.gguf."),
-    quantization: str = typer.Option("f16", "--quantization", "-q", help="f32 f16 bf16 q8_0 q5_1 q5_0 q4_1 q4_0"),
+    quantization: str = typer.Option(
+        "f16", "--quantization", "-q", help="f32 f16 bf16 q8_0 q5_1 q5_0 q4_1 q4_0", autocompletion=quantizations
+    ),
     tokenizer: str = typer.Option(None, "--tokenizer", help="Tokenizer folder. Default: the model's own."),
     verify: bool = typer.Option(True, "--verify/--no-verify", help="Open the file in llama.cpp and compare."),
     overwrite: bool = Overwrite,
+    quiet: bool = Quiet,
     as_json: bool = Json,
 ) -> None:
     """Write a GGUF file for llama.cpp and Ollama."""
@@ -65,6 +69,7 @@ def hf(
     output: Path = typer.Argument(..., metavar="OUTPUT", help="Folder to write."),
     tokenizer: str = typer.Option(None, "--tokenizer", help="Tokenizer folder. Default: the model's own."),
     overwrite: bool = Overwrite,
+    quiet: bool = Quiet,
     as_json: bool = Json,
 ) -> None:
     """Write a Hugging Face folder that transformers opens."""

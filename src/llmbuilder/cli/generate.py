@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from llmbuilder.cli.conversation import converse, show_samples
-from llmbuilder.cli.output import Json, Set, print_json
+from llmbuilder.cli.output import Json, Quiet, Set, print_json
 
 app = typer.Typer(help="Generate text.", no_args_is_help=True)
 
@@ -38,6 +38,7 @@ def text(
     config: Path = typer.Option(None, "--config", help="Configuration whose 'generation' and system.device to use."),
     device: str = typer.Option(None, "--device", help="auto, cpu, cuda, mps."),
     interactive: bool = typer.Option(False, "--interactive", "-i", help="Ask for prompts until end of input."),
+    quiet: bool = Quiet,
     as_json: bool = Json,
 ) -> None:
     """Continue a prompt."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from llmbuilder.cli.output import Json, Overwrite, print_json
+from llmbuilder.cli.output import Json, Overwrite, Quiet, print_json
 
 if TYPE_CHECKING:
     from llmbuilder.formats.nanogpt.source import ArchitectureFacts
@@ -32,6 +32,7 @@ def import_nanogpt(
         None, "--source", help="The project's model.py, read (never run) for what weights do not show; repeatable."
     ),
     overwrite: bool = Overwrite,
+    quiet: bool = Quiet,
     as_json: bool = Json,
 ) -> None:
     """Convert a checkpoint of nanoGPT, its relatives and forks, or of the older scripts."""
@@ -57,6 +58,7 @@ def import_huggingface(
     output: Path = _OUTPUT,
     tokenizer: str = _TOKENIZER,
     overwrite: bool = Overwrite,
+    quiet: bool = Quiet,
     as_json: bool = Json,
 ) -> None:
     """Convert a Hugging Face folder: GPT-2, Llama or Qwen3."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from llmbuilder.cli.output import Json, print_json, print_pairs
+from llmbuilder.cli.output import Json, Quiet, print_json, print_pairs
 
 
-def info(as_json: bool = Json) -> None:
+def info(quiet: bool = Quiet, as_json: bool = Json) -> None:
     """Show versions, devices, memory and optional parts."""
     import importlib.util
 

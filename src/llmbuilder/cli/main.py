@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from typing import TextIO
 
 import typer
 
@@ -22,6 +23,7 @@ from llmbuilder.cli import (
     tokenizer,
     train,
 )
+from llmbuilder.cli.output import be_quiet
 from llmbuilder.cli.streams import LostOutput, discard_output, open_streams
 
 app = typer.Typer(
@@ -65,6 +67,14 @@ class _Notes(logging.Formatter):
         return prefix + record.getMessage()
 
 
+class _NotesHandler(logging.StreamHandler[TextIO]):
+    """Writes to what standard error is at the moment: a progress bar puts itself in the place, and is not torn."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
 def run() -> None:
     """Run the command line: user errors become one message and exit status 1, without a traceback."""
     open_streams()
@@ -77,12 +87,14 @@ def run() -> None:
             sys.exit(0)
         typer.echo(f"error: the output cannot be written: {lost.reason.strerror or lost.reason}", err=True)
         sys.exit(1)
+    finally:
+        be_quiet(False)
 
 
 def _run() -> None:
     from llmbuilder.errors import LLMBuilderError, LostProcessError, for_command_line
 
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _NotesHandler(sys.stderr)
     handler.setFormatter(_Notes())
     logger = logging.getLogger("llmbuilder")
     is_main = os.environ.get("RANK", "0") == "0"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from llmbuilder.cli.output import Json, Overwrite, print_json, say
+from llmbuilder.cli.output import Json, Overwrite, Quiet, print_json, say
 
 
 def migrate(
@@ -21,6 +21,7 @@ def migrate(
         False, "--run-legacy-code", help="Allow --prove to run the project's model code, in a process of its own."
     ),
     overwrite: bool = Overwrite,
+    quiet: bool = Quiet,
     as_json: bool = Json,
 ) -> None:
     """Move a nanoGPT-style project here, with a full report."""

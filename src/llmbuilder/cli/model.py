@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from llmbuilder.cli.output import Json, print_json, print_pairs
+from llmbuilder.cli.output import Json, Quiet, print_json, print_pairs
 
 app = typer.Typer(help="Evaluate and describe models.", no_args_is_help=True)
 
@@ -19,6 +19,7 @@ def evaluate(
     stride: int = typer.Option(None, "--stride", min=1, help="Tokens between windows. Default: half the context."),
     batch_size: int = typer.Option(8, "--batch-size", min=1, help="Windows at a time."),
     device: str = typer.Option(None, "--device", help="auto, cpu, cuda, mps."),
+    quiet: bool = Quiet,
     as_json: bool = Json,
 ) -> None:
     """Measure loss, perplexity and bits per byte on a text."""
@@ -48,6 +49,7 @@ def evaluate(
 @app.command("info")
 def info(
     model: Path = typer.Argument(..., metavar="MODEL", help="Model file, run directory or Hugging Face folder."),
+    quiet: bool = Quiet,
     as_json: bool = Json,
 ) -> None:
     """Describe a model: shape, size, tokenizer, how it was trained."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,19 +12,36 @@ from typing import Any
 
 import typer
 
+from llmbuilder.cli.completion import settings
 from llmbuilder.cli.streams import is_unicode
 
+_is_quiet = False
+
+
+def be_quiet(wanted: bool) -> bool:
+    """Let nothing but errors be said on standard error, by other people's libraries either; or take that back."""
+    global _is_quiet
+    if wanted != _is_quiet:
+        logging.disable(logging.WARNING if wanted else logging.NOTSET)
+        logging.captureWarnings(wanted)  # Python's own warnings are notes, too
+    _is_quiet = wanted
+    return wanted
+
+
 Json = typer.Option(False, "--json", help="Print the result as JSON.")
-Set = typer.Option(None, "--set", help="Override a setting: section.key=value. May be repeated.")
+Set = typer.Option(
+    None, "--set", help="Override a setting: section.key=value. May be repeated.", autocompletion=settings
+)
 Plain = typer.Option(False, "--plain", help="Progress as lines of text, also in a terminal.")
-Quiet = typer.Option(False, "--quiet", help="No progress.")
+Quiet = typer.Option(False, "--quiet", help="No progress and no notes: only errors.", callback=be_quiet)
 AllowCode = typer.Option(False, "--allow-code", help="Let the configuration file name Python code to import.")
 Overwrite = typer.Option(False, "--overwrite", help="Replace what is at the output already.")
 
 
 def say(message: str) -> None:
-    """Print a line of progress on standard error."""
-    typer.echo(message, err=True)
+    """Print a line of progress on standard error, unless --quiet was given."""
+    if not _is_quiet:
+        typer.echo(message, err=True)
 
 
 def print_json(value: Any) -> None:

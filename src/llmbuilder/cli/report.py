@@ -6,13 +6,14 @@ from pathlib import Path
 
 import typer
 
-from llmbuilder.cli.output import Json, print_json
+from llmbuilder.cli.output import Json, Quiet, print_json
 
 
 def report(
     run: Path = typer.Argument(..., metavar="RUN", help="Run directory."),
     other: Path = typer.Argument(None, metavar="[RUN2]", help="An earlier run to compare with."),
     output: Path = typer.Option(None, "--output", "-o", help="File to write. Default: report.html in RUN."),
+    quiet: bool = Quiet,
     as_json: bool = Json,
 ) -> None:
     """Write a training run's report, one HTML file with its curves, samples and settings."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from llmbuilder.cli.output import Json, Overwrite, print_json, print_pairs, print_table
+from llmbuilder.cli.output import Json, Overwrite, Quiet, print_json, print_pairs, print_table
 
 if TYPE_CHECKING:
     from llmbuilder.data import TextDataset
@@ -30,6 +30,7 @@ def train(
         None, "--special-token", help="Reserve a token, such as '<|im_start|>'; may be repeated."
     ),
     overwrite: bool = Overwrite,
+    quiet: bool = Quiet,
     as_json: bool = Json,
 ) -> None:
     """Learn a tokenizer from text."""
@@ -85,6 +86,7 @@ def inspect(
     corpus: Path = typer.Option(
         None, "--corpus", help="Corpus to compare on: by language and format where it was prepared with `data prepare`."
     ),
+    quiet: bool = Quiet,
     as_json: bool = Json,
 ) -> None:
     """Show a tokenizer's facts and how it splits a text, or compare several on a text or a corpus."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from llmbuilder.cli.build import resume_build
+from llmbuilder.cli.completion import presets
 from llmbuilder.cli.output import AllowCode, Json, Overwrite, Plain, Quiet, Set, print_json, replaced_by
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def model(
     data: Path = typer.Option(None, "--data", help="Text file, document folder or token folder."),
     output: Path = typer.Option(None, "--output", "-o", help="Run directory to write."),
     config: Path = typer.Option(None, "--config", help="Configuration file, new or legacy."),
-    preset: str = typer.Option(None, "--preset", help="Start from this preset."),
+    preset: str = typer.Option(None, "--preset", help="Start from this preset.", autocompletion=presets),
     tokenizer: str = typer.Option(None, "--tokenizer", help="Tokenizer folder. Default: learn one."),
     nproc: int = Nproc,
     plain: bool = Plain,
@@ -136,7 +137,7 @@ def resume(
 
     callbacks = _display(plain=plain, quiet=quiet)
     if is_build(run) and nproc == 1 and "WORLD_SIZE" not in os.environ:
-        resume_build(run, set_ or [], callbacks, quiet=quiet, as_json=as_json)
+        resume_build(run, set_ or [], callbacks, plain=plain, quiet=quiet, as_json=as_json)
         return
     _carry_out(lambda: resume_training(run, overrides=set_ or [], callbacks=callbacks), as_json)
 

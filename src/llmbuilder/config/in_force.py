@@ -57,6 +57,7 @@ class Idle:
     everywhere: bool = True
 
 
+_GREEDY = "generation.do_sample is off: the likeliest token is taken"
 IDLE = (
     Idle(("model.rope_theta",), lambda c: c.model.model_type == "gpt", "only the 'llama' family has it"),
     Idle(("model.activation",), lambda c: c.model.model_type == "llama", "only the 'gpt' family has it"),
@@ -94,8 +95,10 @@ IDLE = (
     Idle(("tokenizer.min_frequency",), lambda c: c.tokenizer.algorithm in ("char", "unigram"),
          "only the algorithms bpe and wordpiece count pairs"),
     Idle(LEARNED, lambda c: c.tokenizer.path is not None, "the tokenizer is there already (tokenizer.path)", False),
-    Idle(tuple(f"generation.{key}" for key in ("temperature", "top_k", "top_p", "min_p")),
-         lambda c: not c.generation.do_sample, "generation.do_sample is off: the likeliest token is taken", False),
+    Idle(("generation.temperature",), lambda c: not c.generation.do_sample and c.generation.temperature > 0, _GREEDY,
+         False),  # a temperature of 0 says the same
+    Idle(("generation.top_k", "generation.top_p", "generation.min_p"), lambda c: not c.generation.do_sample, _GREEDY,
+         False),
 )  # fmt: skip
 
 

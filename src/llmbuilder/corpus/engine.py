@@ -87,7 +87,8 @@ def _answering(name: str, settings: dict[str, Any], folder: str) -> Callable[[st
 
 
 def _choose_runner(name: str, address: str | None) -> None:
-    os.environ.setdefault("DAFT_PROGRESS_BAR", "0")  # its bars would be drawn over ours
+    os.environ.setdefault("DAFT_PROGRESS_BAR", "0")  # its bars and lines would be drawn over ours
+    os.environ.setdefault("DAFT_SHOW_QUERY_ID", "0")
     wanted = {"local": "native", "ray": "ray"}[name]
     if name == "ray":
         _join_cluster(address)

@@ -9,6 +9,7 @@ from pathlib import Path
 from llmbuilder.config.schema import DataConfig
 from llmbuilder.corpus.load_report import LoadReport
 from llmbuilder.corpus.prepared import PreparedCorpus
+from llmbuilder.corpus.stage_clock import Progress
 from llmbuilder.documents.document import Document, Unreadable
 from llmbuilder.documents.folders import LeaveOut, Listing, is_prepared, list_folder
 from llmbuilder.documents.reader_pool import ReadingLimits
@@ -35,6 +36,7 @@ class DataLoader:
     (see `redact`), `near_duplicates` drops documents much like another one of the same load. Files are read under
     `limits` of time, memory and size, by `workers` processes (default: one for each CPU) where a format needs a parser.
     `ocr` names the languages of scanned pages, which are read where tesseract is installed; None leaves them.
+    `progress` is called with "extract", the files read and all that have been found in folders.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class DataLoader:
         limits: ReadingLimits | None = None,
         workers: int | None = None,
         ocr: str | None = "eng",
+        progress: Progress = lambda stage, done, total: None,
     ) -> None:
         self.remove_duplicates = remove_duplicates
         self.near_duplicates = near_duplicates
@@ -63,11 +66,19 @@ class DataLoader:
             redact_kinds=redact_kinds,
             document_filter=document_filter,
         )
+        self._progress = progress
+        self._files_found = self._files_read = 0
         self._seen = SeenTexts()
         self._untold: dict[str, list[str]] = {}  # sources by reason
 
     @classmethod
-    def from_config(cls, data: DataConfig, *, workers: int | None = None) -> DataLoader:
+    def from_config(
+        cls,
+        data: DataConfig,
+        *,
+        workers: int | None = None,
+        progress: Progress = lambda stage, done, total: None,
+    ) -> DataLoader:
         """Return the loader that a configuration describes. Raises ConfigError for unknown names."""
         loader = cls(
             remove_duplicates=data.remove_duplicates,
@@ -76,6 +87,7 @@ class DataLoader:
             near_duplicates=NearDuplicateSettings.from_config(data),
             limits=ReadingLimits.from_config(data),
             workers=workers,
+            progress=progress,
         )
         loader._refiner = Refiner.from_config(data)
         return loader
@@ -111,6 +123,7 @@ class DataLoader:
         self.report.counts["hidden"] += listing.hidden
         for item in listing.left_out:
             self._skip(item)
+        self._files_found += len(listing.files)
         found = False
         for document in self.iter_files(listing.files):
             found = True
@@ -130,6 +143,7 @@ class DataLoader:
     def _found(self, files: Iterable[Path], workers: int | None) -> Iterator[Document]:
         reader = DocumentReader(text_column=self.text_column, ocr=self.ocr, limits=self.limits, workers=workers)
         with reader:
+            self._tell_progress(0)
             for _, outcomes in reader.read_files(files):
                 holds_any = False
                 for outcome in outcomes:
@@ -139,6 +153,14 @@ class DataLoader:
                         holds_any = True
                         yield outcome
                 self.report.counts["files"] += holds_any
+                self._tell_progress(1)
+
+    def _tell_progress(self, more: int) -> None:
+        """Count files that have been read, and tell of them where it is known how many there are."""
+        self._files_read += more
+        if self._files_found:
+            self._files_found = max(self._files_found, self._files_read)
+            self._progress("extract", self._files_read, self._files_found)
 
     def _skip(self, unreadable: Unreadable) -> None:
         self.report.find(None, 0)

@@ -23,7 +23,7 @@ from llmbuilder.machine import memory_bytes
 from llmbuilder.model import LanguageModel, build_model
 from llmbuilder.training.display.callbacks import Callback
 from llmbuilder.training.display.metrics_file import MetricsFile
-from llmbuilder.training.display.progress import TrainingProgress
+from llmbuilder.training.display.notebook import default_progress
 from llmbuilder.training.display.run_report import RunReport
 from llmbuilder.training.display.sinks import open_sinks
 from llmbuilder.training.loop.trainer import Trainer
@@ -306,7 +306,7 @@ def _watchers(
     if not processes.is_main:
         return []
     sinks = [MetricsFile(paths.metrics), *open_sinks(config, paths.folder), RunReport(paths.folder)]
-    return [*sinks, *([TrainingProgress()] if callbacks is None else callbacks)]
+    return [*sinks, *([default_progress()] if callbacks is None else callbacks)]
 
 
 def _say_if_complete(training: TrainingConfig, step: int, paths: RunPaths) -> None:
