@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 
+import llmbuilder as lb
+from llmbuilder.building import plan_build
 from llmbuilder.building.durations import in_words
 from llmbuilder.building.plan import USEFUL_STEPS, choose_plan, require_useful
 from llmbuilder.building.prediction import Corpus, predict, predicted_bits
@@ -83,3 +86,15 @@ def test_sampling_of_a_planned_build_leaves_greedy_alone() -> None:
 )
 def test_durations_in_words(seconds: float, words: str) -> None:
     assert in_words(seconds) == words
+
+
+def test_a_budget_too_small_for_twenty_steps_is_refused_with_the_least(tmp_path: Path, prose: str) -> None:
+    (tmp_path / "a.txt").write_text(prose)
+    with pytest.raises(ConfigError, match=r"fewer than 20 teach a model nothing: the least that makes sense is"):
+        lb.build(tmp_path / "a.txt", tmp_path / "run", time_budget=0.5, callbacks=[])
+
+
+def test_a_model_beyond_this_machines_memory_is_refused(tmp_path: Path, prose: str) -> None:
+    (tmp_path / "a.txt").write_text(prose)
+    with pytest.raises(ConfigError, match=r"takes at least .* GiB, and there are"):
+        plan_build(tmp_path / "a.txt", time_budget=60, overrides=["model.max_seq_length=100000000"])

@@ -246,3 +246,34 @@ def test_what_is_done_is_done_again_where_its_files_are_gone(folder: Path) -> No
     build()
     assert Path("run", "model.gguf").is_file()
     assert torch.equal(lb.load_model("run/model.pt").lm_head.weight, lb.load_model("whole/model.pt").lm_head.weight)
+
+
+def test_the_command_line_goes_on_too(folder: Path) -> None:
+    command = ("build", "docs", "--output", "run", "--preset", "tiny", "--quiet")
+    settings = [word for setting in SETTINGS for word in ("--set", setting)]
+    run(*command, *settings, cwd=folder)
+    again = run(*command[:-1], *settings, cwd=folder)
+    assert "run is built already" in again.stderr
+    other = run(*command, *settings, "--quantization", "q8_0", cwd=folder, status=1)
+    assert "the quantization: f16 then, q8_0 now" in other.stderr
+    run(*command, *settings, "--quantization", "q8_0", "--overwrite", cwd=folder)
+
+
+def test_sigterm_outside_training_says_where_it_stands(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    carry_out = Journal.carry_out
+
+    def terminated(self: Journal, name: str, work: Callable[[], Any], **more: Any) -> Any:
+        if name == "samples":
+            os.kill(os.getpid(), signal.SIGTERM)
+        return carry_out(self, name, work, **more)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "carry_out", terminated)
+        with pytest.raises(SystemExit) as left:
+            build()
+    assert left.value.code == 143
+    assert "stopped while evaluating" in caplog.text
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from llmbuilder.building.checks import check_build, require_buildable
 from llmbuilder.building.corpus_text import read_text
-from llmbuilder.building.journal import JOURNAL, STAGES, Journal, is_build
+from llmbuilder.building.journal import JOURNAL, STAGES, Journal
 from llmbuilder.building.plan import Plan
 from llmbuilder.building.planning import choose_vocabulary, find_tokenizer, make_plan, open_text
 from llmbuilder.building.request import Request
@@ -28,6 +28,7 @@ from llmbuilder.files import remove_path
 from llmbuilder.locking import locked_folder
 from llmbuilder.notices import command
 from llmbuilder.training import Callback, StoppedRun
+from llmbuilder.training.processes.interruption import raised_termination
 from llmbuilder.training.storage.model_files import run_name
 from llmbuilder.training.storage.paths import RunPaths
 
@@ -74,7 +75,7 @@ def build(
     sources = [documents] if isinstance(documents, str | Path) else documents
     planned = check_build(
         documents, output, preset=preset, config=config, time_budget=time_budget, overrides=given,
-        quantization=quantization, overwrite=overwrite or is_build(folder),
+        quantization=quantization, overwrite=overwrite,
     )  # fmt: skip
     request = Request.of(
         sources if sources is not None or planned.data.path is None else [planned.data.path],
@@ -150,8 +151,9 @@ def _held(folder: Path) -> Iterator[None]:
 def _run(work: Build) -> BuildResult:
     """Do the work; who stops it is told what is kept and how to go on."""
     try:
-        return work.run()
-    except (KeyboardInterrupt, StoppedRun) as stopped:
+        with raised_termination():
+            return work.run()
+    except (KeyboardInterrupt, SystemExit) as stopped:
         if isinstance(stopped, StoppedRun):
             raise  # it has been said where the run stands
         journal = work.journal

@@ -7,20 +7,23 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from llmbuilder.building.journal import is_build
 from llmbuilder.config import load_config
 from llmbuilder.config.in_force import refuse, require_taken
+from llmbuilder.config.loading import build_config, explicit_places, merge, parse_overrides, read_config
 from llmbuilder.config.schema import Config
 from llmbuilder.config.section import place_of
 from llmbuilder.config.sizes import count_parameters
-from llmbuilder.config.validation import require_in_range
+from llmbuilder.config.validation import require_in_range, require_valid
 from llmbuilder.errors import OVERRIDE, ConfigError, DataError, LLMBuilderError, MissingDependencyError
 from llmbuilder.files import require_absent, require_other, require_writable
 from llmbuilder.formats.model_places import require_model
 from llmbuilder.formats.quantizations import require_quantization
 from llmbuilder.machine import require_device
 from llmbuilder.tokenizer.places import require_tokenizer
+from llmbuilder.training.storage.paths import RunPaths
 
-_SMALLEST_RUN = 10_000_000  # bytes: tokens, a small model with its checkpoints, the page
+_SMALLEST_RUN = 16_000_000  # bytes: tokens, a small model with its checkpoints, the page
 _WEIGHT, _TRAINED_WEIGHT = 4, 12  # bytes of a parameter in a model file, and in a checkpoint with both moments
 Sources = str | Path | Sequence[str | Path] | None
 
@@ -50,7 +53,7 @@ def check_build(
         raise ConfigError(f"the time budget must be more than 0 seconds, not {time_budget}")
     sources = require_documents(documents if documents is not None else planned.data.path)
     require_other(Path(output), sources)
-    require_absent(Path(output), overwrite=overwrite)
+    require_absent(Path(output), overwrite=overwrite or is_build(output))  # what differs from a build is said later
     is_chosen = preset is None and config is None
     check_run(planned, Path(output), bytes_needed=_SMALLEST_RUN if is_chosen else None)
     return planned
@@ -74,6 +77,21 @@ def check_run(config: Config, output: Path | None, *, bytes_needed: int | None =
         require_writable(output, bytes_needed=bytes_needed or _least_bytes(config), error=ConfigError)
 
 
+def check_resume(run: str | Path, overrides: Iterable[str]) -> None:
+    """Raise ConfigError for overrides that a run cannot go on with, TrainingError for a folder without a run."""
+    given = list(overrides)
+    parse_overrides(given)
+    paths = RunPaths.choose(run)
+    if not paths.config.is_file():
+        if not is_build(run):
+            paths.read_record()  # which says that there is none
+        return
+    values = merge(read_config(paths.config).to_dict(), parse_overrides(given))
+    config = build_config(values, f"the configuration of {run}", explicit_places(given))
+    require_taken("train resume", given, config)
+    require_valid(config, ["training"], "train with these settings", unchecked=["training.warmup_steps"])
+
+
 def require_asked_device(config: Config) -> None:
     """Raise ConfigError for a device that was asked for here and is absent; one that a file names falls back later."""
     place = place_of(config, "system.device")
@@ -89,8 +107,12 @@ def require_documents(documents: Sources) -> list[str]:
             raise DataError("the name of the documents is empty: name a folder or a file")
         if not os.path.exists(source):
             raise DataError(f"no such file or folder: {source}")
+        if not os.path.isdir(source) and not os.path.isfile(source):
+            raise DataError(f"{source} is neither a folder nor a file: name documents")
         if not os.access(source, os.R_OK | (os.X_OK if os.path.isdir(source) else 0)):
             raise DataError(f"{source} is not yours to read")
+        if os.path.isdir(source) and not any(os.scandir(source)):
+            raise DataError(f"{source} is empty: put documents there (.pdf, .docx, .txt, .md, .html, .epub, .csv, ...)")
     return [str(source) for source in sources]
 
 

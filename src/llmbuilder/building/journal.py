@@ -5,13 +5,14 @@ With it the same command goes on where an earlier one ended, however that was.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from llmbuilder.errors import DataError
+from llmbuilder.errors import DataError, LLMBuilderError
 from llmbuilder.files import write_json
 
 JOURNAL = "build.json"
@@ -49,6 +50,7 @@ class Journal:
         self.request = dict(request)
         self.replaces = replaces  # the name of the run that the build's own takes the place of
         self._done: dict[str, Any] = dict(done or {})
+        self._tried: dict[str, float] = {}  # seconds of stages that were stopped
         self._begin = time.perf_counter()
         self.at_work = "documents"
 
@@ -60,7 +62,9 @@ class Journal:
             content = json.loads(path.read_text("utf-8"))
             if content["format_version"] > _FORMAT_VERSION:
                 raise DataError(f"{path} was written by a newer LLMBuilder: upgrade to go on with this build")
-            return cls(folder, content["request"], content["stages"], content["replaces"])
+            found = cls(folder, content["request"], content["stages"], content["replaces"])
+            found._tried = dict(content["tried"])
+            return found
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -78,8 +82,8 @@ class Journal:
 
     @property
     def seconds(self) -> float:
-        """The seconds that the stages which are done took, in whatever process."""
-        return sum(stage["seconds"] for stage in self._done.values())
+        """The seconds that the stages took, in whatever process; what a kill has ended is not known."""
+        return sum(stage["seconds"] for stage in self._done.values()) + sum(self._tried.values())
 
     def has(self, stage: str) -> bool:
         """Whether a stage is done."""
@@ -103,13 +107,20 @@ class Journal:
             return self.left_by(stage)
         self.at_work = stage
         begin = self._begin if stage == "documents" else time.perf_counter()
-        left = json.loads(json.dumps(work()))
-        self._done[stage] = {"seconds": time.perf_counter() - begin, "left": left}
+        try:
+            left = json.loads(json.dumps(work()))
+        except BaseException:
+            self._tried[stage] = self._tried.get(stage, 0.0) + time.perf_counter() - begin
+            with contextlib.suppress(LLMBuilderError):  # what ended the stage is what there is to say
+                if self.is_written:
+                    self.write()
+            raise
+        self._done[stage] = {"seconds": time.perf_counter() - begin + self._tried.pop(stage, 0.0), "left": left}
         self.write()
         return left
 
     def write(self) -> None:
         """Write build.json."""
         content = {"format_version": _FORMAT_VERSION, "request": self.request, "stages": self._done}
-        content["replaces"] = self.replaces
+        content |= {"replaces": self.replaces, "tried": self._tried}
         write_json(self.folder / JOURNAL, content)

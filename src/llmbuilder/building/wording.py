@@ -11,6 +11,8 @@ from llmbuilder.building.modelfile import ollama_name
 from llmbuilder.building.result import BuildResult, Expectation
 from llmbuilder.training import TrainingResults
 
+_LESS_TIME = "there was less time for them than planned"
+_MORE_TIME = "there was more time for them than planned"
 _NAMED = 3  # documents in a sentence
 _AS_PLANNED = 0.05  # of the speed: no more than measuring it varies by
 _WORTH_NAMING = 0.05  # bits per byte
@@ -48,12 +50,16 @@ def describe_plan_kept(expected: Expectation, training: TrainingResults) -> str:
     said = f"Planned {_count(expected.steps, 'step')}, trained {training.steps:,}"
     if training.interrupted:
         return f"{said}: it was stopped."
-    planned, reached = expected.steps / expected.training_seconds, training.steps / max(1e-9, training.training_time)
-    if planned > reached * (1 + _AS_PLANNED):
-        return f"{said}: the machine was {_times(planned / reached)} slower than measured."
-    if reached > planned * (1 + _AS_PLANNED):
-        return f"{said}: the machine was {_times(reached / planned)} faster than measured."
-    return f"{said}."
+    planned, reached = expected.tokens_per_second, training.tokens_per_second
+    if reached <= 0 or abs(training.steps - expected.steps) <= _AS_PLANNED * expected.steps:
+        return f"{said}."
+    if training.steps < expected.steps:
+        slower = planned > reached * (1 + _AS_PLANNED)
+        why = f"the machine was {_times(planned / reached)} slower than measured" if slower else _LESS_TIME
+    else:
+        faster = reached > planned * (1 + _AS_PLANNED)
+        why = f"the machine was {_times(reached / planned)} faster than measured" if faster else _MORE_TIME
+    return f"{said}: {why}."
 
 
 def describe_more_time(expected: Expectation, seconds: float) -> str:

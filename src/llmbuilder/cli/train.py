@@ -124,7 +124,7 @@ def resume(
     """Continue a run from its newest checkpoint; a build, from the stage it had reached."""
     _in_processes(nproc)
     from llmbuilder.building import is_build
-    from llmbuilder.config.loading import parse_overrides
+    from llmbuilder.building.checks import check_resume
     from llmbuilder.errors import TrainingError
 
     if not run.is_dir():
@@ -132,7 +132,7 @@ def resume(
         raise TrainingError(
             f"{run} holds no run: it {kind}; name the run directory that `train model` or `build` wrote"
         )
-    parse_overrides(set_ or [])
+    check_resume(run, set_ or [])
     from llmbuilder.training import resume_training
 
     callbacks = _display(plain=plain, quiet=quiet)

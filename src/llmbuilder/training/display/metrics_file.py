@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from llmbuilder.errors import TrainingError
 from llmbuilder.files import read_json_lines, write_text
+from llmbuilder.notices import command
 from llmbuilder.training.display.callbacks import Callback, RunPlan
 
 
@@ -24,5 +26,11 @@ class MetricsFile(Callback):
         write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def on_log(self, metrics: dict[str, Any]) -> None:
-        with open(self._path, "a", encoding="utf-8") as handle:
-            handle.write(json.dumps(metrics) + "\n")
+        try:
+            with open(self._path, "a", encoding="utf-8") as handle:
+                handle.write(json.dumps(metrics) + "\n")
+        except OSError as error:
+            again = command("train", "resume", self._path.parent)
+            raise TrainingError(
+                f"cannot write {self._path}: {error.strerror or error}; make room, then go on with: {again}"
+            ) from error

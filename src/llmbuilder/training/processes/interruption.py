@@ -26,6 +26,23 @@ class Interruption:
 
 
 @contextlib.contextmanager
+def raised_termination() -> Iterator[None]:
+    """Let SIGTERM raise SystemExit inside the block, so that what is at work can say where it stands; as 143 tells."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, _frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
 def noted_interruption() -> Iterator[Interruption]:
     """Yield what notes the first SIGINT or SIGTERM; outside the main thread there never is one."""
     interruption = Interruption()
