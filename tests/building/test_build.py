@@ -30,7 +30,7 @@ def test_a_folder_with_every_format(tmp_path: Path, prose: str) -> None:
     (tmp_path / "docs" / "copy.md").write_text(prose)
     (tmp_path / "docs" / "broken.pdf").write_bytes(b"%PDF-1.4 nonsense")
     said: list[str] = []
-    result = lb.build(tmp_path / "docs", tmp_path / "run", time_budget=30, announce=said.append, callbacks=[])
+    result = lb.build(tmp_path / "docs", tmp_path / "run", time_budget=40, announce=said.append, callbacks=[])
     summary = (tmp_path / "run" / "summary.md").read_text()
     for name in formats:
         assert f"| {name} | " in summary
@@ -91,7 +91,7 @@ def test_presets_and_overrides_are_honoured(tmp_path: Path, prose: str) -> None:
 
 def test_overrides_win_over_the_plan(tmp_path: Path, prose: str) -> None:
     (tmp_path / "a.txt").write_text(prose)
-    result = lb.build(tmp_path / "a.txt", tmp_path / "run", time_budget=25, callbacks=[],
+    result = lb.build(tmp_path / "a.txt", tmp_path / "run", time_budget=60, callbacks=[],
                       overrides=["training.max_steps=3", "model.num_layers=1", "training.optimizer=adamw"])  # fmt: skip
     config = lb.load_config(tmp_path / "run" / "config.json")
     assert (result.training.steps, config.model.num_layers, config.training.optimizer) == (3, 1, "adamw")
@@ -101,7 +101,7 @@ def test_the_environment_wins_over_the_plan(tmp_path: Path, prose: str, monkeypa
     (tmp_path / "a.txt").write_text(prose)
     monkeypatch.setenv("LLMBUILDER_TRAINING__OPTIMIZER", "adamw")
     monkeypatch.setenv("LLMBUILDER_TRAINING__MAX_STEPS", "3")
-    lb.build(tmp_path / "a.txt", tmp_path / "run", time_budget=25, callbacks=[])
+    lb.build(tmp_path / "a.txt", tmp_path / "run", time_budget=60, callbacks=[])
     config = lb.load_config(tmp_path / "run" / "config.json")
     assert (config.training.optimizer, config.training.max_steps) == ("adamw", 3)
 
@@ -115,8 +115,8 @@ def test_the_plan_counts_bytes_as_the_result_does(tmp_path: Path, prose: str) ->
     for number in range(1, 12):
         (documents / f"{number}.txt").write_text(" ".join(str(n) for n in random.integers(0, 10**9, 800)))
     settings = ["training.max_steps=3", "model.num_layers=1"]
-    plan = plan_build(documents, time_budget=25, overrides=settings)
-    result = lb.build(documents, tmp_path / "run", time_budget=25, callbacks=[], overrides=settings)
+    plan = plan_build(documents, time_budget=60, overrides=settings)
+    result = lb.build(documents, tmp_path / "run", time_budget=60, callbacks=[], overrides=settings)
     reached, bits = result.training.best_validation_loss, result.bits_per_byte
     assert reached is not None and bits is not None
     expected = plan.expected_loss / plan.expected_bits_per_byte

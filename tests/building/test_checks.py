@@ -49,7 +49,7 @@ def test_a_device_that_a_file_names_falls_back_later(text: Path, tmp_path: Path)
 def test_a_full_volume_is_named_with_both_numbers(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 10**12, 2_000_000))
-    with pytest.raises(ConfigError, match="at least 10 MB are needed and 2 MB are free"):
+    with pytest.raises(ConfigError, match="at least 16 MB are needed and 2 MB are free"):
         check_build(text, tmp_path / "run")
 
 

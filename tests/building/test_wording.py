@@ -19,7 +19,7 @@ EXPECTED = Expectation(502, 502_000, 10_000.0, 2.0, 1.9, 2.2, 50.0, [(120.0, 1.9
 
 
 def _trained(steps: int, seconds: float, **more: object) -> TrainingResults:
-    return TrainingResults(3.0, 3.1, 22.0, 1000.0, seconds, steps, None, None, **more)  # type: ignore[arg-type]
+    return TrainingResults(3.0, 3.1, 22.0, 1000.0 * steps / seconds, seconds, steps, None, None, **more)  # type: ignore[arg-type]
 
 
 def test_planned_against_reached() -> None:
@@ -27,6 +27,8 @@ def test_planned_against_reached() -> None:
         "Planned 502 steps, trained 334: the machine was 1.5 times slower than measured."
     )
     assert describe_plan_kept(EXPECTED, _trained(1004, 50.0)).endswith("2.0 times faster than measured.")
+    less = describe_plan_kept(EXPECTED, _trained(100, 5.0))
+    assert less == "Planned 502 steps, trained 100: there was less time for them than planned."
     assert describe_plan_kept(EXPECTED, _trained(502, 51.0)) == "Planned 502 steps, trained 502."
     assert describe_plan_kept(EXPECTED, _trained(7, 1.0, interrupted=True)).endswith("trained 7: it was stopped.")
     assert describe_plan_kept(replace(EXPECTED, steps=1), _trained(1, 50.0)) == "Planned 1 step, trained 1."

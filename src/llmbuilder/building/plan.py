@@ -168,17 +168,19 @@ def choose_plan(
     )
 
 
-def require_useful(plan: Plan, seconds: float) -> None:
+def require_useful(plan: Plan, seconds: float, besides: float | None = None) -> None:
     """Raise ConfigError if `seconds` for a whole build leave its training too few steps to learn anything.
 
-    The message names the least that makes sense. A number of steps that was asked for is nobody's mistake.
+    `besides` is what the build takes without training (default: what the plan leaves for it). The message names the
+    least that makes sense. A number of steps that was asked for is nobody's mistake.
     """
     affordable = plan.tokens_per_second * plan.training_seconds / plan.tokens_per_step
     asked = plan.config.training.max_steps
     if affordable >= USEFUL_STEPS or (asked is not None and asked < USEFUL_STEPS):
         return
     training = USEFUL_STEPS * plan.tokens_per_step / plan.tokens_per_second
-    least = _rounded_up(max(0.0, seconds - plan.training_seconds) + _SPEED_FACTOR * training)
+    others = max(0.0, seconds - plan.training_seconds) if besides is None else besides
+    least = _rounded_up(others + _SPEED_FACTOR * training)
     raise ConfigError(
         f"a time budget of {in_words(seconds)} leaves {in_words(plan.training_seconds)} for training, on this machine "
         f"{int(affordable)} steps, and fewer than {USEFUL_STEPS} teach a model nothing: the least that makes sense is "

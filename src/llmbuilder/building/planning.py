@@ -22,6 +22,7 @@ from llmbuilder.tokenizer.in_force import require_made_as
 EXPORT_SECONDS = 8.0  # for the last evaluations, samples, export and its check when alone, and one more for every
 PARAMETERS_A_SECOND = 10_000_000
 LEAST_TRAINING = 1.0
+_NO_TIME = 0.001
 _MEASURING_SHARE = 0.03  # of the time, for speeds alone: the whole of planning takes less than 5%
 _SPEED_FACTOR, _CROWDED_SPEED_FACTOR = 1.5, 2.5  # within which the speed may turn out otherwise
 _CROWDED = 1.1  # times as long as alone: other processes need the processors
@@ -70,14 +71,15 @@ def make_plan(
     # Text that was counted is predicted better than any model will do: without a held-out part nothing is known.
     ngram_bits = ngram_bits_per_byte(dataset.train.tokens, scored.tokens, sizes) if dataset.validation else None
     speed = measured_speed(config, _MEASURING_SHARE * seconds)
-    left = max(LEAST_TRAINING, begin + seconds - time.perf_counter() - EXPORT_SECONDS)
-    training_seconds = config.training.time_budget_seconds or left
+    besides = time.perf_counter() - begin + EXPORT_SECONDS
+    training_seconds = config.training.time_budget_seconds or max(_NO_TIME, seconds - besides)
     plan = choose_plan(
         config, dataset.info.tokens, vocabulary, training_seconds, speed, mean_token_bytes(scored.tokens, sizes),
-        ngram_bits=ngram_bits, besides=max(0.0, seconds - training_seconds),
+        ngram_bits=ngram_bits, besides=besides,
         speed_factor=_SPEED_FACTOR if slowdown() < _CROWDED else _CROWDED_SPEED_FACTOR,
     )  # fmt: skip
-    require_useful(plan, seconds)
+    if config.training.time_budget_seconds is None:
+        require_useful(plan, seconds, besides)
     training = plan.config.training
     training.eval_every = max(1, plan.steps // _EVALUATIONS)
     training.save_every = max(1, plan.steps // _CHECKPOINTS)
