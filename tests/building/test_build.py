@@ -53,7 +53,7 @@ def test_a_folder_with_every_format(tmp_path: Path, prose: str) -> None:
     assert lb.building.BuildResult.from_dict(json.loads((tmp_path / "run" / "summary.json").read_text())).ability
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["model_path"].endswith("model.pt")
     assert said[0] == "Reading documents"
-    assert any("1 duplicates removed; 1 files skipped" in line for line in said)
+    assert any("1 duplicate removed; 1 file skipped" in line for line in said)
     assert ask_llamacpp({"model": str(tmp_path / "run" / "model.gguf"), "context": 32, "threads": 1, "tokenize": ["a"],
                          "greedy": [], "predict": [], "anchor": 0})[0]["vocab_size"] > 256  # fmt: skip
 
