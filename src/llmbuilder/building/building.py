@@ -12,7 +12,7 @@ from pathlib import Path
 
 from llmbuilder.building.checks import check_build, require_buildable
 from llmbuilder.building.corpus_text import read_text
-from llmbuilder.building.journal import JOURNAL, STAGES, Journal, is_build
+from llmbuilder.building.journal import JOURNAL, STAGES, Journal
 from llmbuilder.building.plan import Plan
 from llmbuilder.building.planning import choose_vocabulary, find_tokenizer, make_plan, open_text
 from llmbuilder.building.request import Request
@@ -74,7 +74,7 @@ def build(
     sources = [documents] if isinstance(documents, str | Path) else documents
     planned = check_build(
         documents, output, preset=preset, config=config, time_budget=time_budget, overrides=given,
-        quantization=quantization, overwrite=overwrite or is_build(folder),
+        quantization=quantization, overwrite=overwrite,
     )  # fmt: skip
     request = Request.of(
         sources if sources is not None or planned.data.path is None else [planned.data.path],

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from llmbuilder.building.journal import is_build
 from llmbuilder.config import load_config
 from llmbuilder.config.in_force import refuse, require_taken
 from llmbuilder.config.schema import Config
@@ -50,7 +51,7 @@ def check_build(
         raise ConfigError(f"the time budget must be more than 0 seconds, not {time_budget}")
     sources = require_documents(documents if documents is not None else planned.data.path)
     require_other(Path(output), sources)
-    require_absent(Path(output), overwrite=overwrite)
+    require_absent(Path(output), overwrite=overwrite or is_build(output))  # a build goes on, if it is the same
     is_chosen = preset is None and config is None
     check_run(planned, Path(output), bytes_needed=_SMALLEST_RUN if is_chosen else None)
     return planned
