@@ -8,6 +8,7 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 _CONTROL = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]|\x1b[=>]|\r")
@@ -51,13 +52,13 @@ class Terminal:
         """Press keys; "\\x03" is Ctrl-C and "\\x04" Ctrl-D."""
         os.write(self._handle, keys.encode("utf-8"))
 
-    def wait_for(self, text: str, *, after: int = 0, seconds: float = 120) -> int:
-        """Read until `text` stands past the first `after` characters, and return where it ends."""
+    def wait_until(self, is_seen: Callable[[Terminal], bool], seconds: float = 60) -> None:
+        """Read until what was printed is as wanted."""
         until = time.monotonic() + seconds
-        while text not in self.text[after:]:
+        while not is_seen(self):
             if not self._read() or time.monotonic() > until:
-                raise AssertionError(f"{text!r} did not come; the terminal shows:\n{self.text[after:]}")
-        return self.text.index(text, after) + len(text)
+                self.process.kill()
+                raise AssertionError(f"what was waited for did not come; the terminal shows:\n{self.text}")
 
     def end(self, seconds: float = 300) -> int:
         """Read until the program ends, and return its exit status."""

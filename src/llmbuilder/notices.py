@@ -24,10 +24,12 @@ def counted(number: int, thing: str, things: str | None = None) -> str:
 
 def command(*words: object) -> str:
     """Return a command of this program that a shell takes as it stands, whatever blanks and bytes its names have."""
-    return " ".join(["llmbuilder", *(_quoted(str(word)) for word in words)])
+    return " ".join(["llmbuilder", *(quoted(word) for word in words)])
 
 
-def _quoted(word: str) -> str:
+def quoted(name: object) -> str:
+    """Return a word as a shell takes it."""
+    word = str(name)
     try:
         word.encode("utf-8")
     except UnicodeEncodeError:  # bytes of a file name that are no UTF-8

@@ -69,3 +69,26 @@ def test_commands_can_be_pasted() -> None:
 def test_one_is_singular() -> None:
     assert [counted(n, "step") for n in (0, 1, 2000)] == ["0 steps", "1 step", "2,000 steps"]
     assert counted(2, "copy", "copies") == "2 copies"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes are Linux's")
+def test_names_that_are_no_utf8_end_no_build(tmp_path: Path) -> None:
+    documents = tmp_path / "docs"
+    documents.mkdir()
+    for number in range(8):
+        name = b"na\xefve.txt" if number == 3 else b"%d.txt" % number
+        text = " ".join(f"word{number * 31 + place}" for place in range(200))
+        Path(os.fsdecode(os.fsencode(documents) + b"/" + name)).write_text(text)
+    settings = (
+        "--set training.max_steps=2 --set model.num_layers=1 --set model.embedding_dim=32 --set model.num_heads=2"
+    )
+    done = shell(
+        f"{PROGRAM} build docs -o $'out\\xff' --preset tiny {settings} && {PROGRAM} build docs -o $'out\\xff' "
+        f"--preset tiny {settings} && {PROGRAM} model info $'out\\xff'",
+        tmp_path,
+        LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", PYTHONIOENCODING="ascii",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert (tmp_path / os.fsdecode(b"out\xff") / "summary.md").is_file()
+    assert b"llmbuilder generate text --model $'out\\xff/model.pt'" in done.stdout  # can be pasted

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmbuilder.building.durations import in_words
 from llmbuilder.building.modelfile import ollama_name
 from llmbuilder.building.result import BuildResult, Expectation
+from llmbuilder.notices import quoted
 from llmbuilder.training import TrainingResults
 
 _LESS_TIME = "there was less time for them than planned"
@@ -85,16 +85,14 @@ def describe_documents(result: BuildResult) -> str:
 
 def list_uses(result: BuildResult) -> list[Use]:
     """Return the ways to use the model, with commands that can be pasted as they are."""
-    prompt = shlex.quote(_prompt(result))
-    uses = [Use("LLMBuilder", [f"llmbuilder generate text --model {shlex.quote(result.model_path)} --prompt {prompt}"])]
+    prompt = quoted(_prompt(result))
+    uses = [Use("LLMBuilder", [f"llmbuilder generate text --model {quoted(result.model_path)} --prompt {prompt}"])]
     if result.modelfile is not None:
         name = ollama_name(result.output)
-        uses.append(Use("Ollama", [f"ollama create {name} -f {shlex.quote(result.modelfile)}",
+        uses.append(Use("Ollama", [f"ollama create {name} -f {quoted(result.modelfile)}",
                                    f"ollama run {name} {prompt}"]))  # fmt: skip
     if result.gguf_path is not None:
-        uses.append(
-            Use("llama.cpp", [f"llama-completion -m {shlex.quote(result.gguf_path)} -no-cnv -n 100 -p {prompt}"])
-        )
+        uses.append(Use("llama.cpp", [f"llama-completion -m {quoted(result.gguf_path)} -no-cnv -n 100 -p {prompt}"]))
     return uses
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ from llmbuilder.cli import STARTED
 from llmbuilder.cli.completion import presets, quantizations
 from llmbuilder.cli.output import AllowCode, Json, Overwrite, Plain, Quiet, Set, print_json, say
 from llmbuilder.cli.stages import StageProgress
+from llmbuilder.notices import quoted
 
 if TYPE_CHECKING:
     from llmbuilder.building import BuildResult
@@ -151,7 +151,7 @@ def _show_result(result: BuildResult, as_json: bool) -> None:
         typer.echo(f"use it with {use.program}:")
         for command in use.commands:
             typer.echo(f"  {command}")
-    pages = [shlex.quote(f"{result.output}/{name}") for name in ("summary.md", "report.html")]
+    pages = [quoted(f"{result.output}/{name}") for name in ("summary.md", "report.html")]
     typer.echo(f"more about it: {' and '.join(pages)}")
 
 

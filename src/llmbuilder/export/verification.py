@@ -156,7 +156,8 @@ def ask_llamacpp(request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
         raise MissingDependencyError("xllamacpp", "verify", "checking a GGUF file in llama.cpp")
     with tempfile.TemporaryDirectory(prefix="llmbuilder-verify-") as name:
         folder = Path(name)
-        (folder / "request.json").write_text(json.dumps(request), "utf-8")
+        asked = {**request, "model": _nameable(Path(request["model"]), folder)}
+        (folder / "request.json").write_text(json.dumps(asked), "utf-8")
         files = [str(folder / "request.json"), str(folder / "answer.json"), str(folder / "predictions.npy")]
         result = subprocess.run(
             [sys.executable, "-m", "llmbuilder.export.llamacpp_worker", *files],
@@ -168,6 +169,17 @@ def ask_llamacpp(request: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
         if result.returncode != 0:
             raise ExportError(f"llama.cpp cannot use {request['model']}: {_last_words(result.stdout + result.stderr)}")
         return json.loads(Path(files[1]).read_text("utf-8")), np.load(files[2])
+
+
+def _nameable(path: Path, folder: Path) -> str:
+    """Return a name for a file that llama.cpp takes, which wants UTF-8: a link in `folder` where the own is none."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        link = folder / "model.gguf"
+        link.symlink_to(path.resolve())
+        return str(link)
+    return str(path)
 
 
 def _last_words(output: str) -> str:
