@@ -13,7 +13,7 @@ import pytest
 import torch
 import yaml
 
-from llmbuilder.building import building
+from llmbuilder.building import building, stages
 from llmbuilder.config import validation
 from llmbuilder.config.in_force import TAKEN, all_settings
 from llmbuilder.tokenizer import train_tokenizer
@@ -322,7 +322,7 @@ def test_build(place: Path, counted: Callable[[], str], monkeypatch: pytest.Monk
             del reached["config"][section]
         raise _Reached
 
-    monkeypatch.setattr(building, "train_model", trained_with)
+    monkeypatch.setattr(stages, "train_model", trained_with)
     said: list[str] = []
     monkeypatch.setattr(validation.logger, "warning", said.append)
 
@@ -351,7 +351,7 @@ def test_build(place: Path, counted: Callable[[], str], monkeypatch: pytest.Monk
 
 
 def test_the_samples_of_a_build(place: Path, counted: Callable[[], str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "_export", lambda *_: (None, None))
+    monkeypatch.setattr(stages.Build, "_export", lambda _: None)
 
     def command(settings: Settings) -> Seen:
         result = building.build(place / "text.txt", place / counted(), preset="tiny", callbacks=[],

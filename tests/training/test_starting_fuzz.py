@@ -49,7 +49,7 @@ def material(tmp_path_factory: pytest.TempPathFactory, prose: str) -> Path:
         train_tokenizer([prose], vocab_size=400).save_pretrained(folder / "large")
         for name, width in (("start.pt", 32), ("other.pt", 64)):
             config = load_config(preset="tiny", overrides={**SHAPE, "model.embedding_dim": width})
-            save_model(build_model(config), folder / name)
+            save_model(build_model(config), folder / name, tokenizer=train_tokenizer([prose], vocab_size=300))
 
     return made_once(tmp_path_factory, "starting", make)
 
@@ -76,7 +76,8 @@ def make_world(folder: Path, material: Path, draw: random.Random, *, several: bo
     }  # fmt: skip
     config = load_config(preset="tiny", overrides=settings)
     if tied:
-        save_model(build_model(config), folder / "start.pt", overwrite=True)
+        tokenizer = train_tokenizer([(folder / "data.txt").read_text()], vocab_size=300)
+        save_model(build_model(config), folder / "start.pt", tokenizer=tokenizer, overwrite=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(config.to_dict()))
     for path in list(contents(folder)):
         world.theirs[contents(folder)[path]] = path.name

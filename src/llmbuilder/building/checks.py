@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -21,7 +22,6 @@ from llmbuilder.formats.model_places import require_model
 from llmbuilder.formats.quantizations import require_quantization
 from llmbuilder.machine import require_device
 from llmbuilder.tokenizer.places import require_tokenizer
-from llmbuilder.training.storage.paths import RunPaths
 
 _SMALLEST_RUN = 16_000_000  # bytes: tokens, a small model with its checkpoints, the page
 _WEIGHT, _TRAINED_WEIGHT = 4, 12  # bytes of a parameter in a model file, and in a checkpoint with both moments
@@ -69,7 +69,7 @@ def check_run(config: Config, output: Path | None, *, bytes_needed: int | None =
     if config.tokenizer.path is not None:
         require_tokenizer(config.tokenizer.path)
     for name in ("tensorboard", "trackio", "wandb"):
-        if getattr(config.tracking, name) and importlib.util.find_spec(name) is None:
+        if getattr(config.tracking, name) and name not in sys.modules and importlib.util.find_spec(name) is None:
             raise MissingDependencyError(name, name, f"tracking.{name}")
     if output is not None:
         if output.exists() and not output.is_dir():
@@ -78,24 +78,22 @@ def check_run(config: Config, output: Path | None, *, bytes_needed: int | None =
 
 
 def check_resume(run: str | Path, overrides: Iterable[str]) -> None:
-    """Raise ConfigError for overrides that a run cannot go on with, TrainingError for a folder without a run."""
+    """Raise ConfigError for overrides that a run cannot go on with."""
     given = list(overrides)
     parse_overrides(given)
-    paths = RunPaths.choose(run)
-    if not paths.config.is_file():
-        if not is_build(run):
-            paths.read_record()  # which says that there is none
-        return
-    values = merge(read_config(paths.config).to_dict(), parse_overrides(given))
+    config_file = Path(run) / "config.json"
+    if not config_file.is_file():
+        return  # a build that has not come so far; what holds no run at all is said by who opens it
+    values = merge(read_config(config_file).to_dict(), parse_overrides(given))
     config = build_config(values, f"the configuration of {run}", explicit_places(given))
     require_taken("train resume", given, config)
     require_valid(config, ["training"], "train with these settings", unchecked=["training.warmup_steps"])
 
 
 def require_asked_device(config: Config) -> None:
-    """Raise ConfigError for a device that was asked for here and is absent; one that a file names falls back later."""
+    """Raise ConfigError for a device that the command names and that is absent; others fall back later, with a note."""
     place = place_of(config, "system.device")
-    if place is not None and place.startswith((OVERRIDE, "the environment")):
+    if place is not None and place.startswith(OVERRIDE):
         require_device(config.system.device, place)
 
 
