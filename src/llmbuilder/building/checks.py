@@ -87,6 +87,7 @@ def check_resume(run: str | Path, overrides: Iterable[str]) -> None:
     values = merge(read_config(config_file).to_dict(), parse_overrides(given))
     config = build_config(values, f"the configuration of {run}", explicit_places(given))
     require_taken("train resume", given, config)
+    require_asked_device(config)
     require_valid(config, ["training"], "train with these settings", unchecked=["training.warmup_steps"])
 
 
