@@ -24,7 +24,7 @@ import sys
 
 import llmbuilder as lb
 from llmbuilder.data import TextDataset
-from llmbuilder.errors import LLMBuilderError
+from llmbuilder.errors import LLMBuilderError, for_command_line
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ if __name__ == "__main__":
     try:
         main()
     except LLMBuilderError as error:
-        sys.exit(f"error: {{error}}")
+        sys.exit(f"error: {{for_command_line(str(error))}}")
 '''
 
 
