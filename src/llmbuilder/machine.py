@@ -18,6 +18,7 @@ from llmbuilder.notices import warn_once
 if TYPE_CHECKING:
     import torch
 
+_CROWDED = 1.1  # times as long as alone
 _INSTRUCTIONS = ("fma", "avx2", "avx512", "avx_vnni", "amx", "asimd", "sve", "sme", "bf16", "i8mm")
 
 
@@ -49,6 +50,11 @@ def slowdown() -> float:
     while (own := time.thread_time() - begin_own) < 0.1:
         pass
     return max(1.0, (time.perf_counter() - begin) / own)
+
+
+def is_crowded() -> bool:
+    """Whether other processes need the processors now, as far as one busy thread can tell."""
+    return slowdown() > _CROWDED
 
 
 def require_device(name: str, place: str = "system.device") -> None:

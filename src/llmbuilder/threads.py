@@ -66,11 +66,12 @@ class FairThreads:
         self._is_judged = len(self.ways) == 1
 
     @classmethod
-    def on(cls, device: torch.device) -> FairThreads:
-        """Return what keeps work on `device` fair without changing a bit of it; nothing is to be done beside a CPU."""
+    def on(cls, device: torch.device, *, may_change_number: bool = False) -> FairThreads:
+        """Return what keeps work on `device` fair to others, with the threads there are; only a CPU's are shared."""
         import torch
 
-        return cls(torch.get_num_threads() if device.type == "cpu" else 1, may_change_number=False)
+        is_cpu = device.type == "cpu"
+        return cls(torch.get_num_threads() if is_cpu else 1, may_change_number=is_cpu and may_change_number)
 
     @property
     def way(self) -> Way:

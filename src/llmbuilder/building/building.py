@@ -22,7 +22,7 @@ from llmbuilder.building.summary import SUMMARY
 from llmbuilder.config import load_config
 from llmbuilder.config.loading import explicit_settings
 from llmbuilder.config.schema import Config
-from llmbuilder.corpus.stage_clock import Progress
+from llmbuilder.corpus.stage_clock import Progress, no_progress
 from llmbuilder.errors import DataError, LLMBuilderError
 from llmbuilder.files import remove_path
 from llmbuilder.locking import locked_folder
@@ -37,10 +37,6 @@ Announce = Callable[[str], None]
 _LOCK = ".build.lock"
 
 
-def _no_progress(stage: str, done: int, total: int) -> None:
-    """Show nothing."""
-
-
 def build(
     documents: str | Path | Sequence[str | Path] | None,
     output: str | Path,
@@ -53,7 +49,7 @@ def build(
     overwrite: bool = False,
     announce: Announce = lambda message: None,
     callbacks: Sequence[Callback] | None = None,
-    progress: Progress = _no_progress,
+    progress: Progress = no_progress,
     elapsed: float = 0.0,
 ) -> BuildResult:
     """Read documents, clean and deduplicate them, train a tokenizer and a model, evaluate, sample and export.
@@ -99,7 +95,7 @@ def resume_build(
     overrides: Iterable[str] = (),
     announce: Announce = lambda message: None,
     callbacks: Sequence[Callback] | None = None,
-    progress: Progress = _no_progress,
+    progress: Progress = no_progress,
 ) -> BuildResult:
     """Go on with the build in `folder` as it was asked for. `overrides` change settings of its training.
 
@@ -153,9 +149,9 @@ def _run(work: Build) -> BuildResult:
     try:
         with raised_termination():
             return work.run()
-    except (KeyboardInterrupt, SystemExit) as stopped:
-        if isinstance(stopped, StoppedRun):
-            raise  # it has been said where the run stands
+    except StoppedRun:
+        raise  # it has been said where the run stands
+    except (KeyboardInterrupt, SystemExit):
         journal = work.journal
         done = ", ".join(STAGES[stage] for stage in STAGES if journal.has(stage))
         if journal.is_written:
@@ -172,7 +168,7 @@ def plan_build(
     time_budget: float = DEFAULT_SECONDS,
     overrides: Iterable[str] = (),
     announce: Announce = lambda message: None,
-    progress: Progress = _no_progress,
+    progress: Progress = no_progress,
 ) -> Plan:
     """Return what `build` would train, and the loss to expect, from the documents and a short measurement.
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from llmbuilder.building.journal import is_build
 from llmbuilder.config import load_config
-from llmbuilder.config.in_force import refuse, require_taken
-from llmbuilder.config.loading import build_config, explicit_places, merge, parse_overrides, read_config
+from llmbuilder.config.in_force import changed_config, refuse, require_taken
+from llmbuilder.config.loading import parse_overrides, read_config
 from llmbuilder.config.schema import Config
 from llmbuilder.config.section import place_of
 from llmbuilder.config.sizes import count_parameters
@@ -79,14 +79,11 @@ def check_run(config: Config, output: Path | None, *, bytes_needed: int | None =
 
 def check_resume(run: str | Path, overrides: Iterable[str]) -> None:
     """Raise ConfigError for overrides that a run cannot go on with."""
-    given = list(overrides)
-    parse_overrides(given)
-    config_file = Path(run) / "config.json"
+    given, config_file = list(overrides), Path(run) / "config.json"
     if not config_file.is_file():
+        parse_overrides(given)
         return  # a build that has not come so far; what holds no run at all is said by who opens it
-    values = merge(read_config(config_file).to_dict(), parse_overrides(given))
-    config = build_config(values, f"the configuration of {run}", explicit_places(given))
-    require_taken("train resume", given, config)
+    config = changed_config(read_config(config_file), given, f"the configuration of {run}")
     require_asked_device(config)
     require_valid(config, ["training"], "train with these settings", unchecked=["training.warmup_steps"])
 

@@ -15,7 +15,7 @@ from llmbuilder.data import TextDataset
 from llmbuilder.errors import ConfigError
 from llmbuilder.evaluation.ngrams import ngram_bits_per_byte
 from llmbuilder.evaluation.token_bytes import mean_token_bytes, token_bytes
-from llmbuilder.machine import memory_bytes, resolve_device, slowdown
+from llmbuilder.machine import is_crowded, memory_bytes, resolve_device
 from llmbuilder.tokenizer import Tokenizer, choose_vocab_size
 from llmbuilder.tokenizer.in_force import require_made_as
 
@@ -25,7 +25,6 @@ LEAST_TRAINING = 1.0
 _NO_TIME = 0.001
 _MEASURING_SHARE = 0.03  # of the time, for speeds alone: the whole of planning takes less than 5%
 _SPEED_FACTOR, _CROWDED_SPEED_FACTOR = 1.5, 2.5  # within which the speed may turn out otherwise
-_CROWDED = 1.1  # times as long as alone: other processes need the processors
 _EVALUATIONS, _CHECKPOINTS, _LOG_LINES = 10, 5, 200  # in the course of a planned run
 
 
@@ -76,7 +75,7 @@ def make_plan(
     plan = choose_plan(
         config, dataset.info.tokens, vocabulary, training_seconds, speed, mean_token_bytes(scored.tokens, sizes),
         ngram_bits=ngram_bits, besides=besides,
-        speed_factor=_SPEED_FACTOR if slowdown() < _CROWDED else _CROWDED_SPEED_FACTOR,
+        speed_factor=_CROWDED_SPEED_FACTOR if is_crowded() else _SPEED_FACTOR,
     )  # fmt: skip
     if config.training.time_budget_seconds is None:
         require_useful(plan, seconds, besides)

@@ -71,9 +71,7 @@ class _Stopwatch:
     def _fair_threads(self) -> FairThreads:
         """Return what adapts threads to the load, as training will; it remembers the way from one shape to the next."""
         if self._threads is None:
-            is_free = self._device.type == "cpu" and self._config.system.num_threads is None
-            count = torch.get_num_threads() if self._device.type == "cpu" else 1
-            self._threads = FairThreads(count, may_change_number=is_free)
+            self._threads = FairThreads.on(self._device, may_change_number=self._config.system.num_threads is None)
         return self._threads
 
     def _measure(self, shape: ModelConfig, sequences: int, threads: FairThreads) -> float:

@@ -29,7 +29,7 @@ from llmbuilder.building.planning import (
 )
 from llmbuilder.building.result import BuildResult, Expectation, Sample
 from llmbuilder.building.summary import SUMMARY, write_summary
-from llmbuilder.config.loading import build_config
+from llmbuilder.config.loading import build_config, read_config
 from llmbuilder.config.schema import Config
 from llmbuilder.config.sizes import count_parameters
 from llmbuilder.config.validation import fix_config, validate_config
@@ -52,6 +52,7 @@ from llmbuilder.training.storage.model_files import run_name
 from llmbuilder.training.storage.paths import RunPaths
 from llmbuilder.training.storage.run_record import open_dataset
 from llmbuilder.training.storage.run_tokens import prepare_tokens
+from llmbuilder.training.storage.unfinished import remove_temporary
 
 logger = logging.getLogger("llmbuilder")
 DEFAULT_SECONDS = 150.0
@@ -97,9 +98,9 @@ class Build:
     def run(self) -> BuildResult:
         """Do what is left to do, and return the result."""
         journal = self.journal
-        self._remove_unfinished()
+        remove_temporary(self.folder, _UNFINISHED)  # what a killed build was writing
         if not journal.has("training"):
-            _ = self.text, self.tokenizer, self._planned()
+            _ = self.text, self.tokenizer, self.planned
         results = self._trained()
         found = journal.carry_out("evaluation", lambda: self._evaluate(results))
         samples = [Sample(**one) for one in journal.carry_out("samples", lambda: [asdict(s) for s in self._samples()])]
@@ -129,12 +130,6 @@ class Build:
         journal.carry_out("summary", lambda: self._write_pages(result), is_there=lambda _: self._has_pages())
         remove_path(self._own_tokenizer)
         return result
-
-    def _remove_unfinished(self) -> None:
-        """Delete what a killed build was writing."""
-        for path in self.folder.glob(".*.tmp"):
-            if _UNFINISHED.match(path.name):
-                remove_path(path)
 
     @property
     def _has_run(self) -> bool:
@@ -194,12 +189,19 @@ class Build:
     def dataset(self) -> TextDataset:
         """The text as tokens: those of the run, once it has begun."""
         if self._has_run and "dataset" in self.paths.read_record():
-            return open_dataset(self.paths)
+            return self.run_tokens
         dataset = open_text(self.text, self.config, self.tokenizer)
         prepare_tokens(dataset, self.paths)
         return dataset
 
-    def _planned(self) -> Config:
+    @cached_property
+    def run_tokens(self) -> TextDataset:
+        """The tokens that the run was trained on, and its validation part."""
+        return open_dataset(self.paths)
+
+    @cached_property
+    def planned(self) -> Config:
+        """What is trained, and how: the plan, or what was given in its place."""
         left = self.journal.carry_out("plan", self._plan)
         return build_config(left["config"], "the plan of this build")
 
@@ -232,7 +234,7 @@ class Build:
         if self._has_run and list_checkpoints(self.paths.checkpoints):
             results = resume_training(self.folder, overrides=self.overrides, callbacks=self.callbacks)
         else:
-            config = self._planned()
+            config = self.planned.copy_of()
             dataset = self.dataset
             dataset.set_windows(config.model.max_seq_length, config.data.stride)
             results = train_model(
@@ -248,30 +250,29 @@ class Build:
         return load_model(self.paths.model, self.config.system.device)
 
     def _evaluate(self, results: TrainingResults) -> dict[str, Any]:
-        bits, tokens = self._bits_per_byte(results), open_dataset(self.paths)
-        writing = compare_writing(Generator(self.model), tokens)
+        bits = self._bits_per_byte(results)
+        writing = compare_writing(Generator(self.model), self.run_tokens)
         text = open_text(self.text, self.config, self.tokenizer)
         return {
             "bits_per_byte": bits,
             "ability": describe_ability(writing, bits),
             "copied_share": writing.copied,
-            "held_out": held_out_names(text, self.text.path) if tokens.validation is not None else [],
+            "held_out": held_out_names(text, self.text.path) if self.run_tokens.validation is not None else [],
             "parameters": count_parameters(self.model.config),
         }
 
     def _bits_per_byte(self, results: TrainingResults) -> float | None:
         """Return the bits per byte that the best validation loss comes to; None where nothing was validated."""
-        dataset = open_dataset(self.paths)
-        if results.best_validation_loss is None or dataset.validation is None:
+        validation = self.run_tokens.validation
+        if results.best_validation_loss is None or validation is None:
             return None
-        settings = build_config(self.journal.left_by("plan")["config"], "the plan of this build").training
-        size = settings.batch_size if isinstance(settings.batch_size, int) else 8
-        return bits_per_byte(self.model, dataset.validation, self.tokenizer, size, settings.eval_batches)
+        settings = read_config(self.paths.config).training  # the run's own: what was to be chosen has a number there
+        return bits_per_byte(self.model, validation, self.tokenizer, settings.batch_size, settings.eval_batches)
 
     def _samples(self) -> list[Sample]:
         """Continue the beginnings of a few documents that were held out."""
-        prompts = held_out_beginnings(open_dataset(self.paths), _SAMPLES)
-        settings = self._planned().generation
+        prompts = held_out_beginnings(self.run_tokens, _SAMPLES)
+        settings = self.planned.generation.model_copy()
         settings.seed = self.config.system.seed if settings.seed is None else settings.seed
         found = Generator(self.model).generate(prompts, settings)
         return [Sample(prompt, text) for prompt, texts in zip(prompts, found, strict=True) for text in texts]
@@ -282,7 +283,7 @@ class Build:
         name, context = self.folder.resolve().name, self.model.config.max_seq_length
         file = export_gguf(self.model, self.folder / "model.gguf", self.quantization, name=name, overwrite=True)
         modelfile = write_modelfile(
-            Path(file.path), self._planned().generation, context=context, ending=self.tokenizer.end_of_text,
+            Path(file.path), self.planned.generation, context=context, ending=self.tokenizer.end_of_text,
             ability=self.journal.left_by("evaluation")["ability"],
         )  # fmt: skip
         return {"file": asdict(file), "modelfile": str(modelfile)}

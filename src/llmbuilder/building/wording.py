@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from llmbuilder.building.durations import in_words
 from llmbuilder.building.modelfile import ollama_name
 from llmbuilder.building.result import BuildResult, Expectation
-from llmbuilder.notices import quoted
+from llmbuilder.notices import counted, quoted
 from llmbuilder.training import TrainingResults
 
 _LESS_TIME = "there was less time for them than planned"
@@ -47,7 +47,7 @@ def describe_result(result: BuildResult) -> list[tuple[str, str]]:
 
 def describe_plan_kept(expected: Expectation, training: TrainingResults) -> str:
     """Return how the steps that were trained compare with those planned, and why."""
-    said = f"Planned {_count(expected.steps, 'step')}, trained {training.steps:,}"
+    said = f"Planned {counted(expected.steps, 'step')}, trained {training.steps:,}"
     if training.interrupted:
         return f"{said}: it was stopped."
     planned, reached = expected.tokens_per_second, training.tokens_per_second
@@ -76,10 +76,10 @@ def describe_more_time(expected: Expectation, seconds: float) -> str:
 def describe_documents(result: BuildResult) -> str:
     """Return what was read and left out in one sentence."""
     read = result.documents
-    text = f"{_count(read['documents'], 'document')}, {_count(read['characters'], 'character')}"
+    text = f"{counted(read['documents'], 'document')}, {counted(read['characters'], 'character')}"
     left = [(len(read["duplicates"]), "duplicate"), (len(read.get("filtered", [])), "filtered document"),
             (len(read["skipped"]), "unread file")]  # fmt: skip
-    out = [_count(number, name) for number, name in left if number]
+    out = [counted(number, name) for number, name in left if number]
     return f"{text}; left out: {', '.join(out)}." if out else f"{text}."
 
 
@@ -163,10 +163,6 @@ def _checked(result: BuildResult) -> str:
     return (
         f"{size}; llama.cpp opens it and {'writes the same text' if same else 'does not always write the same text'}."
     )
-
-
-def _count(number: int, name: str) -> str:
-    return f"{number:,} {name}" if number == 1 else f"{number:,} {name}s"
 
 
 def _percent(share: float) -> str:

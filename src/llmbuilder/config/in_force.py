@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llmbuilder.config.loading import parse_overrides
+from llmbuilder.config.loading import build_config, explicit_places, merge, parse_overrides
 from llmbuilder.config.schema import Config, Section, is_auto
 from llmbuilder.errors import ConfigError
 
@@ -128,6 +128,23 @@ def require_taken(
         if idle.when(config):
             names = [name for name in idle.names if name in asked and not _is_empty(_value(config, name))]
             refuse(names, idle.reason)
+
+
+def changed_config(
+    config: Config,
+    overrides: Iterable[str] | Mapping[str, Any],
+    source: str,
+    beneath: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Config:
+    """Return the configuration with which a run goes on: `config`, then the settings `beneath`, then `overrides`.
+
+    Raises ConfigError, naming `source`, for a value that is none, and for an override of what a run has settled.
+    """
+    given = overrides if isinstance(overrides, Mapping) else list(overrides)
+    values = merge(merge(config.to_dict(), beneath or {}), parse_overrides(given))
+    changed = build_config(values, source, explicit_places(given))
+    require_taken("train resume", given, changed)
+    return changed
 
 
 def refuse(names: list[str], reason: str | Callable[[str], str]) -> None:

@@ -30,11 +30,8 @@ class LoadReport:
     @classmethod
     def of_corpus(cls, description: Mapping[str, Any]) -> LoadReport:
         """Return the account of a prepared corpus, without the list of what was left out."""
-        report = cls()
-        report.counts.update(description["counts"])
-        report.groups = {name: Counter(values) for name, values in description["groups"].items()}
-        report.reasons = {stage: Counter(values) for stage, values in description["dropped"].items()}
-        return report
+        counts, groups, reasons = (description[name] for name in ("counts", "groups", "dropped"))
+        return cls.from_state({"counts": counts, "groups": groups, "reasons": reasons, "dropped": []})
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> LoadReport:

@@ -35,7 +35,7 @@ from llmbuilder.corpus.output import is_output, places_of, record_inputs, remove
 from llmbuilder.corpus.own_tokenizer import OwnTokenizer
 from llmbuilder.corpus.schemas import EXTRACTED, REFINED
 from llmbuilder.corpus.slices import LARGEST_CORPUS, SLICE_BYTES, cut_slices
-from llmbuilder.corpus.stage_clock import Progress, StageClock
+from llmbuilder.corpus.stage_clock import Progress, StageClock, no_progress
 from llmbuilder.corpus.store import Store
 from llmbuilder.corpus.tasks.tokenize import merged
 from llmbuilder.corpus.units import cut_units, list_sources
@@ -70,7 +70,7 @@ def prepare_corpus(
     ray_address: str | None = None,
     overwrite: bool = False,
     audit: int = 0,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = no_progress,
 ) -> CorpusReport:
     """Turn folders, files, globs and addresses into a corpus: extract, clean, filter, deduplicate, split, tokenize.
 

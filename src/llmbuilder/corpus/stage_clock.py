@@ -12,6 +12,10 @@ from llmbuilder.report.corpus import STAGE_TIMES
 Progress = Callable[[str, int, int], None]
 
 
+def no_progress(stage: str, done: int, total: int) -> None:
+    """Show nothing."""
+
+
 class StageClock:
     """Hands progress on, and notes the seconds between a stage's first word and its last."""
 

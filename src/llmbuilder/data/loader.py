@@ -9,7 +9,7 @@ from pathlib import Path
 from llmbuilder.config.schema import DataConfig
 from llmbuilder.corpus.load_report import LoadReport
 from llmbuilder.corpus.prepared import PreparedCorpus
-from llmbuilder.corpus.stage_clock import Progress
+from llmbuilder.corpus.stage_clock import Progress, no_progress
 from llmbuilder.documents.document import Document, Unreadable
 from llmbuilder.documents.folders import LeaveOut, Listing, is_prepared, list_folder
 from llmbuilder.documents.reader_pool import ReadingLimits
@@ -52,7 +52,7 @@ class DataLoader:
         limits: ReadingLimits | None = None,
         workers: int | None = None,
         ocr: str | None = "eng",
-        progress: Progress = lambda stage, done, total: None,
+        progress: Progress = no_progress,
     ) -> None:
         self.remove_duplicates = remove_duplicates
         self.near_duplicates = near_duplicates
@@ -77,7 +77,7 @@ class DataLoader:
         data: DataConfig,
         *,
         workers: int | None = None,
-        progress: Progress = lambda stage, done, total: None,
+        progress: Progress = no_progress,
     ) -> DataLoader:
         """Return the loader that a configuration describes. Raises ConfigError for unknown names."""
         loader = cls(

@@ -20,13 +20,12 @@ from llmbuilder.errors import DataError, ExportError, MissingDependencyError
 from llmbuilder.export.vocabulary_check import requests_for_ids, require_same_ids, require_same_rows
 from llmbuilder.formats.model_file import load_model
 from llmbuilder.inference import Generator
-from llmbuilder.machine import cpu_count, slowdown
+from llmbuilder.machine import cpu_count, is_crowded
 from llmbuilder.model import LanguageModel
 from llmbuilder.tokenizer import Tokenizer
 
 GREEDY_TOKENS = 64
 _WORTH_THREADS = 20_000_000  # parameters
-_CROWDED = 1.1  # times as long as alone: other processes need the processors
 _PREDICTED_VALUES = 200_000  # log-probabilities asked for in all: they travel as JSON
 
 
@@ -93,7 +92,7 @@ def verify_gguf(
             "model": str(path),
             "context": context,
             # Its threads spin while they wait, which costs a small model more than a second one gives.
-            "threads": cpu_count() if loaded.num_parameters() > _WORTH_THREADS and slowdown() < _CROWDED else 1,
+            "threads": cpu_count() if loaded.num_parameters() > _WORTH_THREADS and not is_crowded() else 1,
             "tokenize": list(texts),
             "greedy": [{"tokens": prompt, "count": count} for prompt in prompts],
             "predict": [rows[row][:end] for row, end in places],

@@ -30,8 +30,12 @@ def choose_acceleration(learner: Learner, batches: StepBatches, config: Config) 
 
 
 def fair_threads(acceleration: Acceleration, learner: Learner, config: Config) -> FairThreads:
-    """Return what adapts the threads to the load of the machine; their number only where the clock rules anyway."""
+    """Return what adapts the threads to the load of the machine; their number only where the clock rules anyway.
+
+    How they wait changes no result, so that a deterministic run waits as the load has it, too.
+    """
     system = config.system
-    is_alone = learner.processes.count == 1 and learner.device.type == "cpu" and not system.deterministic
-    may_change_number = is_alone and system.num_threads is None and config.training.time_budget_seconds is not None
+    is_alone = learner.processes.count == 1 and learner.device.type == "cpu"
+    is_by_the_clock = config.training.time_budget_seconds is not None and not system.deterministic
+    may_change_number = is_alone and is_by_the_clock and system.num_threads is None
     return FairThreads((acceleration.threads or 1) if is_alone else 1, may_change_number=may_change_number)

@@ -8,13 +8,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from llmbuilder.config.in_force import TAKEN, all_settings, refuse, require_taken
+from llmbuilder.config.in_force import TAKEN, all_settings, changed_config, refuse
 from llmbuilder.config.loading import (
     ENVIRONMENT_PREFIX,
     build_config,
     explicit_places,
     explicit_settings,
-    merge,
     parse_overrides,
     read_config,
 )
@@ -44,9 +43,7 @@ def continued_config(paths: RunPaths, overrides: Iterable[str] | Mapping[str, An
     }
     _say_what_is_passed_over(environment, run, paths)
     given = overrides if isinstance(overrides, Mapping) else list(overrides)
-    values = merge(merge(run.to_dict(), taken), parse_overrides(given))
-    config = build_config(values, f"the configuration of {paths.folder}", explicit_places(given))
-    require_taken("train resume", given, config)
+    config = changed_config(run, given, f"the configuration of {paths.folder}", taken)
     if config.training.time_budget_seconds is not None and "max_steps" in parse_overrides(given).get("training", {}):
         logger.warning(f"{paths.folder} goes on by training.max_steps from here, and no longer by its time budget")
         config.training.time_budget_seconds = None

@@ -32,9 +32,14 @@ def remove_unfinished_writes(paths: RunPaths, keep: Path | None = None) -> None:
         (paths.tokenizer, _OF_TOKENIZER),
         (paths.model.parent, re.compile(rf"\.({models})\.\w{{8}}\.tmp$")),
     ):
-        for path in folder.glob(".*.tmp"):
-            if pattern.match(path.name) and path != keep:
-                remove_path(path)
+        remove_temporary(folder, pattern, keep)
+
+
+def remove_temporary(folder: Path, pattern: re.Pattern[str], keep: Path | None = None) -> None:
+    """Delete what lies in a folder under a temporary name of the pattern, but for `keep`."""
+    for path in folder.glob(".*.tmp"):
+        if pattern.match(path.name) and path != keep:
+            remove_path(path)
 
 
 def remove_empty_folder(folder: Path) -> None:
