@@ -18,7 +18,6 @@ from llmbuilder.building.planning import choose_vocabulary, find_tokenizer, make
 from llmbuilder.building.request import Request
 from llmbuilder.building.result import BuildResult
 from llmbuilder.building.stages import DEFAULT_SECONDS, Build
-from llmbuilder.building.summary import SUMMARY
 from llmbuilder.config import load_config
 from llmbuilder.config.loading import explicit_settings
 from llmbuilder.config.schema import Config
@@ -27,6 +26,7 @@ from llmbuilder.errors import DataError, LLMBuilderError
 from llmbuilder.files import remove_path
 from llmbuilder.locking import locked_folder
 from llmbuilder.notices import command
+from llmbuilder.report.build import SUMMARY_NAME
 from llmbuilder.training import Callback, StoppedRun
 from llmbuilder.training.processes.interruption import raised_termination
 from llmbuilder.training.storage.model_files import run_name
@@ -119,7 +119,7 @@ def _go_on(
     folder, changes = journal.folder, list(overrides)
     if changes:
         journal.forget("training")
-    summary = folder / SUMMARY
+    summary = folder / SUMMARY_NAME
     if journal.is_finished and summary.is_file():
         announce(f"{folder} is built already, from the same documents with the same settings")
         return BuildResult.from_dict(json.loads(summary.read_text("utf-8")))

@@ -28,7 +28,7 @@ from llmbuilder.building.planning import (
     open_text,
 )
 from llmbuilder.building.result import BuildResult, Expectation, Sample
-from llmbuilder.building.summary import SUMMARY, write_summary
+from llmbuilder.building.summary import write_summary
 from llmbuilder.config.loading import build_config, read_config
 from llmbuilder.config.schema import Config
 from llmbuilder.config.sizes import count_parameters
@@ -45,6 +45,7 @@ from llmbuilder.inference import Generator
 from llmbuilder.machine import describe_machine, slowdown
 from llmbuilder.model import LanguageModel, build_model
 from llmbuilder.report import has_metrics, write_run_report
+from llmbuilder.report.build import SUMMARY_NAME
 from llmbuilder.tokenizer import Tokenizer
 from llmbuilder.training import Callback, TrainingResults, resume_training, train_model
 from llmbuilder.training.storage.checkpoints import list_checkpoints
@@ -294,7 +295,7 @@ class Build:
             write_run_report(self.folder)  # again, with what is known only now
 
     def _has_pages(self) -> bool:
-        return all((self.folder / name).is_file() for name in (SUMMARY, "summary.md"))
+        return all((self.folder / name).is_file() for name in (SUMMARY_NAME, "summary.md"))
 
     def _check(self, exported: dict[str, Any] | None) -> dict[str, Any] | None:
         if exported is None or not llamacpp_is_installed():

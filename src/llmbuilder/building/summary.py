@@ -11,9 +11,9 @@ from typing import Any
 from llmbuilder.building.result import BuildResult, Sample
 from llmbuilder.building.wording import describe_result, list_uses
 from llmbuilder.files import write_json, write_text
+from llmbuilder.report.build import SUMMARY_NAME
 from llmbuilder.training.display.progress import duration
 
-SUMMARY = "summary.json"
 _LISTED = 50
 
 
@@ -21,7 +21,7 @@ def write_summary(folder: Path, result: BuildResult) -> None:
     """Write summary.md and summary.json into the run directory; the words are in both, and the report shows them."""
     write_text(folder / "summary.md", summary_markdown(result))
     words = {"facts": describe_result(result), "uses": [asdict(use) for use in list_uses(result)]}
-    write_json(folder / SUMMARY, {**result.to_dict(), "words": words})
+    write_json(folder / SUMMARY_NAME, {**result.to_dict(), "words": words})
 
 
 def summary_markdown(result: BuildResult) -> str:
