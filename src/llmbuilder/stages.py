@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+Progress = Callable[[str, int, int], None]  # a stage of `AT_WORK`, how much of it is done, all of it
+
+
+def no_progress(stage: str, done: int, total: int) -> None:
+    """Show nothing."""
+
+
 # Where a document can be left out, in the order of the way, and what is said of those that are.
 DROPPED_AT = {
     "extract": "could not be read",

@@ -21,12 +21,12 @@ from llmbuilder.building.stages import DEFAULT_SECONDS, Build
 from llmbuilder.config import load_config
 from llmbuilder.config.loading import explicit_settings
 from llmbuilder.config.schema import Config
-from llmbuilder.corpus.stage_clock import Progress, no_progress
 from llmbuilder.errors import DataError, LLMBuilderError
 from llmbuilder.files import remove_path
 from llmbuilder.locking import locked_folder
 from llmbuilder.notices import command
 from llmbuilder.report.build import SUMMARY_NAME
+from llmbuilder.stages import Progress, no_progress
 from llmbuilder.training import Callback, StoppedRun
 from llmbuilder.training.processes.interruption import raised_termination
 from llmbuilder.training.storage.model_files import run_name

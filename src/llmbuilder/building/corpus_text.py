@@ -12,12 +12,12 @@ from llmbuilder.corpus.corpus_files import iter_pieces
 from llmbuilder.corpus.load_report import LoadReport
 from llmbuilder.corpus.output import is_output
 from llmbuilder.corpus.prepared import PreparedCorpus
-from llmbuilder.corpus.stage_clock import Progress
 from llmbuilder.data import DataLoader, Document, default_corpus, write_corpus
 from llmbuilder.data.in_force import require_in_force, require_in_force_on_documents
 from llmbuilder.documents.folders import is_prepared
 from llmbuilder.errors import DataError, LLMBuilderError
 from llmbuilder.notices import counted
+from llmbuilder.stages import Progress
 
 Sources = str | Path | Sequence[str | Path] | None
 

@@ -34,7 +34,6 @@ from llmbuilder.config.schema import Config
 from llmbuilder.config.sizes import count_parameters
 from llmbuilder.config.validation import fix_config, validate_config
 from llmbuilder.corpus.load_report import LoadReport
-from llmbuilder.corpus.stage_clock import Progress
 from llmbuilder.data import TextDataset
 from llmbuilder.evaluation import bits_per_byte
 from llmbuilder.export import GGUFExport, GGUFVerification, export_gguf, verify_gguf
@@ -46,6 +45,7 @@ from llmbuilder.machine import describe_machine, slowdown
 from llmbuilder.model import LanguageModel, build_model
 from llmbuilder.report import has_metrics, write_run_report
 from llmbuilder.report.build import SUMMARY_NAME
+from llmbuilder.stages import Progress
 from llmbuilder.tokenizer import Tokenizer
 from llmbuilder.training import Callback, TrainingResults, resume_training, train_model
 from llmbuilder.training.storage.checkpoints import list_checkpoints

@@ -9,9 +9,9 @@ from typing import Any
 
 from llmbuilder.config.schema import Config
 from llmbuilder.corpus.document_files import DocumentFile
-from llmbuilder.corpus.stage_clock import Progress
 from llmbuilder.documents.tables import iter_parquet_rows
 from llmbuilder.files import write_json
+from llmbuilder.stages import Progress
 from llmbuilder.tokenizer import Tokenizer, choose_vocab_size, train_tokenizer
 from llmbuilder.tokenizer.in_force import require_made_as
 from llmbuilder.tokens.sampling import tokenizer_sample

@@ -35,7 +35,7 @@ from llmbuilder.corpus.output import is_output, places_of, record_inputs, remove
 from llmbuilder.corpus.own_tokenizer import OwnTokenizer
 from llmbuilder.corpus.schemas import EXTRACTED, REFINED
 from llmbuilder.corpus.slices import LARGEST_CORPUS, SLICE_BYTES, cut_slices
-from llmbuilder.corpus.stage_clock import Progress, StageClock, no_progress
+from llmbuilder.corpus.stage_clock import StageClock
 from llmbuilder.corpus.store import Store
 from llmbuilder.corpus.tasks.tokenize import merged
 from llmbuilder.corpus.units import cut_units, list_sources
@@ -50,6 +50,7 @@ from llmbuilder.notices import counted
 from llmbuilder.refining.classifiers import classifier_file
 from llmbuilder.refining.refiner import Refiner
 from llmbuilder.report.corpus import write_corpus_report
+from llmbuilder.stages import Progress, no_progress
 from llmbuilder.tokenizer import Tokenizer
 from llmbuilder.tokens.overlap import overlap_of
 from llmbuilder.tokens.shards import open_shards

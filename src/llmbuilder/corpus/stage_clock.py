@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from llmbuilder.files import write_json
 from llmbuilder.report.corpus import STAGE_TIMES
-
-Progress = Callable[[str, int, int], None]
-
-
-def no_progress(stage: str, done: int, total: int) -> None:
-    """Show nothing."""
+from llmbuilder.stages import Progress
 
 
 class StageClock:

@@ -9,7 +9,6 @@ from pathlib import Path
 from llmbuilder.config.schema import DataConfig
 from llmbuilder.corpus.load_report import LoadReport
 from llmbuilder.corpus.prepared import PreparedCorpus
-from llmbuilder.corpus.stage_clock import Progress, no_progress
 from llmbuilder.documents.document import Document, Unreadable
 from llmbuilder.documents.folders import LeaveOut, Listing, is_prepared, list_folder
 from llmbuilder.documents.reader_pool import ReadingLimits
@@ -22,7 +21,7 @@ from llmbuilder.notices import counted
 from llmbuilder.refining.cleaning import CLEANING_RULES
 from llmbuilder.refining.filtering import DocumentFilter
 from llmbuilder.refining.refiner import Refined, Refiner
-from llmbuilder.stages import REPEATS
+from llmbuilder.stages import REPEATS, Progress, no_progress
 
 logger = logging.getLogger("llmbuilder")
 
