@@ -175,7 +175,7 @@ def test_another_request_says_what_differs(folder: Path, more: dict[str, Any], s
     build()
     with pytest.raises(DataError, match=said) as error:
         build(**more)
-    assert "--overwrite" in str(error.value)
+    assert "overwrite=True" in str(error.value)
     assert build(**more, overwrite=True).training.steps == 12
 
 
@@ -256,6 +256,7 @@ def test_the_command_line_goes_on_too(folder: Path) -> None:
     assert "run is built already" in again.stderr
     other = run(*command, *settings, "--quantization", "q8_0", cwd=folder, status=1)
     assert "the quantization: f16 then, q8_0 now" in other.stderr
+    assert "or pass --overwrite to begin again in its place" in other.stderr
     run(*command, *settings, "--quantization", "q8_0", "--overwrite", cwd=folder)
 
 

@@ -83,7 +83,7 @@ class Request:
             raise DataError(
                 f"{folder} holds a build that was asked for otherwise, so this one cannot go on with it:\n"
                 + "\n".join(f"  {line}" for line in found)
-                + "\nask as before to go on with it, choose another folder, or pass --overwrite (overwrite=True) to "
+                + "\nask as before to go on with it, choose another folder, or pass overwrite=True to "
                 "begin again in its place"
             )
 
