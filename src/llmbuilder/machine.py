@@ -10,6 +10,7 @@ import os
 import platform
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmbuilder.errors import ConfigError
@@ -18,7 +19,7 @@ from llmbuilder.notices import warn_once
 if TYPE_CHECKING:
     import torch
 
-_CROWDED = 1.1  # times as long as alone
+CROWDED = 1.1  # times as long as alone: others need the processors
 _INSTRUCTIONS = ("fma", "avx2", "avx512", "avx_vnni", "amx", "asimd", "sve", "sme", "bf16", "i8mm")
 
 
@@ -52,9 +53,26 @@ def slowdown() -> float:
     return max(1.0, (time.perf_counter() - begin) / own)
 
 
+def others_running() -> int:
+    """Return how many threads of other processes run, or would run, right now; 0 where the system does not tell."""
+    try:
+        running = int(Path("/proc/loadavg").read_text("ascii").split()[3].split("/")[0])
+        own = sum(_is_running(task) for task in Path("/proc/self/task").iterdir())
+    except (OSError, ValueError, IndexError):
+        return 0
+    return max(0, running - own)
+
+
+def _is_running(task: Path) -> bool:
+    try:
+        return (task / "stat").read_text("utf-8", "replace").rpartition(") ")[2].startswith("R")
+    except (FileNotFoundError, ProcessLookupError):  # it has ended
+        return False
+
+
 def is_crowded() -> bool:
     """Whether other processes need the processors now, as far as one busy thread can tell."""
-    return slowdown() > _CROWDED
+    return slowdown() > CROWDED
 
 
 def require_device(name: str, place: str = "system.device") -> None:

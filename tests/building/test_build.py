@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import random
 import re
 import time
 from pathlib import Path
@@ -172,6 +174,21 @@ def test_a_tiny_corpus_is_named_and_not_trained_on_for_long(tmp_path: Path, capl
     result = lb.build(tmp_path / "a.txt", tmp_path / "run", callbacks=[])
     assert "25 characters are very little to learn language from" in caplog.text
     assert result.training.steps < 400
+
+
+def test_evaluations_take_a_small_part_of_a_short_build(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    words = (
+        draw.choice(["river", "stone", "light", "never", "under"]) + str(draw.randrange(5000)) for _ in iter(int, 1)
+    )
+    (tmp_path / "long.txt").write_text(" ".join(itertools.islice(words, 400_000)))
+    plan = plan_build(tmp_path / "long.txt", time_budget=30)
+    training = plan.config.training
+    evaluations = plan.steps / training.eval_every
+    assert training.eval_batches is not None
+    assert 3 <= evaluations < 5  # fewer of them first, then of less text
+    evaluated = evaluations * training.eval_batches * training.batch_size * plan.config.model.max_seq_length
+    assert evaluated < 0.25 * plan.training_tokens  # over the whole validation part it would be more than all of it
 
 
 def test_repeated_text_is_worth_less_than_new_text() -> None:

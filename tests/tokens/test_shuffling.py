@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import tracemalloc
 from collections import Counter
 from pathlib import Path
@@ -68,3 +69,14 @@ def test_another_pass_is_another_order(tmp_path: Path) -> None:
     assert len({int(start) % 16 for start in second}) == 1  # every window is moved alike
     assert (np.argsort(first) != np.argsort(second)).any()
     assert windows.starts_at(5, 3).tolist() == first[5:8].tolist()
+
+
+def test_a_limited_evaluation_is_spread_over_the_whole_text(tmp_path: Path) -> None:
+    np.arange(1000, dtype=np.uint16).tofile(tmp_path / "val.bin")
+    windows = TokenWindows(tmp_path / "val.bin", 10, None, seed=0)
+    whole = [int(row[0]) for inputs, _ in windows.in_order(4) for row in inputs]
+    assert whole == list(range(0, 990, 10))
+    few = [int(row[0]) for inputs, _ in windows.in_order(4, 3) for row in inputs]
+    assert len(few) == 12 and set(few) < set(whole)
+    assert few[0] < 100 and few[-1] > 850
+    assert max(later - earlier for earlier, later in itertools.pairwise(few)) <= 100

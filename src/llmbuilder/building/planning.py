@@ -15,7 +15,7 @@ from llmbuilder.data import TextDataset
 from llmbuilder.errors import ConfigError
 from llmbuilder.evaluation.ngrams import ngram_bits_per_byte
 from llmbuilder.evaluation.token_bytes import mean_token_bytes, token_bytes
-from llmbuilder.machine import is_crowded, memory_bytes, resolve_device
+from llmbuilder.machine import CROWDED, memory_bytes, resolve_device, slowdown
 from llmbuilder.tokenizer import Tokenizer, choose_vocab_size
 from llmbuilder.tokenizer.in_force import require_made_as
 
@@ -26,6 +26,9 @@ _NO_TIME = 0.001
 _MEASURING_SHARE = 0.03  # of the time, for speeds alone: the whole of planning takes less than 5%
 _SPEED_FACTOR, _CROWDED_SPEED_FACTOR = 1.5, 2.5  # within which the speed may turn out otherwise
 _EVALUATIONS, _CHECKPOINTS, _LOG_LINES = 10, 5, 200  # in the course of a planned run
+# All evaluations together take no more of the training's time than that: fewer of them first, then of less text.
+_EVALUATION_SHARE, _FEWEST_EVALUATIONS = 0.06, 3
+_STEP_OVER_EVALUATION = 3.0  # a step does as much again for its gradients, twice
 
 
 def choose_vocabulary(config: Config, characters: int, explicit: Mapping[str, Mapping[str, Any]]) -> None:
@@ -70,22 +73,35 @@ def make_plan(
     # Text that was counted is predicted better than any model will do: without a held-out part nothing is known.
     ngram_bits = ngram_bits_per_byte(dataset.train.tokens, scored.tokens, sizes) if dataset.validation else None
     speed = measured_speed(config, _MEASURING_SHARE * seconds)
-    besides = time.perf_counter() - begin + EXPORT_SECONDS
+    load = slowdown()
+    besides = time.perf_counter() - begin + EXPORT_SECONDS * load
     training_seconds = config.training.time_budget_seconds or max(_NO_TIME, seconds - besides)
+    learning_seconds = training_seconds * (1 - _EVALUATION_SHARE) if dataset.validation else training_seconds
     plan = choose_plan(
-        config, dataset.info.tokens, vocabulary, training_seconds, speed, mean_token_bytes(scored.tokens, sizes),
+        config, dataset.info.tokens, vocabulary, learning_seconds, speed, mean_token_bytes(scored.tokens, sizes),
         ngram_bits=ngram_bits, besides=besides,
-        speed_factor=_CROWDED_SPEED_FACTOR if is_crowded() else _SPEED_FACTOR,
+        speed_factor=_CROWDED_SPEED_FACTOR if load > CROWDED else _SPEED_FACTOR,
     )  # fmt: skip
     if config.training.time_budget_seconds is None:
         require_useful(plan, seconds, besides)
     training = plan.config.training
-    training.eval_every = max(1, plan.steps // _EVALUATIONS)
+    evaluations, training.eval_batches = _choose_evaluations(plan, len(scored.tokens))
+    training.eval_every = max(1, plan.steps // evaluations)
     training.save_every = max(1, plan.steps // _CHECKPOINTS)
     training.log_every = max(1, plan.steps // _LOG_LINES)
     apply_settings(plan.config, explicit)
     _require_memory(plan.config)
     return plan
+
+
+def _choose_evaluations(plan: Plan, tokens: int) -> tuple[int, int | None]:
+    """Return how often to evaluate on `tokens` of validation, and on how many batches of it; None for all."""
+    affordable = _EVALUATION_SHARE * plan.training_seconds * plan.tokens_per_second * _STEP_OVER_EVALUATION
+    evaluations = max(_FEWEST_EVALUATIONS, min(_EVALUATIONS, int(affordable // tokens)))
+    if evaluations * tokens <= affordable:
+        return evaluations, None
+    of_a_batch = plan.config.training.batch_size * plan.config.model.max_seq_length
+    return evaluations, max(1, int(affordable / evaluations / of_a_batch))
 
 
 def _require_memory(config: Config) -> None:

@@ -23,7 +23,7 @@ _REFERENCE_BITS, _REFERENCE_TOKENS = 2.011, 645_000  # what trigrams need for th
 _HARDNESS_POWER = 0.815
 # Trigrams of a small text are poor for its smallness, too, which is not to be counted twice; they count a million.
 _SMALLNESS_POWER, _MOST_COUNTED = 0.425, 1_000_000
-_SPREAD = 0.055  # standard deviation of the logarithm of reached over predicted
+_SPREAD = 0.07  # standard deviation of the logarithm of reached over predicted, as few corpora let it be known
 _UNMEASURED_SPREAD = 0.3  # without a trigram model: as much as corpora differ
 _QUANTILE = 1.2816  # of the normal distribution: 80% lie within so many standard deviations
 _LEAST_BITS = 0.05  # nothing that is worth reading is more predictable

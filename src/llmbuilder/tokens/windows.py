@@ -88,9 +88,9 @@ class TokenWindows:
         return len(starts) * self.block_size
 
     def in_order(self, batch_size: int, limit: int | None = None) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield batches of the non-overlapping windows in file order, at most `limit` of them."""
+        """Yield batches of the non-overlapping windows in file order, at most `limit` of them, spread evenly."""
         starts = np.arange(0, len(self.tokens) - self.block_size, self.block_size)
-        for number, begin in enumerate(range(0, len(starts), batch_size)):
-            if limit is not None and number >= limit:
-                return
+        if limit is not None and limit * batch_size < len(starts):
+            starts = starts[np.arange(limit * batch_size) * len(starts) // (limit * batch_size)]
+        for begin in range(0, len(starts), batch_size):
             yield self.gather(starts[begin : begin + batch_size])

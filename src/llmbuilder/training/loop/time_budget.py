@@ -19,6 +19,7 @@ _MEASURED_STEPS = 12
 _SEEN_SHARE = 0.05  # of the time: so much of the latest past tells how fast steps are
 _FEWEST_SEEN = 3  # steps
 _RESERVE_SECONDS = 1.0  # to write the model
+_MOST_SLOWDOWN = 2.0  # that the reserve follows: the steps of a crowded moment say little about what comes later
 
 
 @dataclass(frozen=True)
@@ -136,5 +137,7 @@ class TimeBudget:
         return sum(self._steps) / len(self._steps)
 
     def _slowdown(self) -> float:
-        """Return how many times longer than at first a step takes now."""
-        return max(1.0, self._cost() / self._first_cost) if self._steps and self._first_cost else 1.0
+        """Return how many times longer than at first a step takes now, as far as the reserve follows it."""
+        return (
+            min(_MOST_SLOWDOWN, max(1.0, self._cost() / self._first_cost)) if self._steps and self._first_cost else 1.0
+        )
