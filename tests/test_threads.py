@@ -19,6 +19,7 @@ ONE_NEIGHBOUR = {Way(2): 0.35, Way(2, True): 0.20, Way(1): 0.17}
 @pytest.fixture(autouse=True)
 def _all_ways_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(threads, "others_running", lambda: 0)
 
 
 def simulate(seconds: float, load: Callable[[float], dict[Way, float]], *, number: bool = True) -> list[Way]:
@@ -50,6 +51,23 @@ def test_beside_others_the_fastest_way_is_found(monkeypatch: pytest.MonkeyPatch)
     assert Way(1) not in simulate(100, lambda now: ONE_NEIGHBOUR, number=False)
 
 
+def test_beside_others_a_run_begins_calmly_and_never_spins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "others_running", lambda: 4)
+    monkeypatch.setattr(threads, "_waited_for_a_processor", lambda: 0.0)
+    crowded = simulate(60, lambda now: CROWDED)
+    assert crowded[0] == Way(2, True)
+    assert Way(2) not in crowded
+
+
+def test_a_wrong_guess_at_the_beginning_costs_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = iter([1])
+    monkeypatch.setattr(threads, "others_running", lambda: next(seen, 0))
+    monkeypatch.setattr(threads, "_waited_for_a_processor", lambda: 0.0)
+    taken = simulate(60, lambda now: QUIET)
+    assert taken[0] == Way(2, True)
+    assert share(taken, Way(2)) > 0.95
+
+
 def test_a_neighbour_that_comes_and_goes_is_followed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "_waited_for_a_processor", lambda: 0.0)
     taken = simulate(400, lambda now: CROWDED if 50 < now < 150 else QUIET)
@@ -57,6 +75,14 @@ def test_a_neighbour_that_comes_and_goes_is_followed(monkeypatch: pytest.MonkeyP
     assert set(quiet) == {Way(2)}
     assert Way(2, True) in taken
     assert share(taken[-1000:], Way(2)) > 0.95
+
+
+def test_a_machine_whose_speed_wavers_by_itself_is_not_tried_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_waited_for_a_processor", lambda: 0.0)
+    slow = {way: 1.5 * seconds for way, seconds in QUIET.items()}
+    taken = simulate(600, lambda now: slow if now % 10 < 4 else QUIET)
+    assert share(taken, Way(2)) > 0.96
+    assert len(set(taken)) > 1  # it is looked at, now and then
 
 
 @pytest.mark.skipif(torch.get_num_threads() < 2, reason="one thread waits for nobody")

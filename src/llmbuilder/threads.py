@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmbuilder.machine import cpu_count
+from llmbuilder.machine import cpu_count, others_running
 
 if TYPE_CHECKING:
     import torch
@@ -25,10 +25,11 @@ IDLE = "llmbuilder-idle"  # the name of a thread
 _REMEMBERED = 5  # steps
 _FEWEST = 3  # steps, to judge by
 _TRIED = 3  # steps of a trial, the first of which starts threads and does not count
-_HOPELESS = 1.5  # times as slow: a trial ends there
+_HOPELESS, _DISASTROUS = 1.5, 4.0  # times as slow: a trial ends there, with its first step at the latter
 _SLOWER = 1.25  # than before: something has changed
 _WORTH_CHANGING = 0.92
 _FIRST_RETRY, _LAST_RETRY = 20.0, 300.0  # seconds
+_TRIAL_SHARE = 0.03  # of the time, for trials: a machine whose speed wavers by itself would be tried all the time
 _CROWDED = 0.1  # of the time, threads that could run did not
 
 
@@ -57,11 +58,13 @@ class FairThreads:
             fewer //= 2
         self._team = _IdleTeam()
         self._apply = apply or self._use
-        self._current = 0
+        # Beside others a spinning step can take seconds: waiting calmly is the better guess to begin with.
+        self._current = 1 if len(self.ways) > 1 and self.ways[1].is_calm and others_running() else 0
         self._latest: deque[float] = deque(maxlen=_REMEMBERED)
         self._accepted = float("inf")  # seconds of a step
         self._clock, self._retry_at, self._retry_after = 0.0, float("inf"), _FIRST_RETRY
         self._trial: Iterator[None] | None = None
+        self._next_trial = 0.0  # not before that
         self._delay = _waited_for_a_processor()
         self._is_judged = len(self.ways) == 1
 
@@ -104,9 +107,9 @@ class FairThreads:
         usual = statistics.median(self._latest)
         if not self._is_judged:
             self._is_judged, self._accepted = True, usual
-            return self._is_crowded()
+            return self._current > 0 or self._is_crowded()
         if usual > _SLOWER * self._accepted or self._clock >= self._retry_at:
-            return True
+            return self._clock >= self._next_trial
         self._accepted = min(self._accepted, usual)
         return False
 
@@ -116,16 +119,22 @@ class FairThreads:
         return now is None or self._delay is None or now - self._delay > _CROWDED * self._clock
 
     def _try_others(self) -> Iterator[None]:
-        """Take a few steps each other way, then keep the best; a step is taken at every yield."""
-        before, usual = self._current, statistics.median(self._latest)
+        """Take a few steps each other way, then keep the best; a step is taken at every yield.
+
+        Spinning beside others is never the best, and a single such step can take seconds.
+        """
+        begin, before, usual = self._clock, self._current, statistics.median(self._latest)
         taken = {before: usual * _WORTH_CHANGING}
         for index in range(len(self.ways)):
-            if index == before:
+            if index == before or (index == 0 and others_running()):
                 continue
             self._change(index)
             for _ in range(_TRIED):
                 yield
-                if len(self._latest) > 1 and min(self._latest) > _HOPELESS * usual:
+                if (
+                    self._latest[-1] > _DISASTROUS * usual
+                    or min(list(self._latest)[1:], default=0.0) > _HOPELESS * usual
+                ):
                     break
             taken[index] = min(list(self._latest)[1:] or self._latest)
         best = min(taken, key=lambda index: taken[index])
@@ -133,6 +142,7 @@ class FairThreads:
         self._accepted = usual if best == before else taken[best]
         self._retry_after = _FIRST_RETRY if best != before else min(_LAST_RETRY, 2 * self._retry_after)
         self._retry_at = self._clock + self._retry_after if best else float("inf")
+        self._next_trial = self._clock + (self._clock - begin) / _TRIAL_SHARE
 
     def _change(self, index: int) -> None:
         self._latest.clear()
