@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from llmbuilder.machine import cpu_count
+from llmbuilder.machine import cpu_count, has_fast_bfloat16
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _EXACT_ERROR = 3e-6  # relative to the largest value; float32 products of this size stay under 1e-6
 _WORTH_SWITCHING = 1.25  # what is nearly as fast would be chosen one time and not the next
 _PROBE = (512, 384, 768)
+_WIDTH_FOR_BFLOAT16 = 64  # docs/explanation/speed.md has the measurements
+_BFLOAT16_GAIN = 1.5
 _MOST_THREADS_UNMEASURED = 4
 
 # Dense bfloat16 (or else float16) peak in TFLOP/s, from the makers' data sheets, without sparsity.
@@ -80,6 +82,26 @@ class Acceleration:
                 yield
         finally:
             torch.set_flush_denormal(flushed)
+
+
+def bfloat16_pays(device: torch.device, width: int) -> bool:
+    """Whether a model of this `width` trains faster on a CPU when its products are in bfloat16, weights in float32.
+
+    The products must be faster by enough to pay for the conversions, which narrow models spend more on.
+    """
+    if device.type != "cpu" or width < _WIDTH_FOR_BFLOAT16 or not has_fast_bfloat16():
+        return False
+    return _bfloat16_gain() > _BFLOAT16_GAIN
+
+
+@functools.cache
+def _bfloat16_gain() -> float:
+    """Return how many times as fast as float32's products bfloat16's are, each taken from where it is fastest."""
+    import torch
+
+    _, exact = _fastest_products(torch.float32, 1)
+    _, rounded = _fastest_products(torch.bfloat16, 1)
+    return rounded / exact
 
 
 def measure_acceleration(device: torch.device, precision: torch.dtype) -> Acceleration:

@@ -9,14 +9,16 @@ import pytest
 import torch
 from rich.console import Console
 
-from llmbuilder.config import Config
+from llmbuilder.acceleration import bfloat16_pays
+from llmbuilder.config import Config, load_config
 from llmbuilder.config.sizes import estimate_training_memory
 from llmbuilder.data import TextDataset
 from llmbuilder.files import read_json_lines
 from llmbuilder.model import build_model, load_model
 from llmbuilder.tokenizer import Tokenizer
-from llmbuilder.training import Callback, train_model
+from llmbuilder.training import Callback, resume_training, train_model
 from llmbuilder.training.display.progress import TrainingProgress
+from llmbuilder.training.loop import processor
 from llmbuilder.training.loop.muon import Muon
 from llmbuilder.training.loop.optimizers import Optimizers
 from llmbuilder.training.storage.checkpoints import CheckpointStore, TrainingState, list_checkpoints, read_checkpoint
@@ -151,6 +153,27 @@ def test_a_checkpoint_is_of_the_moment_it_was_asked_for(tmp_path: Path) -> None:
     store.finish()
     store.close()
     assert [path.name for path in list_checkpoints(tmp_path)] == ["step-00000003.pt", "step-00000010.pt"]
+
+
+@pytest.mark.parametrize(("pays", "chosen"), [(True, "bf16"), (False, "no")])
+def test_auto_precision_is_measured_where_a_processor_has_two_and_kept_by_the_run(
+    pays: bool, chosen: str, tmp_path: Path, tiny_config: Config, prose: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processor, "has_fast_bfloat16", lambda: True)
+    monkeypatch.setattr(processor, "bfloat16_pays", lambda device, width: pays)
+    tiny_config.training.mixed_precision = "auto"
+    train(tiny_config, prose, tmp_path / "run")
+    assert load_config(tmp_path / "run" / "config.json").training.mixed_precision == chosen
+    monkeypatch.setattr(processor, "bfloat16_pays", lambda device, width: not pays)
+    resume_training(tmp_path / "run", overrides=["training.max_steps=40"])
+    assert load_config(tmp_path / "run" / "config.json").training.mixed_precision == chosen
+    tiny_config.system.deterministic, tiny_config.training.mixed_precision = True, "auto"
+    train(tiny_config, prose, tmp_path / "repeatable")
+    assert load_config(tmp_path / "repeatable" / "config.json").training.mixed_precision == "no"
+
+
+def test_narrow_models_stay_in_float32() -> None:
+    assert not bfloat16_pays(torch.device("cpu"), width=32)
 
 
 def test_bfloat16_learns_where_the_processor_has_it(tmp_path: Path, tiny_config: Config, prose: str) -> None:

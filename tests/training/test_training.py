@@ -400,11 +400,12 @@ def test_weight_decay_is_for_matrices_only(tiny_config: Config) -> None:
     assert decayed == {id(p) for p in model.parameters() if p.dim() >= 2}
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(3, 16, 16), (2, 8, 32), (2, 32, 8)])
-def test_muon_updates_are_nearly_orthogonal(shape: tuple[int, ...]) -> None:
+def test_muon_updates_are_nearly_orthogonal(shape: tuple[int, ...], dtype: torch.dtype) -> None:
     matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     left, _, right = torch.linalg.svd(matrices, full_matrices=False)
-    found = torch.diagonal(left.mT @ orthogonalize(matrices) @ right.mT, dim1=-2, dim2=-1)
+    found = torch.diagonal(left.mT @ orthogonalize(matrices, dtype) @ right.mT, dim1=-2, dim2=-1)
     assert found.max() < 1.9, "the singular vectors stay, the values come near to each other"
     assert found.median() > 0.6
     assert found.min() > 0.1

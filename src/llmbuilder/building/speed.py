@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 
-from llmbuilder.acceleration import Acceleration, limited_threads, measure_acceleration
+from llmbuilder.acceleration import limited_threads, measure_acceleration
 from llmbuilder.config.recipe import RECOMMENDED, resolve_recipe
 from llmbuilder.config.schema import Config, ModelConfig
 from llmbuilder.config.sizes import count_flops_per_token
@@ -15,6 +15,8 @@ from llmbuilder.machine import resolve_device, resolve_precision
 from llmbuilder.model import build_model
 from llmbuilder.threads import FairThreads
 from llmbuilder.training.loop.optimizers import Optimizers
+from llmbuilder.training.loop.processor import choose_precision
+from llmbuilder.training.processes.distributed import Processes
 
 Speed = Callable[[ModelConfig, int], float]  # model, sequences a step -> tokens per second
 
@@ -45,8 +47,6 @@ class _Stopwatch:
         self._config = config
         self._deadline = time.perf_counter() + seconds
         self._device = resolve_device(config.system.device)
-        self._precision = resolve_precision(config.training.mixed_precision, self._device)
-        self._acceleration: Acceleration | None = None
         self._threads: FairThreads | None = None
         self._flops: float | None = None  # a second, of the last measurement
 
@@ -60,11 +60,8 @@ class _Stopwatch:
             least = _FEWEST_STEPS * sequences * shape.max_seq_length * per_token / self._flops
             if least > left:
                 return self._flops / per_token
-        with limited_threads(self._config.system.num_threads):
-            if self._acceleration is None:
-                self._acceleration = measure_acceleration(self._device, self._precision)
-            with self._fair_threads() as threads:
-                found = self._measure(shape, sequences, threads)
+        with limited_threads(self._config.system.num_threads), self._fair_threads() as threads:
+            found = self._measure(shape, sequences, threads)
         self._flops = found * per_token
         return found
 
@@ -75,20 +72,21 @@ class _Stopwatch:
         return self._threads
 
     def _measure(self, shape: ModelConfig, sequences: int, threads: FairThreads) -> float:
-        assert self._acceleration is not None
         whole = Config(model=shape, training=self._config.training.model_copy(update=RECOMMENDED))
         resolve_recipe(whole, 1, 1 << 40)
+        choose_precision(whole, self._device, Processes())
+        precision = resolve_precision(whole.training.mixed_precision, self._device)
         model = build_model(shape, seed=0).to(self._device)
-        optimizers = Optimizers(model, whole.training)
+        optimizers = Optimizers(model, whole.training, precision=precision)
         scaler = torch.amp.GradScaler(self._device.type, enabled=False)
         tokens = torch.randint(shape.vocab_size, (sequences, shape.max_seq_length), device=self._device)
         times: list[float] = []
-        with self._acceleration.applied():
+        with measure_acceleration(self._device, precision).applied():
             begin = time.perf_counter()
             end = min(begin + _SECONDS_A_SHAPE, self._deadline)
             while len(times) < _FEWEST_STEPS or (len(times) < _MOST_STEPS and time.perf_counter() < end):
                 start = time.perf_counter()
-                with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision == torch.bfloat16):
+                with torch.autocast(self._device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
                     loss = model.summed_loss(tokens, tokens) / tokens.numel()
                 loss.backward()
                 optimizers.set_step(0, 100)

@@ -128,11 +128,11 @@ class TrainingConfig(Section):
     max_grad_norm: NotNegative = Field(default=1.0, description="Clip gradients to this norm; 0 turns clipping off.")
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = Field(
         default="auto",
-        description="Number format of matrix products; falls back to float32 where a format is not fast.",
+        description="Number format of matrix products; 'auto' is measured, and one that is not fast means float32.",
     )
     eval_every: Amount = Field(default=500, description="Steps between evaluations; 0 for never.")
     eval_batches: Count | None = Field(
-        default=None, description="Batches per evaluation. Default: the whole validation part."
+        default=None, description="Batches per evaluation, spread evenly. Default: the whole validation part."
     )
     sample_every: Amount | None = Field(
         default=None, description="Steps between samples of text in the log; 0 for none. Default: at each evaluation."

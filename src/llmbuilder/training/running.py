@@ -26,6 +26,7 @@ from llmbuilder.training.display.metrics_file import MetricsFile
 from llmbuilder.training.display.notebook import default_progress
 from llmbuilder.training.display.run_report import RunReport
 from llmbuilder.training.display.sinks import open_sinks
+from llmbuilder.training.loop.processor import choose_precision
 from llmbuilder.training.loop.trainer import Trainer
 from llmbuilder.training.loop.trial import try_settings
 from llmbuilder.training.processes.distributed import (
@@ -273,6 +274,7 @@ def _run(
     is_sharded = needs_sharding(config, processes)
     memory = memory_bytes(process_device(config.system))
     resolve_recipe(config, dataset.info.tokens, memory, is_sharded=is_sharded)
+    choose_precision(config, process_device(config.system), processes)
     if processes.is_main:
         warn_about_memory(config, memory, processes.count, is_sharded=is_sharded)
     acceleration = recorded_acceleration(record, processes.count) if record is not None else None

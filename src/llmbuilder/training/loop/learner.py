@@ -41,7 +41,7 @@ class Learner:
             if is_sharded
             else ReplicatedModel(model, processes)
         )
-        self.optimizers = Optimizers(model, config.training, processes)
+        self.optimizers = Optimizers(model, config.training, processes, self.precision)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == torch.float16)
         self._summed_loss: Callable[[Tensor, Tensor], Tensor] = self.parallel.module
 

@@ -25,7 +25,13 @@ class Optimizers:
     'muon' takes the matrices of the layers, and AdamW the rest.
     """
 
-    def __init__(self, model: LanguageModel, config: TrainingConfig, processes: Processes | None = None) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        config: TrainingConfig,
+        processes: Processes | None = None,
+        precision: torch.dtype = torch.float32,
+    ) -> None:
         self._config = config
         named = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         hidden = self._hidden_matrices(model, named) if config.optimizer == "muon" else []
@@ -40,8 +46,10 @@ class Optimizers:
         self._all: list[torch.optim.Optimizer] = [self.adamw]
         if hidden:
             rate = _MUON_RATE if config.muon_learning_rate is None else config.muon_learning_rate
-            self._all.append(Muon(hidden, rate, weight_decay=config.weight_decay,
-                                  processes=processes))  # fmt: skip
+            # fp16 has too few exponents for what the polynomials pass through.
+            products = torch.bfloat16 if precision == torch.bfloat16 else torch.float32
+            self._all.append(Muon(hidden, rate, weight_decay=config.weight_decay, processes=processes,
+                                  precision=products))  # fmt: skip
         for optimizer in self._all:
             for group in optimizer.param_groups:
                 group.setdefault("peak", group["lr"])

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
-from llmbuilder.acceleration import Acceleration, choose_threads, fixed_acceleration, measure_acceleration
+import torch
+
+from llmbuilder.acceleration import (
+    Acceleration,
+    bfloat16_pays,
+    choose_threads,
+    fixed_acceleration,
+    measure_acceleration,
+)
 from llmbuilder.config.schema import Config
-from llmbuilder.machine import cpu_count
+from llmbuilder.machine import cpu_count, has_fast_bfloat16
 from llmbuilder.threads import FairThreads
 from llmbuilder.training.loop.batches import StepBatches
 from llmbuilder.training.loop.learner import Learner
+from llmbuilder.training.processes.distributed import Processes
+
+
+def choose_precision(config: Config, device: torch.device, processes: Processes) -> None:
+    """Put a format in the place of `mixed_precision: auto` where a CPU has two to choose from.
+
+    It is measured, and a run keeps what was chosen. A deterministic run depends on no measurement.
+    """
+    if config.training.mixed_precision != "auto" or device.type != "cpu" or not has_fast_bfloat16():
+        return
+    width = config.model.embedding_dim
+    pays = not config.system.deterministic and processes.on_main(lambda: bfloat16_pays(device, width))
+    config.training.mixed_precision = "bf16" if pays else "no"
 
 
 def choose_acceleration(learner: Learner, batches: StepBatches, config: Config) -> Acceleration:
