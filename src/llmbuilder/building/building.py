@@ -57,7 +57,7 @@ def build(
     `documents` is a folder, a file or several of them; None takes data.path, or the running interpreter's own
     documentation. A setting that was asked for and would not act is a ConfigError.
     Without a preset or config the model is chosen for the corpus, the machine and `time_budget`, the seconds for
-    the whole build (default 150), `elapsed` of which have passed already. `overrides` are "section.key=value" settings
+    the whole build (default 110), `elapsed` of which have passed already. `overrides` are "section.key=value" settings
     that always win. `progress` is called with "extract", the files read and all of them.
 
     A build that was stopped, however that was, goes on when it is asked for again: what is done is not done twice, and

@@ -56,7 +56,7 @@ from llmbuilder.training.storage.run_tokens import prepare_tokens
 from llmbuilder.training.storage.unfinished import remove_temporary
 
 logger = logging.getLogger("llmbuilder")
-DEFAULT_SECONDS = 150.0
+DEFAULT_SECONDS = 110.0
 _SAMPLES = 3
 _SMALL_CORPUS = 100_000  # characters
 _FILES = r"corpus\.txt(\.manifest\.json)?|build\.json|model\.gguf|summary\.(md|json)|Modelfile|report\.html"

@@ -32,7 +32,7 @@ def build(
     ),
     config: Path = typer.Option(None, "--config", help="Use this configuration instead of choosing a model."),
     time_budget: str = typer.Option(
-        None, "--time-budget", help="Time for the whole build, such as 3m. Default without preset or config: 2m30s."
+        None, "--time-budget", help="Time for the whole build, such as 3m. Default without preset or config: 1m50s."
     ),
     dry_run: bool = typer.Option(False, "--dry-run", help="Print the plan and the loss to expect; train nothing."),
     plain: bool = Plain,
