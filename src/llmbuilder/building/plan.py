@@ -111,7 +111,7 @@ class Plan:
             # The first step up that pays most people's patience, and not the whole ladder.
             seconds, bits = self.longer[0]
             gain = self.expected_bits_per_byte - bits
-            text += f"; {in_words(seconds)} for the build instead would bring about {gain:.1g} bits per byte less"
+            text += f"; {in_words(seconds)} for the build instead would bring about {gain:.2g} bits per byte less"
         return text
 
 

@@ -68,7 +68,7 @@ def describe_more_time(expected: Expectation, seconds: float) -> str:
     gains = [(longer, gain) for longer, gain in gains if gain >= _WORTH_NAMING]
     if not gains:
         return "More time would hardly help: more documents would." if expected.longer else ""
-    said = [f"{in_words(longer)} instead of {in_words(seconds)}: about {gain:.1g} bits per byte less"
+    said = [f"{in_words(longer)} instead of {in_words(seconds)}: about {gain:.2g} bits per byte less"
             for longer, gain in gains]  # fmt: skip
     return f"{'; '.join(said)}."
 
