@@ -15,7 +15,7 @@ from llmbuilder.building.prediction import Corpus, predict, predicted_bits
 from llmbuilder.building.speed import estimated_speed
 from llmbuilder.config import Config
 from llmbuilder.config.schema import GenerationConfig
-from llmbuilder.errors import ConfigError
+from llmbuilder.errors import ConfigError, DataError
 
 DOCS = Corpus(600_000, 2048, 3.0, 2.0)
 
@@ -92,6 +92,17 @@ def test_a_budget_too_small_for_twenty_steps_is_refused_with_the_least(tmp_path:
     (tmp_path / "a.txt").write_text(prose)
     with pytest.raises(ConfigError, match=r"fewer than 20 teach a model nothing: the least that makes sense is"):
         lb.build(tmp_path / "a.txt", tmp_path / "run", time_budget=0.5, callbacks=[])
+
+
+def test_a_build_with_too_little_time_goes_on_with_more(tmp_path: Path, prose: str) -> None:
+    (tmp_path / "a.txt").write_text(prose)
+    steps = ["training.max_steps=30"]
+    with pytest.raises(ConfigError, match="leaves no time for training"):
+        lb.build(tmp_path / "a.txt", tmp_path / "run", time_budget=0.5, overrides=steps, callbacks=[])
+    result = lb.build(tmp_path / "a.txt", tmp_path / "run", time_budget=60, overrides=steps, callbacks=[])
+    assert result.training.steps == 30
+    with pytest.raises(DataError, match="the time budget: 60 then, 90 now"):
+        lb.build(tmp_path / "a.txt", tmp_path / "run", time_budget=90, overrides=steps, callbacks=[])
 
 
 def test_a_model_beyond_this_machines_memory_is_refused(tmp_path: Path, prose: str) -> None:

@@ -36,6 +36,9 @@ def test_planned_against_reached() -> None:
 
 def test_more_time_says_by_how_much() -> None:
     assert describe_more_time(EXPECTED, 120.0) == "10 minutes instead of 2 minutes: about 0.5 bits per byte less."
+    assert describe_more_time(EXPECTED, 120.0, reached=4.0).startswith(
+        "10 minutes instead of 2 minutes: about 2.5 bits"
+    )
     assert "more documents would" in describe_more_time(replace(EXPECTED, longer=[(600.0, 1.99)]), 120.0)
     assert describe_more_time(replace(EXPECTED, longer=[]), 120.0) == ""
 

@@ -80,6 +80,10 @@ def build(
     )  # fmt: skip
     journal = None if overwrite else Journal.read(folder)
     if journal is not None:
+        if not journal.has("plan") and request.time_budget != journal.request["time_budget"]:
+            # Nothing that is done yet depends on the time, which begins anew: it may have been too little.
+            journal.request["time_budget"] = request.time_budget
+            begin += journal.seconds
         request.require_same(journal.request, folder)
         return _go_on(journal, announce, callbacks, progress, begin)
     with _held(folder):

@@ -182,10 +182,14 @@ def require_useful(plan: Plan, seconds: float, besides: float | None = None) -> 
     others = max(0.0, seconds - plan.training_seconds) if besides is None else besides
     least = _rounded_up(others + _SPEED_FACTOR * training)
     raise ConfigError(
-        f"a time budget of {in_words(seconds)} leaves {in_words(plan.training_seconds)} for training, on this machine "
-        f"{int(affordable)} steps, and fewer than {USEFUL_STEPS} teach a model nothing: the least that makes sense is "
-        f"--time-budget {least:.0f}s"
+        f"a time budget of {in_words(seconds)} leaves {_time_left(plan.training_seconds)} for training, on this "
+        f"machine {int(affordable)} steps, and fewer than {USEFUL_STEPS} teach a model nothing: the least that makes "
+        f"sense is --time-budget {least:.0f}s"
     )
+
+
+def _time_left(seconds: float) -> str:
+    return in_words(seconds) if seconds >= 1 else "no time"
 
 
 def _rounded_up(seconds: float) -> float:

@@ -21,6 +21,7 @@ from llmbuilder.tokenizer.in_force import require_made_as
 
 EXPORT_SECONDS = 8.0  # for the last evaluations, samples, export and its check when alone, and one more for every
 PARAMETERS_A_SECOND = 10_000_000
+_MOST_RESERVED = 0.3  # of the whole time, beside others: a crowded moment must not leave training none
 LEAST_TRAINING = 1.0
 _NO_TIME = 0.001
 _MEASURING_SHARE = 0.03  # of the time, for speeds alone: the whole of planning takes less than 5%
@@ -29,6 +30,14 @@ _EVALUATIONS, _CHECKPOINTS, _LOG_LINES = 10, 5, 200  # in the course of a planne
 # All evaluations together take no more of the training's time than that: fewer of them first, then of less text.
 _EVALUATION_SHARE, _FEWEST_EVALUATIONS = 0.06, 3
 _STEP_OVER_EVALUATION = 3.0  # a step does as much again for its gradients, twice
+
+
+def reserved_seconds(alone: float, load: float, seconds: float) -> float:
+    """Return what to keep of a build's `seconds` for what follows training and takes `alone` on a quiet machine.
+
+    Beside others it takes `load` times as long.
+    """
+    return min(alone * load, max(alone, _MOST_RESERVED * seconds))
 
 
 def choose_vocabulary(config: Config, characters: int, explicit: Mapping[str, Mapping[str, Any]]) -> None:
@@ -74,7 +83,7 @@ def make_plan(
     ngram_bits = ngram_bits_per_byte(dataset.train.tokens, scored.tokens, sizes) if dataset.validation else None
     speed = measured_speed(config, _MEASURING_SHARE * seconds)
     load = slowdown()
-    besides = time.perf_counter() - begin + EXPORT_SECONDS * load
+    besides = time.perf_counter() - begin + reserved_seconds(EXPORT_SECONDS, load, seconds)
     training_seconds = config.training.time_budget_seconds or max(_NO_TIME, seconds - besides)
     learning_seconds = training_seconds * (1 - _EVALUATION_SHARE) if dataset.validation else training_seconds
     plan = choose_plan(

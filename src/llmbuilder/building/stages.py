@@ -26,6 +26,7 @@ from llmbuilder.building.planning import (
     find_tokenizer,
     make_plan,
     open_text,
+    reserved_seconds,
 )
 from llmbuilder.building.result import BuildResult, Expectation, Sample
 from llmbuilder.building.summary import write_summary
@@ -35,6 +36,7 @@ from llmbuilder.config.sizes import count_parameters
 from llmbuilder.config.validation import fix_config, validate_config
 from llmbuilder.corpus.load_report import LoadReport
 from llmbuilder.data import TextDataset
+from llmbuilder.errors import ExportError
 from llmbuilder.evaluation import bits_per_byte
 from llmbuilder.export import GGUFExport, GGUFVerification, export_gguf, verify_gguf
 from llmbuilder.export.verification import llamacpp_is_installed
@@ -217,7 +219,8 @@ class Build:
         else:
             config.model.vocab_size = max(config.model.vocab_size, len(self.tokenizer))
         if seconds is not None and config.training.time_budget_seconds is None:
-            reserve = (EXPORT_SECONDS + count_parameters(config.model) / PARAMETERS_A_SECOND) * slowdown()
+            alone = EXPORT_SECONDS + count_parameters(config.model) / PARAMETERS_A_SECOND
+            reserve = reserved_seconds(alone, slowdown(), seconds)
             left = seconds - (time.perf_counter() - self.begin)
             config.training.time_budget_seconds = max(LEAST_TRAINING + reserve, left)
             config.training.time_reserve_seconds = reserve
@@ -302,7 +305,11 @@ class Build:
             return None
         start = self.text.beginning(4000)
         texts = [part for part in (start[:400], start[400:800], start[2000:2400]) if part.strip()]
-        return asdict(verify_gguf(exported["file"]["path"], self.model, texts, greedy_tokens=32))
+        try:
+            return asdict(verify_gguf(exported["file"]["path"], self.model, texts, greedy_tokens=32))
+        except ExportError:
+            Path(exported["file"]["path"]).unlink(missing_ok=True)  # what failed its check is nobody's to use
+            raise
 
 
 def _is_file(exported: dict[str, Any] | None) -> bool:

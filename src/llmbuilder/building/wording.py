@@ -33,7 +33,7 @@ def describe_result(result: BuildResult) -> list[tuple[str, str]]:
         ("what it can do", result.ability),
         ("how well it predicts", _prediction(result)),
         ("planned and reached", describe_plan_kept(result.expected, result.training) if result.expected else ""),
-        ("with more time", describe_more_time(result.expected, result.seconds) if result.expected else ""),
+        ("with more time", _more_time(result)),
         ("tested on", _held_out(result)),
         ("is the test fair", _overlap(result.training.validation_overlap)),
         ("copied", _copied(result.copied_share)),
@@ -62,9 +62,14 @@ def describe_plan_kept(expected: Expectation, training: TrainingResults) -> str:
     return f"{said}: {why}."
 
 
-def describe_more_time(expected: Expectation, seconds: float) -> str:
-    """Return what builds longer than one of `seconds` would gain, "" where nothing is known."""
-    gains = [(longer, expected.bits_per_byte - bits) for longer, bits in expected.longer if longer > seconds]
+def _more_time(result: BuildResult) -> str:
+    return describe_more_time(result.expected, result.seconds, result.bits_per_byte) if result.expected else ""
+
+
+def describe_more_time(expected: Expectation, seconds: float, reached: float | None = None) -> str:
+    """Return what builds longer than one of `seconds` would gain over what was reached, "" where nothing is known."""
+    now = expected.bits_per_byte if reached is None else max(reached, expected.bits_per_byte)
+    gains = [(longer, now - bits) for longer, bits in expected.longer if longer > seconds]
     gains = [(longer, gain) for longer, gain in gains if gain >= _WORTH_NAMING]
     if not gains:
         return "More time would hardly help: more documents would." if expected.longer else ""

@@ -19,7 +19,7 @@ _MEASURED_STEPS = 12
 _SEEN_SHARE = 0.05  # of the time: so much of the latest past tells how fast steps are
 _FEWEST_SEEN = 3  # steps
 _RESERVE_SECONDS = 1.0  # to write the model
-_MOST_SLOWDOWN = 2.0  # that the reserve follows: the steps of a crowded moment say little about what comes later
+_MOST_SLOWDOWN = 1.5  # that the reserve follows: the steps of a crowded moment say little about what comes later
 
 
 @dataclass(frozen=True)
