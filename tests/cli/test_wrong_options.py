@@ -20,9 +20,13 @@ from llmbuilder.cli.main import app
 from tests.command_line import run
 
 Case = tuple[str, str]  # how it is given, and what the message says
-MODEL: list[Case] = [("nowhere.pt", "no such model file: nowhere.pt"), ("", ". holds no model"),
-                     ("text.txt", "text.txt is not a model file but a text that begins with 'Once"),
-                     ("empty", "empty holds no model"), ("holder", "did you mean holder/inner/model.pt?")]  # fmt: skip
+CHECKPOINT: list[Case] = [("nowhere.pt", "no such model file: nowhere.pt"), ("", ". holds no model"),
+                          ("text.txt", "text.txt is not a model file but a text that begins with 'Once"),
+                          ("empty", "empty holds no model"),
+                          ("holder", "did you mean holder/inner/model.pt?")]  # fmt: skip
+MODEL: list[Case] = [*CHECKPOINT[:1], *CHECKPOINT[2:], ("", "the name of the model is empty"),
+                     ("nowhere", "one of the Hugging Face hub is named owner/nowhere"),
+                     ("./x/y", "no such model file: ./x/y"), ("runs/model.pt", "no such model file")]  # fmt: skip
 TOKENIZER: list[Case] = [("my-tokenizer", "no tokenizer folder at my-tokenizer"), ("./x/y", "no tokenizer folder at"),
                          ("models/gpt2/", "no tokenizer folder at"), ("C:\\x", "no tokenizer folder at"),
                          ("empty", "empty holds no tokenizer"), ("", "is empty"), ("~/x", "no tokenizer folder")]  # fmt: skip
@@ -102,7 +106,7 @@ COMMANDS: dict[str, tuple[dict[str, str], dict[str, list[Case]]]] = {
     "export hf": ({"model": "model.bin", "output": "new"}, {
         "model": MODEL, "output": [*NEW_FOLDER, ("full", "already exists")], "--tokenizer": TOKENIZER}),
     "import nanogpt": ({"source": "model.bin", "output": "new.pt"}, {
-        "source": MODEL, "output": [("text.txt", "already exists"), ("text.txt/x.pt", "is a file, not a folder")],
+        "source": CHECKPOINT, "output": [("text.txt", "already exists"), ("text.txt/x.pt", "is a file, not a folder")],
         "--tokenizer": TOKENIZER, "--activation": ACTIVATION, "--source": [("nowhere.py", "no such file")]}),
     "import hf": ({"source": "model.bin", "output": "new.pt"}, {
         "source": MODEL, "output": [("text.txt", "already exists"), ("model.bin", "both input and output")],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import pickle
+import re
 from pathlib import Path
 
 import pytest
@@ -128,6 +130,7 @@ def test_schema_documents_every_field() -> None:
     assert schema["additionalProperties"] is False
 
 
+LLAMA = {"model.model_type": "llama"}
 BROKEN = [
     ("model.embedding_dim", {"model.embedding_dim": 770}, {"model.embedding_dim": 768}),
     ("model.num_key_value_heads", {"model.model_type": "llama", "model.num_key_value_heads": 5}, None),
@@ -140,6 +143,48 @@ BROKEN = [
     ("model.num_layers", {"model.num_layers": 0}, None),
     ("tokenizer.vocab_size", {"tokenizer.vocab_size": 99999}, {"tokenizer.vocab_size": 16000}),
     ("model.qk_norm", {"model.qk_norm": True}, {"model.qk_norm": False}),
+    ("model.attention_bias", {"model.attention_bias": True}, {"model.attention_bias": False}),
+    ("model.sliding_window", {"model.sliding_window": 8}, {"model.sliding_window": None}),
+    ("model.sliding_window_layers", {"model.sliding_window_layers": [0]}, {"model.sliding_window_layers": None}),
+    ("model.layers_without_positions", {"model.layers_without_positions": [3]}, {"model.layers_without_positions": []}),
+    ("model.rope_scaling", {"model.rope_scaling": {"kind": "linear", "factor": 2}}, {"model.rope_scaling": None}),
+    ("model.sliding_window", {**LLAMA, "model.sliding_window": 0}, None),
+    ("model.sliding_window", {**LLAMA, "model.sliding_window": 8, "model.sliding_window_layers": []}, None),
+    ("model.sliding_window_layers", {**LLAMA, "model.sliding_window_layers": [0]}, None),
+    (
+        "model.sliding_window_layers",
+        {**LLAMA, "model.sliding_window": 8, "model.sliding_window_layers": [1, 12]},
+        {"model.sliding_window_layers": [1]},
+    ),
+    (
+        "model.layers_without_positions",
+        {**LLAMA, "model.layers_without_positions": [3, 3, 40]},
+        {"model.layers_without_positions": [3]},
+    ),
+    (
+        "model.layers_without_positions",
+        {**LLAMA, "model.layers_without_positions": [3, 3]},
+        {"model.layers_without_positions": [3]},
+    ),
+    ("model.layers_without_positions", {**LLAMA, "model.layers_without_positions": [-1]}, None),
+    (
+        "model.rope_theta",
+        {**LLAMA, "model.num_layers": 2, "model.layers_without_positions": [0, 1], "model.rope_theta": 5e5},
+        {"model.rope_theta": 10000.0},
+    ),
+    ("model.rope_scaling", {**LLAMA, "model.rope_scaling": {"kind": "linear", "factor": 0.5}}, None),
+    ("model.rope_scaling", {**LLAMA, "model.rope_scaling": {"kind": "linear", "factor": 2, "beta_fast": 3}}, None),
+    ("model.rope_scaling", {**LLAMA, "model.rope_scaling": {"kind": "yarn", "factor": 2, "beta_fast": 0.5}}, None),
+    (
+        "model.rope_scaling",
+        {**LLAMA, "model.rope_scaling": {"kind": "llama3", "factor": 2, "low_freq_factor": 4}},
+        None,
+    ),
+    (
+        "model.rope_scaling",
+        {**LLAMA, "model.rope_scaling": {"kind": "yarn", "factor": 2, "original_max_seq_length": 0}},
+        None,
+    ),
     ("generation.temperature", {"generation.temperature": -0.1}, None),
     ("system.device", {"system.device": "cuda:99"}, {"system.device": "auto"}),
     ("training.batch_size", {"training.batch_size": 100_000}, None),
@@ -163,6 +208,27 @@ def test_broken_rules_are_named_and_fixed(
         section, key = dotted.split(".")
         assert getattr(getattr(repaired, section), key) == value
     assert not validate_config(config)[0], "the original is left as it was"
+
+
+def test_a_setting_with_parts_names_the_wrong_one() -> None:
+    for value, said in (
+        ({"kind": "linear", "facto": 2}, "unknown key 'model.rope_scaling.facto'; did you mean 'factor'?"),
+        ({"kind": "linear", "factor": "wide"}, "model.rope_scaling.factor: a valid number"),
+        ({"kind": "linear"}, "model.rope_scaling.factor: Field required"),
+        ({"kind": "ntk", "factor": 2}, "model.rope_scaling.kind: 'linear', 'llama3' or 'yarn'"),
+        ("linear", "model.rope_scaling: "),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(said)):
+            lb.load_config(overrides={"model.rope_scaling": value})
+
+
+def test_a_setting_with_parts_knows_its_place_and_travels(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("model:\n  rope_scaling: {kind: linear, factor: 2}\n")
+    config = lb.load_config(tmp_path / "run.yaml")
+    assert str(validate_config(config)[1][0]).startswith(f"{tmp_path / 'run.yaml'}, line 2: model.rope_scaling")
+    config.save(tmp_path / "again.json")
+    assert lb.load_config(tmp_path / "again.json") == config == copy.deepcopy(config)
+    assert pickle.loads(pickle.dumps(config.model)) == config.model
 
 
 def test_fix_says_what_it_changed(caplog: pytest.LogCaptureFixture) -> None:
@@ -191,6 +257,15 @@ def test_vocabulary_must_fit_the_tokenizer(tmp_path: Path, bpe: object) -> None:
             "num_key_value_heads": st.none() | st.integers(-1, 20),
             "dropout": st.floats(-1, 2),
             "qk_norm": st.booleans(),
+            "mlp_bias": st.booleans(),
+            "layers_without_positions": st.lists(st.integers(-1, 40), max_size=4),
+            "sliding_window": st.none() | st.integers(-1, 4096),
+            "sliding_window_layers": st.none() | st.lists(st.integers(-1, 40), max_size=4),
+            "rope_scaling": st.none()
+            | st.fixed_dictionaries(
+                {"kind": st.sampled_from(["linear", "llama3", "yarn"]), "factor": st.floats(0, 8)},
+                optional={"beta_slow": st.floats(-1, 50), "high_freq_factor": st.floats(-1, 50)},
+            ),
         }
     ),
     st.integers(-5, 5000),

@@ -48,6 +48,12 @@ MODEL: Cases = {
     "model.max_seq_length": (12, {}), "model.dropout": (0.5, {}), "model.bias": (False, {}),
     "model.activation": ("gelu", {}), "model.intermediate_size": (24, {}),
     "model.num_key_value_heads": (1, _LLAMA), "model.head_dim": (4, _LLAMA), "model.qk_norm": (True, _LLAMA),
+    "model.attention_bias": (True, _LLAMA), "model.output_bias": (True, _LLAMA), "model.mlp_bias": (True, _LLAMA),
+    "model.rope_scaling": ({"kind": "linear", "factor": 4.0}, _LLAMA),
+    "model.layers_without_positions": ([0], _LLAMA), "model.sliding_window": (2, _LLAMA),
+    "model.sliding_window_layers": (
+        [1], {**_LLAMA, "model.sliding_window": 2, "model.num_layers": 2}
+    ),
     "model.rope_theta": (50.0, _LLAMA), "model.norm_eps": (0.01, {}), "model.tie_embeddings": (False, {}),
 }  # fmt: skip
 TRAINING: Cases = {
@@ -67,6 +73,11 @@ TRAINING: Cases = {
     "training.loss_spike_policy": ("skip", _BROKEN), "training.loss_spike_threshold": (0.0, _SPIKE),
     "training.gradient_checkpointing": (True, {}), "training.dataloader_num_workers": (3, {}),
     "training.init_from": ("other/model.pt", {}), "training.output_dir": ("elsewhere", {}),
+}  # fmt: skip
+_LORA: Settings = {"finetuning.method": "lora"}
+FINETUNING: Cases = {
+    "finetuning.method": ("lora", {}), "finetuning.rank": (2, _LORA), "finetuning.alpha": (3.0, _LORA),
+    "finetuning.dropout": (0.5, _LORA), "finetuning.layers": (["c_proj"], _LORA),
 }  # fmt: skip
 SYSTEM: Cases = {
     "system.device": ("mps", {}), "system.seed": (7, {}), "system.deterministic": (False, {}),
@@ -112,7 +123,17 @@ TRACKING: Cases = {
     "tracking.wandb_project": ("own", {"tracking.wandb": True}),
     "tracking.wandb_run_name": ("first", {"tracking.wandb": True}),
 }  # fmt: skip
-CASES: Cases = {**MODEL, **TRAINING, **SYSTEM, **BETWEEN_PROCESSES, **DATA, **TOKENIZER, **GENERATION, **TRACKING}
+CASES: Cases = {
+    **MODEL,
+    **TRAINING,
+    **FINETUNING,
+    **SYSTEM,
+    **BETWEEN_PROCESSES,
+    **DATA,
+    **TOKENIZER,
+    **GENERATION,
+    **TRACKING,
+}
 
 
 def taken_by(command: str, *parts: Cases, but: tuple[str, ...] = ()) -> Cases:
@@ -234,7 +255,7 @@ def test_the_walk_finds_a_setting_that_is_ignored() -> None:
 def test_train_model(place: Path, counted: Callable[[], str]) -> None:
     command = train_model_command(place, counted)
     assert command(BASE) == command(BASE), "what is seen follows from the settings alone"
-    cases = taken_by("train model", MODEL, TRAINING, SYSTEM, TOKENIZER, TRACKING)
+    cases = taken_by("train model", MODEL, TRAINING, FINETUNING, SYSTEM, TOKENIZER, TRACKING)
     split = {name: DATA[name] for name in ("data.train_split", "data.stride", "data.path")}
     require_none(walk(command, BASE, {**cases, **split}))
 
@@ -244,6 +265,24 @@ def test_train_model_on_documents(place: Path, counted: Callable[[], str]) -> No
     require_none(walk(command, {**BASE, "training.max_steps": 1}, taken_by("train model", DATA, but=("data.ocr",))))
     scans = train_model_command(place, counted, "scans")
     require_none(walk(scans, {**BASE, "training.max_steps": 1}, {"data.ocr": DATA["data.ocr"]}))
+
+
+def test_finetune_model(place: Path, counted: Callable[[], str]) -> None:
+    def command(settings: Settings) -> Seen:
+        name = counted()
+        return trained(place, name, settings, "finetune", "model", "--model", "other/model.pt", "--data", "text.txt",
+                       "-o", name)  # fmt: skip
+
+    base = {name: value for name, value in BASE.items() if name in TAKEN["finetune model"]}
+    split = {name: DATA[name] for name in ("data.train_split", "data.stride")}
+    cases = taken_by("finetune model", TRAINING, FINETUNING, but=("training.optimizer",))
+    whole: Settings = {"finetuning.method": "full"}
+    cases |= {
+        name: (cases[name][0], whole) for name in ("training.embedding_learning_rate", "training.vector_learning_rate")
+    }
+    cases |= {"training.lr_schedule": ("constant", {}), "training.num_epochs": (3, cases["training.num_epochs"][1])}
+    cases |= {"training.muon_learning_rate": (0.5, {**_MUON, **whole}), "finetuning.method": ("full", {})}
+    require_none(walk(command, base, {**cases, **split}))
 
 
 def test_train_resume(place: Path, counted: Callable[[], str]) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 import llmbuilder as lb
 from llmbuilder.config import Config, ModelConfig
 from llmbuilder.config.sizes import count_parameters
-from llmbuilder.errors import ConfigError
+from llmbuilder.errors import ConfigError, ExportError
 from llmbuilder.model import GPTModel, KeyValueCache, LlamaModel, build_model, load_model, save_model
 
 SHAPES = {
@@ -26,6 +26,40 @@ SHAPES = {
     "qwen3": {"model_type": "llama", "qk_norm": True, "norm_eps": 1e-6},
     "qwen3-grouped-untied": {
         "model_type": "llama", "qk_norm": True, "num_key_value_heads": 1, "tie_embeddings": False, "rope_theta": 5e5,
+    },
+    "llama-biases": {"model_type": "llama", "attention_bias": True, "output_bias": True, "mlp_bias": True},
+    "llama-output-bias": {"model_type": "llama", "output_bias": True},
+    "llama-linear": {"model_type": "llama", "rope_scaling": {"kind": "linear", "factor": 4}},
+    "llama-three": {
+        "model_type": "llama", "head_dim": 32,
+        "rope_scaling": {"kind": "llama3", "factor": 8, "original_max_seq_length": 12, "high_freq_factor": 3.5},
+    },
+    "llama-yarn": {
+        "model_type": "llama", "rope_scaling": {"kind": "yarn", "factor": 4, "original_max_seq_length": 12},
+    },
+    "llama-yarn-all": {
+        "model_type": "llama", "rope_theta": 300.0,
+        "rope_scaling": {"kind": "yarn", "factor": 3, "original_max_seq_length": 16, "beta_fast": 5, "beta_slow": 0.5,
+                         "attention_factor": 1.4, "truncate": False},
+    },
+    "llama-wide-window": {"model_type": "llama", "sliding_window": 48},
+    "mistral": {"model_type": "llama", "sliding_window": 5, "num_key_value_heads": 2},
+    "mistral-heads": {"model_type": "llama", "sliding_window": 5, "num_heads": 3, "head_dim": 16},
+    "smollm3": {"model_type": "llama", "layers_without_positions": [1]},
+    "smollm3-odd-heads": {"model_type": "llama", "num_heads": 3, "head_dim": 10},
+    "smollm3-windows": {"model_type": "llama", "sliding_window": 7, "sliding_window_layers": [0, 2]},
+    "smollm3-all": {
+        "model_type": "llama", "sliding_window": 7, "sliding_window_layers": [1], "layers_without_positions": [0, 1],
+        "attention_bias": True, "output_bias": True, "mlp_bias": True, "tie_embeddings": False,
+    },
+    "qwen2": {"model_type": "llama", "attention_bias": True, "num_key_value_heads": 2},
+    "qwen2-window": {
+        "model_type": "llama", "attention_bias": True, "sliding_window": 5, "sliding_window_layers": [2],
+        "head_dim": 12,
+    },
+    "qwen3-window": {
+        "model_type": "llama", "qk_norm": True, "sliding_window": 5, "sliding_window_layers": [0],
+        "attention_bias": True,
     },
 }  # fmt: skip
 
@@ -66,7 +100,10 @@ def test_logits_equal_transformers(tmp_path: Path, name: str, tokens: Tensor) ->
     model = randomized(name)
     save_model(model, tmp_path / "hf")
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "hf", dtype=torch.float32).eval()
-    expected = {"gpt2": "GPT2LMHeadModel", "llama": "LlamaForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+    expected = {
+        "gpt2": "GPT2LMHeadModel", "llama": "LlamaForCausalLM", "qwen3": "Qwen3ForCausalLM",
+        "mistral": "MistralForCausalLM", "smollm3": "SmolLM3ForCausalLM", "qwen2": "Qwen2ForCausalLM",
+    }  # fmt: skip
     assert type(theirs).__name__ == expected[name.split("-")[0]]
     logits = model(tokens)[0]
     assert (logits - theirs(tokens).logits).abs().max() < 1e-5 * max(1.0, logits.abs().max().item())
@@ -95,12 +132,13 @@ def test_cache_gives_the_same_logits(name: str, tokens: Tensor) -> None:
     assert (model.lm_head(torch.cat(parts, dim=1)) - expected).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("name", ["qwen3", "mistral", "smollm3-all", "llama-yarn"])
 @torch.no_grad()
-def test_cache_rows_may_stand_at_different_places(tokens: Tensor) -> None:
-    model = randomized("qwen3")
-    lengths = [5, 9, 2]
+def test_cache_rows_may_stand_at_different_places(name: str, tokens: Tensor) -> None:
+    model = randomized(name)
+    lengths = [15, 29, 2]
     cache = KeyValueCache(model.config, batch_size=3)
-    padded = tokens[:, :9].clone()
+    padded = tokens[:, :29].clone()
     for row, length in enumerate(lengths):
         padded[row, length:] = 0
     model.hidden_states(padded, cache)
@@ -111,8 +149,44 @@ def test_cache_rows_may_stand_at_different_places(tokens: Tensor) -> None:
         assert (step[row] - alone).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("name", ["mistral", "smollm3-all", "llama-yarn-all"])
+def test_layers_recomputed_in_the_backward_pass_have_the_same_gradients(name: str, tokens: Tensor) -> None:
+    gradients = []
+    for recomputed in (False, True):
+        model = randomized(name).train()
+        model.gradient_checkpointing = recomputed
+        model.summed_loss(tokens[:, :-1], tokens[:, 1:]).backward()
+        gradients.append([parameter.grad for parameter in model.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        assert torch.equal(one, other)
+
+
+@torch.no_grad()
+def test_a_window_hides_what_lies_behind_it(tokens: Tensor) -> None:
+    model = randomized("mistral")
+    changed = tokens.clone()
+    changed[:, 0] = (changed[:, 0] + 1) % 300
+    layers, window = model.config.num_layers, model.config.sliding_window
+    reach = layers * (window - 1)  # each layer passes on what the one before saw
+    same = (model(tokens)[0] == model(changed)[0]).all(dim=-1)
+    assert same[:, reach + 1 :].all()
+    assert not same[:, : reach + 1].any()
+    assert not (randomized("llama-grouped")(tokens)[0] == randomized("llama-grouped")(changed)[0]).all(dim=-1).any()
+
+
+@torch.no_grad()
+def test_layers_without_positions_see_a_set(tokens: Tensor) -> None:
+    config = shape("smollm3").model_copy(update={"layers_without_positions": [0], "num_layers": 1})
+    model = build_model(config, seed=2)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    swapped = tokens.clone()
+    swapped[:, [3, 9]] = swapped[:, [9, 3]]
+    assert torch.allclose(model(tokens)[0][:, -1], model(swapped)[0][:, -1], atol=1e-5)
+
+
 def test_a_fresh_model_predicts_nothing_yet(tokens: Tensor) -> None:
-    for name in ("gpt2", "llama", "qwen3"):
+    for name in ("gpt2", "llama", "qwen3", "smollm3-all", "llama-yarn"):
         loss = build_model(shape(name))(tokens[:, :-1], tokens[:, 1:])[1]
         assert loss.item() == pytest.approx(torch.tensor(300.0).log().item(), abs=0.15)
 
@@ -156,6 +230,30 @@ def test_shapes_that_cannot_be_built_say_why() -> None:
         GPTModel(ModelConfig(embedding_dim=770))
     with pytest.raises(ConfigError, match="num_key_value_heads"):
         build_model(Config(model=ModelConfig(model_type="llama", num_key_value_heads=5)))
+
+
+def test_windows_make_attention_cheaper() -> None:
+    whole, windowed = build_model(shape("llama-grouped")), build_model(shape("mistral"))
+    assert whole.flops_per_token(48) > windowed.flops_per_token(48) > whole.flops_per_token(5) - 1
+    assert whole.flops_per_token(4) == windowed.flops_per_token(4)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"layers_without_positions": [1], "qk_norm": True}, "layers_without_positions, qk_norm"),
+        ({"mlp_bias": True, "qk_norm": True}, "mlp_bias, qk_norm"),
+    ],
+)
+def test_what_no_family_of_transformers_computes_is_not_written(
+    tmp_path: Path, changes: dict[str, object], named: str
+) -> None:
+    model = build_model(shape("llama").model_copy(update=changes))
+    with pytest.raises(ExportError, match=f"no family of transformers has {named} together"):
+        save_model(model, tmp_path / "hf")
+    assert not (tmp_path / "hf").exists()
+    save_model(model, tmp_path / "model.pt")
+    assert load_model(tmp_path / "model.pt").config == model.config
 
 
 def test_sequences_longer_than_the_context_are_refused() -> None:

@@ -5,6 +5,7 @@ from llmbuilder.config.presets import PRESETS
 from llmbuilder.config.schema import (
     Config,
     DataConfig,
+    FinetuningConfig,
     GenerationConfig,
     ModelConfig,
     SystemConfig,
@@ -22,6 +23,7 @@ __all__ = [
     "Config",
     "ConfigProblem",
     "DataConfig",
+    "FinetuningConfig",
     "GenerationConfig",
     "ModelConfig",
     "SystemConfig",

@@ -50,10 +50,14 @@ model.max_seq_length: context context_length ctx n_ctx context_size ctx_size seq
 model.intermediate_size: d_ff ffn_dim mlp_dim feed_forward_length n_inner ff_dim
 model.num_key_value_heads: kv_heads n_kv_heads num_kv_heads n_query_groups head_count_kv
 model.dropout: p_drop resid_pdrop attn_pdrop embd_pdrop dropout_rate drop
-model.bias: use_bias attention_bias
+model.bias: use_bias
 model.activation: act hidden_act activation_function
 model.norm_eps: rms_norm_eps layer_norm_eps layer_norm_epsilon eps
 model.rope_theta: rope_base rope_freq_base theta
+model.rope_scaling: rope_parameters rope_type
+model.layers_without_positions: no_rope_layers nope_layers
+model.sliding_window: window_size attention_window local_window_size
+model.attention_bias: qkv_bias add_qkv_bias
 model.tie_embeddings: tie_word_embeddings tie_weights tied weight_tying
 model.qk_norm: norm_qk use_qk_norm
 model.model_type: arch architecture family

@@ -29,7 +29,11 @@ def _settings(*sections: str, but: Collection[str] = ()) -> frozenset[str]:
 
 
 TAKEN: dict[str, frozenset[str]] = {
-    "train model": _settings("model", "training", "system", "data", "tokenizer", "tracking"),
+    "train model": _settings("model", "training", "finetuning", "system", "data", "tokenizer", "tracking"),
+    "finetune model": _settings(
+        "training", "finetuning", "system", "data", "tracking",
+        but=["training.init_from", "training.output_dir", "data.path", "training.head_learning_rate"],
+    ),
     # The model, the data and what decided over both are the run's own by then.
     "train resume": _settings(
         "training", "system", "tracking",
@@ -37,7 +41,7 @@ TAKEN: dict[str, frozenset[str]] = {
         + [f"training.time_{key}_seconds" for key in ("budget", "reserve")]
         + [f"training.{key}_learning_rate" for key in ("embedding", "head", "vector")] + ["system.seed"],
     ) | {"model.dropout"},
-    "build": _settings(*Config.model_fields, but=["training.eval_only"]),
+    "build": _settings(*(name for name in Config.model_fields if name != "finetuning"), but=["training.eval_only"]),
     "data prepare": _settings("data", "tokenizer", but=["data.path", "data.stride"]) | {"system.seed"},
     "generate text": _settings("generation") | {"system.device"},
 }  # fmt: skip
@@ -62,11 +66,23 @@ IDLE = (
     Idle(("model.rope_theta",), lambda c: c.model.model_type == "gpt", "only the 'llama' family has it"),
     Idle(("model.activation",), lambda c: c.model.model_type == "llama", "only the 'gpt' family has it"),
     Idle(("model.bias",), lambda c: c.model.model_type == "llama", "only the 'gpt' family has it", False),
+    Idle(("model.sliding_window_layers",), lambda c: c.model.model_type == "llama" and c.model.sliding_window is None,
+         "there is no model.sliding_window that could limit them"),
+    Idle(("model.sliding_window",), lambda c: c.model.sliding_window_layers == [],
+         "model.sliding_window_layers names no layer"),
+    Idle(("model.rope_theta", "model.rope_scaling"),
+         lambda c: len(set(c.model.layers_without_positions)) >= c.model.num_layers,
+         "model.layers_without_positions names every layer"),
     Idle(("training.head_learning_rate",), lambda c: c.model.tie_embeddings,
          "model.tie_embeddings makes the embedding the output projection: set training.embedding_learning_rate"),
     Idle(("training.muon_learning_rate",), lambda c: c.training.optimizer == "adamw", "training.optimizer is adamw"),
     Idle(("training.gradient_accumulation_steps",), lambda c: is_auto(c.training.batch_size),
          "training.batch_size 'auto' chooses it, too"),
+    Idle(("training.muon_learning_rate", "training.embedding_learning_rate", "training.head_learning_rate",
+          "training.vector_learning_rate"), lambda c: c.finetuning.method != "full",
+         "finetuning.method lets adapters learn, which have training.learning_rate"),
+    Idle(("finetuning.rank", "finetuning.alpha", "finetuning.dropout", "finetuning.layers"),
+         lambda c: c.finetuning.method == "full", "finetuning.method is full: all weights learn"),
     Idle(("training.time_reserve_seconds",), lambda c: c.training.time_budget_seconds is None,
          "there is no training.time_budget_seconds of which it could be a part"),
     Idle(("training.num_epochs",), lambda c: c.training.max_steps is not None,

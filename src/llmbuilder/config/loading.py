@@ -5,15 +5,17 @@ Environment variables are named LLMBUILDER_SECTION__KEY, for example LLMBUILDER_
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from llmbuilder.config.aliases import did_you_mean, meant_settings
+from llmbuilder.config.model_schema import RopeScaling
 from llmbuilder.config.parsing import AmbiguousNumberError, parse_value, read_mapping
 from llmbuilder.config.places import Places, places_in_file, places_of_values
 from llmbuilder.config.presets import PRESETS
@@ -25,6 +27,7 @@ from llmbuilder.notices import warn_once
 
 logger = logging.getLogger("llmbuilder")
 ENVIRONMENT_PREFIX = "LLMBUILDER_"
+_WITH_PARTS: dict[str, type[BaseModel]] = {"model.rope_scaling": RopeScaling}  # settings that have keys of their own
 OWN_VARIABLES = ("LLMBUILDER_LIFELINE",)  # those that the program sets for its own processes
 
 
@@ -121,7 +124,7 @@ def build_config(values: Mapping[str, Any], source: str, places: Mapping[str, st
         config = Config.model_validate(values)
     except ValidationError as error:
         raise ConfigError(_explain(error, source, known)) from None
-    sections = {name: section.model_dump() for name, section in config.sections().items()}
+    sections = {name: copy.deepcopy(dict(section)) for name, section in config.sections().items()}
     came = {
         name: (place, sections[section][key])
         for name, place in known.items()
@@ -223,8 +226,9 @@ def _explain(error: ValidationError, source: str, places: Mapping[str, str]) -> 
     got: dict[tuple[str, str], str] = {}
     for detail in error.errors():
         location = [str(part) for part in detail["loc"]]
-        name = ".".join(location[:2])
-        place = places.get(name) or places.get(location[0]) or source
+        setting = ".".join(location[:2])
+        name = ".".join(location[: 3 if setting in _WITH_PARTS else 2])
+        place = places.get(setting) or places.get(location[0]) or source
         if detail["type"] == "extra_forbidden":
             wrong[(place, f"unknown key {name!r}{_meant(location)}")] = []
             continue
@@ -243,4 +247,7 @@ def _explain(error: ValidationError, source: str, places: Mapping[str, str]) -> 
 def _meant(location: list[str]) -> str:
     if len(location) == 1:
         return suggestion(location[0], Config.model_fields) or did_you_mean(location[0])
+    whole = _WITH_PARTS.get(".".join(location[:2]))
+    if whole is not None:
+        return suggestion(location[-1], whole.model_fields)
     return did_you_mean(".".join(location))

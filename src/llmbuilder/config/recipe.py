@@ -35,6 +35,9 @@ _HEAD_RATE = 0.015
 _ADAMW_RATE, _ADAMW_WIDTH = 3e-3, 128
 _TIED_RATE = 3e-3
 
+_FULL_RATE, _FULL_RATE_WIDTH, _FULL_RATE_POWER = 5e-5, 2000, 0.781  # for all weights of a model that knows something
+_LARGEST_ADAPTER_RATE = 2e-3
+
 _STEP_TOKENS, _AT_TOKENS, _GROWTH = 2048, 250_000, 0.38
 _FREE_PASSES, _FOLDINGS_A_PASS, _MOST_FOLDINGS = 2.0, 1.75, 7.0
 _LASTING_FOLDINGS_A_PASS = 0.7  # of a long run, whose weights then forget at the pace of its passes
@@ -45,9 +48,13 @@ _LARGEST_STEP_TOKENS = 1 << 20
 _FEWEST_STEPS = 50
 
 
-def choose_optimizer(is_sharded: bool) -> Literal["adamw", "muon"]:
-    """Return the optimizer that 'auto' means: Muon needs whole matrices, which a sharded model has nowhere."""
-    return "adamw" if is_sharded else "muon"
+def choose_optimizer(is_sharded: bool, *, has_adapters: bool = False) -> Literal["adamw", "muon"]:
+    """Return the optimizer that 'auto' means.
+
+    Muon needs whole matrices, which a sharded model has nowhere, and is for those that start at random, which the two
+    parts of an adapter do not.
+    """
+    return "adamw" if is_sharded or has_adapters else "muon"
 
 
 def choose_rates(model: ModelConfig, optimizer: str) -> dict[str, float]:
@@ -64,6 +71,14 @@ def choose_rates(model: ModelConfig, optimizer: str) -> dict[str, float]:
         "embedding_learning_rate": _EMBEDDING_RATE,
         "head_learning_rate": _HEAD_RATE,
     }
+
+
+def choose_adapter_rate(model: ModelConfig) -> float:
+    """Return the learning rate of adapters that 'auto' means, ten times what all weights would take.
+
+    Source: Schulman et al. 2025, "LoRA Without Regret", whose fit over Llama models this is.
+    """
+    return min(_LARGEST_ADAPTER_RATE, 10 * _FULL_RATE * (_FULL_RATE_WIDTH / model.embedding_dim) ** _FULL_RATE_POWER)
 
 
 def choose_step_tokens(training_tokens: int) -> int:
@@ -104,10 +119,12 @@ def resolve_recipe(config: Config, dataset_tokens: int, memory: int, *, is_shard
     training = config.training
     chosen: dict[str, Any] = {}
     if is_auto(training.optimizer):
-        training.optimizer = choose_optimizer(is_sharded)
+        training.optimizer = choose_optimizer(is_sharded, has_adapters=config.finetuning.method != "full")
         chosen["optimizer"] = training.optimizer
     if is_auto(training.learning_rate):
-        for name, rate in choose_rates(config.model, training.optimizer).items():
+        adapted = config.finetuning.method != "full"
+        rates = {"learning_rate": choose_adapter_rate(config.model)} if adapted else {}
+        for name, rate in (rates or choose_rates(config.model, training.optimizer)).items():
             if getattr(training, name) in ("auto", None):
                 chosen[name] = rate
                 setattr(training, name, rate)

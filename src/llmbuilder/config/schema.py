@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from llmbuilder.config.languages import LanguageCode
+from llmbuilder.config.model_schema import ModelConfig as ModelConfig
 from llmbuilder.config.ranges import (
     Amount,
     AutoCount,
@@ -39,44 +40,6 @@ from llmbuilder.files import write_text
 def is_auto(value: object) -> bool:
     """Whether a setting is left to be chosen."""
     return value == "auto"
-
-
-class ModelConfig(Section):
-    """The shape of a model."""
-
-    model_type: Literal["gpt", "llama"] = Field(
-        default="gpt",
-        description="Family: 'gpt' is GPT-2's architecture, 'llama' is RMSNorm, rotary positions and SwiGLU.",
-    )
-    vocab_size: Count = Field(default=16000, description="Number of token ids the model knows.")
-    num_layers: Count = Field(default=12, description="Number of transformer layers.")
-    num_heads: Count = Field(default=12, description="Number of attention heads.")
-    embedding_dim: Count = Field(default=768, description="Width of the model.")
-    max_seq_length: Count = Field(default=1024, description="Longest context, in tokens.")
-    dropout: Part = Field(default=0.1, description="Dropout probability during training, 0 to 1.")
-    bias: bool = Field(default=True, description="Bias terms in linear layers and LayerNorm ('gpt' only).")
-    activation: Literal["gelu_tanh", "gelu"] = Field(
-        default="gelu_tanh",
-        description="'gpt' only. 'gelu_tanh' is GPT-2's and exports exactly; 'gelu' is nanoGPT's exact form.",
-    )
-    intermediate_size: Count | None = Field(
-        default=None,
-        description="Width inside the MLP. Default: 4x the width for 'gpt', 8/3x rounded up to 32 for 'llama'.",
-    )
-    num_key_value_heads: Count | None = Field(
-        default=None, description="'llama' only: key/value heads shared by groups of query heads. Default: num_heads."
-    )
-    head_dim: Count | None = Field(
-        default=None, description="'llama' only: width of a head. Default: embedding_dim/num_heads."
-    )
-    qk_norm: bool = Field(
-        default=False, description="'llama' only: RMSNorm on queries and keys (Qwen3's architecture)."
-    )
-    rope_theta: Annotated[float, Range(above=1)] = Field(
-        default=10000.0, description="'llama' only: base of the rotary frequencies."
-    )
-    norm_eps: Annotated[float, Range(above=0, below=0.1)] = Field(default=1e-5, description="Epsilon of the norms.")
-    tie_embeddings: bool = Field(default=True, description="Use the token embedding as the output projection too.")
 
 
 class TrainingConfig(Section):
@@ -164,6 +127,25 @@ class TrainingConfig(Section):
         description="'scratch', 'resume' (continue the run in output_dir), or a model file to start from.",
     )
     output_dir: str | None = Field(default=None, description="Run directory when the caller names none.")
+
+
+class FinetuningConfig(Section):
+    """Which weights learn when training begins from a model (training.init_from)."""
+
+    method: Literal["full", "lora", "dora"] = Field(
+        default="full",
+        description="'full': all weights. 'lora': adapters beside frozen matrices; 'dora' gives their rows lengths of "
+        "their own, too.",
+    )
+    rank: Count = Field(default=16, description="Rank of an adapter.")
+    alpha: Positive | None = Field(
+        default=None, description="What an adapter is multiplied by, times its rank. Default: twice the rank."
+    )
+    dropout: Part = Field(default=0.0, description="Dropout before an adapter during training, 0 to 1.")
+    layers: list[str] = Field(
+        default_factory=list,
+        description="Ends of the names of the matrices that get an adapter, such as q_proj. Default: all.",
+    )
 
 
 class SystemConfig(Section):
@@ -307,13 +289,17 @@ class TrackingConfig(Section):
 
 
 class Config(BaseModel):
-    """A whole configuration: `model`, `training`, `system`, `data`, `tokenizer`, `generation`, `tracking`."""
+    """A whole configuration.
+
+    Its sections: `model`, `training`, `finetuning`, `system`, `data`, `tokenizer`, `generation`, `tracking`.
+    """
 
     __slots__ = ("_places",)
     model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=())
 
     model: ModelConfig = Field(default_factory=ModelConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
+    finetuning: FinetuningConfig = Field(default_factory=FinetuningConfig)
     system: SystemConfig = Field(default_factory=SystemConfig)
     data: DataConfig = Field(default_factory=DataConfig)
     tokenizer: TokenizerConfig = Field(default_factory=TokenizerConfig)

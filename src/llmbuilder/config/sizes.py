@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llmbuilder.config.schema import ModelConfig, TrainingConfig, is_auto
+from llmbuilder.config.schema import Config, FinetuningConfig, ModelConfig, TrainingConfig, is_auto
+
+_LOGITS_OF_A_PIECE, _ROWS_OF_A_PIECE = 1 << 22, 256
 
 
 def head_dim(model: ModelConfig) -> int:
@@ -15,6 +17,13 @@ def head_dim(model: ModelConfig) -> int:
 def num_key_value_heads(model: ModelConfig) -> int:
     """Return the number of key/value heads."""
     return model.num_key_value_heads or model.num_heads
+
+
+def windowed_layers(model: ModelConfig) -> frozenset[int]:
+    """Return the numbers of the layers that `sliding_window` limits: none if the window is the whole context."""
+    if model.sliding_window is None or model.sliding_window >= model.max_seq_length:
+        return frozenset()
+    return frozenset(range(model.num_layers) if model.sliding_window_layers is None else model.sliding_window_layers)
 
 
 def intermediate_size(model: ModelConfig) -> int:
@@ -39,6 +48,9 @@ def count_parameters(model: ModelConfig) -> int:
     keys = num_key_value_heads(model) * head_dim(model)
     layer = width * (2 * queries + 2 * keys) + 3 * width * inner + 2 * width
     layer += 2 * head_dim(model) if model.qk_norm else 0
+    layer += queries + 2 * keys if model.attention_bias else 0
+    layer += width if model.output_bias else 0
+    layer += 2 * inner + width if model.mlp_bias else 0
     return embeddings + model.num_layers * layer + width
 
 
@@ -46,11 +58,14 @@ def count_flops_per_token(model: ModelConfig, context: int | None = None) -> int
     """Return the floating-point operations of one training token, forward and backward.
 
     Six per weight that takes part in a matrix product, plus attention over `context` tokens (default: the
-    model's maximum). Source: Kaplan et al. 2020, appendix B; Chowdhery et al. 2022 (PaLM), appendix B.
+    model's maximum), or over the window where a layer has one. Source: Kaplan et al. 2020, appendix B; Chowdhery et al.
+    2022 (PaLM), appendix B.
     """
     lookups = model.vocab_size * model.embedding_dim * (0 if model.tie_embeddings else 1)
     lookups += model.max_seq_length * model.embedding_dim if model.model_type == "gpt" else 0
-    attention = 12 * model.num_layers * model.num_heads * head_dim(model) * (context or model.max_seq_length)
+    seen, windowed = context or model.max_seq_length, len(windowed_layers(model))
+    attended = (model.num_layers - windowed) * seen + windowed * min(seen, model.sliding_window or seen)
+    attention = 12 * model.num_heads * head_dim(model) * attended
     return 6 * (count_parameters(model) - lookups) + attention
 
 
@@ -68,27 +83,61 @@ class MemoryEstimate:
         return self.weights + self.gradients + self.optimizer + self.activations
 
 
-def estimate_training_memory(model: ModelConfig, training: TrainingConfig, processes: int = 1) -> MemoryEstimate:
+def estimate_training_memory(
+    model: ModelConfig, training: TrainingConfig, processes: int = 1, learned: int | None = None
+) -> MemoryEstimate:
     """Estimate the memory of one process in float32 with AdamW; several `processes` share the sequences of a step.
 
-    A batch size still to be chosen counts as one sequence.
+    A batch size still to be chosen counts as one sequence. `learned` are the parameters that learn (default: all).
     """
     weights = 4 * count_parameters(model)
+    gradients = weights if learned is None else 4 * learned
     sequences = 1 if is_auto(training.batch_size) else training.batch_size
     shared = -(-sequences * training.gradient_accumulation_steps // processes)
     tokens = min(sequences, shared) * model.max_seq_length
     per_token = checkpointed_bytes_per_token if training.gradient_checkpointing else activation_bytes_per_token
-    return MemoryEstimate(weights, weights, 2 * weights, tokens * per_token(model))
+    activations = tokens * per_token(model) + _logit_bytes(model, tokens)
+    return MemoryEstimate(weights, gradients, 2 * gradients, activations)
+
+
+def estimate_run_memory(config: Config, processes: int = 1) -> MemoryEstimate:
+    """Estimate the memory of one process of a run, adapters considered (see `estimate_training_memory`)."""
+    learned = None if config.finetuning.method == "full" else count_adapter_parameters(config.model, config.finetuning)
+    return estimate_training_memory(config.model, config.training, processes, learned)
+
+
+def count_adapter_parameters(model: ModelConfig, finetuning: FinetuningConfig) -> int:
+    """Return the parameters of the adapters that `finetuning` puts beside a model's matrices."""
+    chosen = [shape for name, shape in layer_matrices(model).items() if is_adapted(name, finetuning)]
+    lengths = sum(outputs for _, outputs in chosen) if finetuning.method == "dora" else 0
+    return model.num_layers * (finetuning.rank * sum(map(sum, chosen)) + lengths)
+
+
+def is_adapted(name: str, finetuning: FinetuningConfig) -> bool:
+    """Whether the matrix of this name gets an adapter: all do, unless `layers` names the ends of some."""
+    return not finetuning.layers or any(name == end or name.endswith(f".{end}") for end in finetuning.layers)
+
+
+def layer_matrices(model: ModelConfig) -> dict[str, tuple[int, int]]:
+    """Return (inputs, outputs) of the matrices of one layer, by their names in it."""
+    width, inner = model.embedding_dim, intermediate_size(model)
+    if model.model_type == "gpt":
+        return {"attn.c_attn": (width, 3 * width), "attn.c_proj": (width, width),
+                "mlp.c_fc": (width, inner), "mlp.c_proj": (inner, width)}  # fmt: skip
+    queries, keys = model.num_heads * head_dim(model), num_key_value_heads(model) * head_dim(model)
+    return {"self_attn.q_proj": (width, queries), "self_attn.k_proj": (width, keys), "self_attn.v_proj": (width, keys),
+            "self_attn.o_proj": (queries, width), "mlp.gate_proj": (width, inner), "mlp.up_proj": (width, inner),
+            "mlp.down_proj": (inner, width)}  # fmt: skip
 
 
 def activation_bytes_per_token(model: ModelConfig) -> int:
     """Return the float32 bytes that training keeps of each token for the backward pass."""
-    return 4 * (model.num_layers * _layer_values(model) + _logit_values(model))
+    return 4 * model.num_layers * _layer_values(model)
 
 
 def checkpointed_bytes_per_token(model: ModelConfig) -> int:
     """Return the same with gradient checkpointing: one layer's values, and the stream at each layer's entry."""
-    return 4 * (_layer_values(model) + model.num_layers * model.embedding_dim + _logit_values(model))
+    return 4 * (_layer_values(model) + model.num_layers * model.embedding_dim)
 
 
 def _layer_values(model: ModelConfig) -> int:
@@ -97,9 +146,9 @@ def _layer_values(model: ModelConfig) -> int:
     return 8 * model.embedding_dim + inner_values * intermediate_size(model)
 
 
-def _logit_values(model: ModelConfig) -> int:
-    """Logits, their log-softmax, and the gradient."""
-    return 3 * model.vocab_size
+def _logit_bytes(model: ModelConfig, tokens: int) -> int:
+    """Logits, their log-softmax, and the gradient, of which no more than a piece exists at a time (see model.loss)."""
+    return 3 * 4 * min(tokens * model.vocab_size, max(_LOGITS_OF_A_PIECE, _ROWS_OF_A_PIECE * model.vocab_size))
 
 
 def estimate_inference_memory(model: ModelConfig, batch_size: int = 1) -> int:

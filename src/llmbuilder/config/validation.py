@@ -12,10 +12,11 @@ from typing import Any, get_args
 
 from llmbuilder.config.in_force import idle_settings
 from llmbuilder.config.languages import LANGUAGES, language_remedy, meant_language
+from llmbuilder.config.model_schema import RopeScaling
 from llmbuilder.config.ranges import range_of
 from llmbuilder.config.schema import Config, DataConfig, ModelConfig, SystemConfig, TrainingConfig, is_auto
 from llmbuilder.config.section import place_of
-from llmbuilder.config.sizes import estimate_training_memory, head_dim
+from llmbuilder.config.sizes import estimate_run_memory, head_dim
 from llmbuilder.errors import ConfigError
 
 logger = logging.getLogger("llmbuilder")
@@ -55,6 +56,7 @@ def find_problems(config: Config) -> list[ConfigProblem]:
         *_schedule(config.training),
         *_vocabulary(config),
         *_distribution(config),
+        *_adapters(config),
     ]
     said = {problem.path for problem in wrong}
     return _placed(config, [*wrong, *(problem for problem in _idle(config) if problem.path not in said)])
@@ -152,13 +154,10 @@ def _shape(model: ModelConfig) -> Iterator[ConfigProblem]:
     if model.num_heads < 1 or model.embedding_dim < 1:
         return
     if model.model_type == "gpt":
-        for key in ("num_key_value_heads", "head_dim"):
-            if getattr(model, key) is not None:
-                yield ConfigProblem(f"model.{key}", getattr(model, key), "only exists in the 'llama' family",
-                                    "remove it", {f"model.{key}": None})  # fmt: skip
-        if model.qk_norm:
-            yield ConfigProblem("model.qk_norm", True, "only exists in the 'llama' family", "set it to false",
-                                {"model.qk_norm": False})  # fmt: skip
+        yield from _foreign_to_gpt(model)
+    else:
+        yield from _layer_numbers(model)
+        yield from _rope_scaling(model.rope_scaling)
     if model.head_dim is None:
         yield from _heads_divide_width(model)
     elif model.model_type == "llama" and model.head_dim > 0 and model.head_dim % 2:
@@ -169,6 +168,58 @@ def _shape(model: ModelConfig) -> Iterator[ConfigProblem]:
         works = _nearest_divisor(model.num_heads, groups)
         yield ConfigProblem("model.num_key_value_heads", groups, f"does not divide model.num_heads ({model.num_heads})",
                             f"nearest that works: {works}", {"model.num_key_value_heads": works})  # fmt: skip
+
+
+def _foreign_to_gpt(model: ModelConfig) -> Iterator[ConfigProblem]:
+    """What the 'gpt' family does not have; rope_theta alone is passed over, because files name its default."""
+    remedies: dict[Any, str] = {None: "remove it", False: "set it to false"}
+    for key in ("num_key_value_heads", "head_dim", "qk_norm", "attention_bias", "output_bias", "mlp_bias",
+                "rope_scaling", "layers_without_positions", "sliding_window", "sliding_window_layers"):  # fmt: skip
+        value = getattr(model, key)
+        without = ModelConfig.model_fields[key].get_default(call_default_factory=True)
+        if value != without:
+            remedy = "remove it" if isinstance(without, list) else remedies[without]
+            yield ConfigProblem(f"model.{key}", value, "only exists in the 'llama' family", remedy,
+                                {f"model.{key}": without})  # fmt: skip
+
+
+def _layer_numbers(model: ModelConfig) -> Iterator[ConfigProblem]:
+    for key in ("layers_without_positions", "sliding_window_layers"):
+        numbers: list[int] = getattr(model, key) or []
+        kept = sorted({number for number in numbers if 0 <= number < model.num_layers})
+        if any(number >= model.num_layers for number in numbers):
+            yield ConfigProblem(f"model.{key}", numbers, "names layers that the model does not have",
+                                f"its layers are 0 to {model.num_layers - 1}", {f"model.{key}": kept})  # fmt: skip
+        elif len(set(numbers)) < len(numbers):
+            yield ConfigProblem(f"model.{key}", numbers, "names a layer twice", "name each once",
+                                {f"model.{key}": kept})  # fmt: skip
+
+
+_OF_KINDS = {
+    "original_max_seq_length": ("llama3", "yarn"), "low_freq_factor": ("llama3",), "high_freq_factor": ("llama3",),
+    "beta_fast": ("yarn",), "beta_slow": ("yarn",), "attention_factor": ("yarn",), "truncate": ("yarn",),
+}  # fmt: skip
+
+
+def _rope_scaling(scaling: RopeScaling | None) -> Iterator[ConfigProblem]:
+    """Numbers out of range, frequencies in the wrong order, and what the kind does not use."""
+    if scaling is None:
+        return
+    wrong, values = {}, dict(scaling)
+    for key, info in RopeScaling.model_fields.items():
+        limits, kinds = range_of(info), _OF_KINDS.get(key)
+        if limits is not None and not all(map(limits.holds, _numbers(values[key]))):
+            wrong[key] = f"must be {limits}"
+        elif kinds is not None and scaling.kind not in kinds and values[key] != info.default:
+            wrong[key] = f"would not act with the kind {scaling.kind}"
+    if scaling.kind == "llama3" and scaling.low_freq_factor >= scaling.high_freq_factor:
+        wrong.setdefault("high_freq_factor", f"must be more than low_freq_factor ({scaling.low_freq_factor})")
+    if scaling.kind == "yarn" and scaling.beta_slow >= scaling.beta_fast:
+        wrong.setdefault("beta_fast", f"must be more than beta_slow ({scaling.beta_slow})")
+    if wrong:
+        rule = "; ".join(f"its {key} ({values[key]}) {said}" for key, said in wrong.items())
+        yield ConfigProblem("model.rope_scaling", scaling, rule, "null leaves rotary positions as they are",
+                            {"model.rope_scaling": None})  # fmt: skip
 
 
 def _heads_divide_width(model: ModelConfig) -> Iterator[ConfigProblem]:
@@ -191,7 +242,8 @@ def _heads_divide_width(model: ModelConfig) -> Iterator[ConfigProblem]:
 
 
 def _nearest_divisor(number: int, wanted: int) -> int:
-    return min((n for n in range(1, number + 1) if number % n == 0), key=lambda n: (abs(n - wanted), n))
+    small = [n for n in range(1, math.isqrt(number) + 1) if number % n == 0]
+    return min((n for one in small for n in (one, number // one)), key=lambda n: (abs(n - wanted), n))
 
 
 def _schedule(training: TrainingConfig) -> Iterator[ConfigProblem]:
@@ -268,6 +320,12 @@ def _device(system: SystemConfig) -> Iterator[ConfigProblem]:
                             f"auto would use {found.type} here", {"system.device": "auto"})  # fmt: skip
 
 
+def _adapters(config: Config) -> Iterator[ConfigProblem]:
+    if config.finetuning.method != "full" and config.training.optimizer == "muon":
+        yield ConfigProblem("training.optimizer", "muon", "is for whole matrices, and adapters are products of two",
+                            "use adamw", {"training.optimizer": "adamw"})  # fmt: skip
+
+
 def _memory(config: Config) -> Iterator[ConfigProblem]:
     from llmbuilder.machine import memory_bytes, resolve_device
 
@@ -276,7 +334,7 @@ def _memory(config: Config) -> Iterator[ConfigProblem]:
     model, training = config.model, config.training
     if head_dim(model) < 1 or training.eval_only:
         return
-    needed = estimate_training_memory(model, training).total
+    needed = estimate_run_memory(config).total
     if needed <= available:
         return
     rule = f"needs about {needed / 2**30:.1f} GiB in training, this machine has {available / 2**30:.1f} GiB"

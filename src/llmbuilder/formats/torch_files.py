@@ -98,8 +98,9 @@ def _other_kind(path: Path) -> str | None:
 
 
 _OTHER_KINDS = (
-    (b"GGUF", "a GGUF file, which llama.cpp and Ollama run; this command needs the model it was exported "
-              "from (model.pt, or a Hugging Face folder)"),
+    (b"GGUF", "a GGUF file, and no checkpoint of a training run"),
+    *((magic, "a file of llama.cpp from before GGUF: make a GGUF file of the original model") for magic in
+      (b"lmgg", b"fmgg", b"tjgg")),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes its models: it holds nothing of PyTorch"),
     (b"version https://git-lfs", "a pointer of Git LFS and not the file itself: fetch that with `git lfs pull`"),
     (b"\x1f\x8b", "compressed (gzip): unpack it first"),

@@ -1,7 +1,9 @@
-"""The Llama family (Touvron et al. 2023): RMSNorm, rotary positions, SwiGLU, grouped queries, no biases.
+"""The Llama family (Touvron et al. 2023): RMSNorm, rotary positions, SwiGLU, grouped queries.
 
-With `qk_norm` it is Qwen3's architecture. Parameters carry Hugging Face's names and layouts (rotary positions
-pair the first half of a head with the second), so the state dict is a Hugging Face checkpoint.
+What its relatives do otherwise are switches of the configuration: `qk_norm` is Qwen3's, `attention_bias` Qwen2's,
+`sliding_window` Mistral's, `layers_without_positions` SmolLM3's, `rope_scaling` Llama 3.1's. Parameters carry Hugging
+Face's names and layouts (rotary positions pair the first half of a head with the second), so the state dict is a
+Hugging Face checkpoint.
 
 B batch, T positions, D model width, H query heads, K key/value heads, E head width
 """
@@ -10,22 +12,15 @@ from __future__ import annotations
 
 import math
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from llmbuilder.config.schema import ModelConfig
-from llmbuilder.config.sizes import head_dim, intermediate_size, num_key_value_heads
-from llmbuilder.model.base import LanguageModel, attend
+from llmbuilder.config.sizes import head_dim, intermediate_size, num_key_value_heads, windowed_layers
+from llmbuilder.model.base import LanguageModel, attend, within_window
 from llmbuilder.model.cache import KeyValueCache
 from llmbuilder.model.functions import RMSNorm, rotate
-
-
-def rotary_angles(positions_BT: Tensor, width: int, theta: float) -> tuple[Tensor, Tensor]:
-    """Return cosine and sine of shape (batch, positions, 1, width / 2) for rotary positions (Su et al. 2021)."""
-    exponents = torch.arange(0, width, 2, device=positions_BT.device, dtype=torch.float32) / width
-    angles_BT1E = (positions_BT[..., None].float() * (1.0 / theta**exponents))[:, :, None]
-    return angles_BT1E.cos(), angles_BT1E.sin()
+from llmbuilder.model.rotary import rotary_angles
 
 
 class Attention(nn.Module):
@@ -35,25 +30,27 @@ class Attention(nn.Module):
         self.head_dim = head_dim(config)
         self.dropout = config.dropout
         queries, keys = config.num_heads * self.head_dim, num_key_value_heads(config) * self.head_dim
-        self.q_proj = nn.Linear(config.embedding_dim, queries, bias=False)
-        self.k_proj = nn.Linear(config.embedding_dim, keys, bias=False)
-        self.v_proj = nn.Linear(config.embedding_dim, keys, bias=False)
-        self.o_proj = nn.Linear(queries, config.embedding_dim, bias=False)
+        self.q_proj = nn.Linear(config.embedding_dim, queries, bias=config.attention_bias)
+        self.k_proj = nn.Linear(config.embedding_dim, keys, bias=config.attention_bias)
+        self.v_proj = nn.Linear(config.embedding_dim, keys, bias=config.attention_bias)
+        self.o_proj = nn.Linear(queries, config.embedding_dim, bias=config.output_bias)
         self.q_norm = RMSNorm(self.head_dim, eps=config.norm_eps) if config.qk_norm else nn.Identity()
         self.k_norm = RMSNorm(self.head_dim, eps=config.norm_eps) if config.qk_norm else nn.Identity()
 
     def forward(
         self,
         x_BTD: Tensor,
-        rotary: tuple[Tensor, Tensor],
+        rotary: tuple[Tensor, Tensor] | None,
         mask: Tensor | None,
         cache: KeyValueCache | None,
         positions_BT: Tensor,
     ) -> Tensor:
         q_BTHE = self.q_norm(self.q_proj(x_BTD).unflatten(-1, (-1, self.head_dim)))
         k_BTKE = self.k_norm(self.k_proj(x_BTD).unflatten(-1, (-1, self.head_dim)))
-        v_BKTE = self.v_proj(x_BTD).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
-        q_BHTE, k_BKTE = rotate(q_BTHE, *rotary).transpose(1, 2), rotate(k_BTKE, *rotary).transpose(1, 2)
+        v_BTKE = self.v_proj(x_BTD).unflatten(-1, (-1, self.head_dim))
+        if rotary is not None:
+            q_BTHE, k_BTKE = rotate(q_BTHE, *rotary), rotate(k_BTKE, *rotary)
+        q_BHTE, k_BKTE, v_BKTE = (part.transpose(1, 2) for part in (q_BTHE, k_BTKE, v_BTKE))
         if cache is not None:
             k_BKTE, v_BKTE = cache.update(self.layer, k_BKTE, v_BKTE, positions_BT)
         return self.o_proj(attend(q_BHTE, k_BKTE, v_BKTE, mask, self.dropout if self.training else 0.0))
@@ -63,9 +60,9 @@ class MLP(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         inner = intermediate_size(config)
-        self.gate_proj = nn.Linear(config.embedding_dim, inner, bias=False)
-        self.up_proj = nn.Linear(config.embedding_dim, inner, bias=False)
-        self.down_proj = nn.Linear(inner, config.embedding_dim, bias=False)
+        self.gate_proj = nn.Linear(config.embedding_dim, inner, bias=config.mlp_bias)
+        self.up_proj = nn.Linear(config.embedding_dim, inner, bias=config.mlp_bias)
+        self.down_proj = nn.Linear(inner, config.embedding_dim, bias=config.mlp_bias)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         return self.down_proj(F.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD))
@@ -83,7 +80,7 @@ class DecoderLayer(nn.Module):
     def forward(
         self,
         x_BTD: Tensor,
-        rotary: tuple[Tensor, Tensor],
+        rotary: tuple[Tensor, Tensor] | None,
         mask: Tensor | None,
         cache: KeyValueCache | None,
         positions_BT: Tensor,
@@ -114,6 +111,8 @@ class LlamaModel(LanguageModel):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
+        self.windowed = windowed_layers(config)
+        self.without_positions = frozenset(config.layers_without_positions)
         self.model = Decoder(config)
         self.lm_head = nn.Linear(config.embedding_dim, config.vocab_size, bias=False)
         self.tie_embeddings()
@@ -124,6 +123,8 @@ class LlamaModel(LanguageModel):
         if self.device.type == "meta":
             return
         for name, module in self.named_modules():
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
             if name.endswith(("o_proj", "down_proj")) or (name == "lm_head" and not self.config.tie_embeddings):
                 nn.init.zeros_(module.weight)  # type: ignore[arg-type]
             elif isinstance(module, nn.Embedding):
@@ -146,8 +147,11 @@ class LlamaModel(LanguageModel):
         self, tokens_BT: Tensor, mask: Tensor | None, cache: KeyValueCache | None, positions_BT: Tensor
     ) -> Tensor:
         places = positions_BT if cache is not None else positions_BT[:1]
-        rotary = rotary_angles(places, head_dim(self.config), self.config.rope_theta)
+        rotary = rotary_angles(places, self.config)
+        window_mask = within_window(mask, places, self.config.sliding_window) if self.windowed else mask
         x_BTD = self.model.embed_tokens(tokens_BT)
-        for layer in self.layers:
-            x_BTD = self.through(layer, x_BTD, rotary, mask, cache, positions_BT)
+        for number, layer in enumerate(self.layers):
+            layer_rotary = None if number in self.without_positions else rotary
+            layer_mask = window_mask if number in self.windowed else mask
+            x_BTD = self.through(layer, x_BTD, layer_rotary, layer_mask, cache, positions_BT)
         return self.model.norm(x_BTD)

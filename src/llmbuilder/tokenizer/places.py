@@ -11,7 +11,7 @@ from pathlib import Path
 from llmbuilder.errors import MissingDependencyError, TokenizerError
 
 MISSING_HINT = "train one with `llmbuilder tokenizer train`, or name a folder that holds tokenizer.json"
-_SENTENCEPIECE = (
+SENTENCEPIECE = (
     "a SentencePiece model (tokenizer.model) cannot be read here: write it as tokenizer.json with transformers "
     "(LlamaTokenizerFast(vocab_file='tokenizer.model').save_pretrained('tokenizer')), and name that folder"
 )
@@ -25,6 +25,15 @@ def is_hub_name(name: str) -> bool:
     return name.startswith(_HUB) or _HUB_NAME.fullmatch(name) is not None
 
 
+def has_tokenizer(folder: Path) -> bool:
+    """Whether the files of a tokenizer that can be read lie in a folder."""
+    return any(_held(folder))
+
+
+def _held(folder: Path) -> list[bool]:
+    return [all((folder / file).is_file() for file in files) for files in _FILES]
+
+
 def require_tokenizer(path: str | Path) -> None:
     """Raise TokenizerError if a path holds no tokenizer, or is none and no name of the hub's; nothing is opened.
 
@@ -33,9 +42,9 @@ def require_tokenizer(path: str | Path) -> None:
     name, location = str(path), Path(path)
     if not name.strip():
         raise TokenizerError(f"the name of the tokenizer is empty; {MISSING_HINT}")
-    has = [all((location / file).is_file() for file in files) for files in _FILES]
+    has = _held(location)
     if location.suffix == ".model" or ((location / "tokenizer.model").is_file() and not (has[0] or has[3])):
-        raise TokenizerError(f"{location}: {_SENTENCEPIECE}")
+        raise TokenizerError(f"{location}: {SENTENCEPIECE}")
     if location.is_dir():
         if not any(has):
             inner = sorted(file.parent for file in location.glob("*/tokenizer.json"))

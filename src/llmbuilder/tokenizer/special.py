@@ -108,7 +108,7 @@ def _checked(token: Mapping[str, Any], backend: tokenizers.Tokenizer) -> str:
 
 def read_special_tokens(folder: Path, backend: tokenizers.Tokenizer) -> SpecialTokens:
     """Return the special tokens that the files beside a `tokenizer.json` name. Raises TokenizerError if damaged."""
-    files = [_read(folder / name) for name in SIDE_FILES]
+    files = [read_side_file(folder / name) for name in SIDE_FILES]
     if not any(files):
         return default_special_tokens(backend)
     names, ids = files[:2], files[2:]
@@ -163,7 +163,7 @@ def put_first(backend: tokenizers.Tokenizer, special: SpecialTokens) -> None:
 def _ends(ids: list[dict[str, Any]], backend: tokenizers.Tokenizer) -> list[str]:
     """Return every token that ends generation: the newest of these files lists all."""
     given: Any = next((values["eos_token_id"] for values in ids if values.get("eos_token_id") is not None), [])
-    tokens = [backend.id_to_token(number) for number in (given if isinstance(given, list) else [given])]
+    tokens = [_token_of(number, backend) for number in (given if isinstance(given, list) else [given])]
     return [token for token in tokens if token is not None]
 
 
@@ -173,23 +173,32 @@ def _by_name(name: str, files: list[dict[str, Any]]) -> str | None:
 
 def _by_id(name: str, files: list[dict[str, Any]], backend: tokenizers.Tokenizer) -> str | None:
     numbers = (values.get(name) for values in files)
-    return next((backend.id_to_token(number) for number in numbers if isinstance(number, int)), None)
+    return next((_token_of(number, backend) for number in numbers if isinstance(number, int)), None)
+
+
+def _token_of(number: Any, backend: tokenizers.Tokenizer) -> str | None:
+    return backend.id_to_token(number) if isinstance(number, int) and 0 <= number < 1 << 32 else None
 
 
 def _items(value: Any) -> list[Any]:
     """Return a list's items, or the values of a mapping of names to tokens (transformers 5)."""
-    return list(value.values()) if isinstance(value, dict) else list(value or [])
+    return list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
 
 
 def _text(token: Any) -> str | None:
-    return token.get("content") if isinstance(token, dict) else token
+    text = token.get("content") if isinstance(token, dict) else token
+    return text if isinstance(text, str) else None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_side_file(path: Path) -> dict[str, Any]:
+    """Return the settings of a file beside a tokenizer; none if it is not there or holds something else.
+
+    Raises TokenizerError for a file that is no JSON.
+    """
     if not path.is_file():
         return {}
     try:
-        values = json.loads(path.read_text("utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise TokenizerError(f"{path} is damaged: {error}") from error
+        values = json.loads(path.read_text("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise TokenizerError(f"{path} is damaged: {str(error)[:200]}") from error
     return values if isinstance(values, dict) else {}

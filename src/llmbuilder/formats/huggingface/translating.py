@@ -1,13 +1,14 @@
 """Hugging Face's form of a model: `config.json` values and state dict, both ways.
 
-For the Llama family names and layouts are the same and only the configuration is translated. GPT-2 stores its
-matrices transposed there and always has biases, so absent ones become zeros. `huggingface_fields` says what each field
-of a `config.json` does to the computation.
+For the Llama family and its relatives names and layouts are the same and only the configuration is translated. GPT-2
+stores its matrices transposed there and always has biases, so absent ones become zeros. `fields` says what
+each field of a `config.json` does to the computation, `families` as what a model is written.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -17,27 +18,33 @@ from torch import Tensor
 from llmbuilder.config.schema import ModelConfig
 from llmbuilder.config.sizes import head_dim, intermediate_size, num_key_value_heads
 from llmbuilder.errors import CheckpointError
-from llmbuilder.formats.huggingface_fields import understood
+from llmbuilder.formats.huggingface.families import family_of, needs_zero_biases
+from llmbuilder.formats.huggingface.fields import understood
+from llmbuilder.formats.huggingface.rotary import rotary_fields
 from llmbuilder.model.base import LanguageModel
 from llmbuilder.tokenizer import Tokenizer
 
 _TRANSPOSED = re.compile(r"(attn\.c_attn|attn\.c_proj|mlp\.c_fc|mlp\.c_proj)\.weight$")
+NewWeights = Callable[[str, Tensor], Tensor]  # a weight of a file, and the name it has here, to the weight it is here
 _ACTIVATIONS = {"gelu_tanh": "gelu_new", "gelu": "gelu"}
 
 
 def to_huggingface(model: LanguageModel, tokenizer: Tokenizer | None) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Return the `config.json` values, with the tokenizer's special ids, and the state dict under HF's names."""
+    """Return the `config.json` values, with the tokenizer's special ids, and the state dict under HF's names.
+
+    Raises ExportError for a model that no family of transformers computes.
+    """
     config = model.config
+    ids = tokenizer.generation_ids() if tokenizer is not None else {}
     common: dict[str, Any] = {
         "vocab_size": config.vocab_size,
         "tie_word_embeddings": config.tie_embeddings,
-        "torch_dtype": str(model.lm_head.weight.dtype).removeprefix("torch."),
         # Without these, transformers takes the ids that the first model of the family had.
-        **(tokenizer.generation_ids() if tokenizer is not None else {"bos_token_id": None, "eos_token_id": None}),
+        **{"bos_token_id": None, "eos_token_id": None, "pad_token_id": None, **ids},
     }
     if config.model_type == "gpt":
         return {**common, **_gpt2_values(config)}, _gpt2_weights(model)
-    return {**common, **_llama_values(config)}, {name: tensor.contiguous() for name, tensor in model.weights().items()}
+    return {**common, **_llama_values(config)}, _llama_weights(model)
 
 
 def _gpt2_values(config: ModelConfig) -> dict[str, Any]:
@@ -69,9 +76,10 @@ def _gpt2_weights(model: LanguageModel) -> dict[str, Tensor]:
 
 
 def _llama_values(config: ModelConfig) -> dict[str, Any]:
+    family = family_of(config)
     return {
-        "model_type": "qwen3" if config.qk_norm else "llama",
-        "architectures": ["Qwen3ForCausalLM" if config.qk_norm else "LlamaForCausalLM"],
+        "model_type": family.model_type,
+        "architectures": [family.architecture],
         "num_hidden_layers": config.num_layers,
         "num_attention_heads": config.num_heads,
         "num_key_value_heads": num_key_value_heads(config),
@@ -80,33 +88,43 @@ def _llama_values(config: ModelConfig) -> dict[str, Any]:
         "intermediate_size": intermediate_size(config),
         "max_position_embeddings": config.max_seq_length,
         "rms_norm_eps": config.norm_eps,
-        "rope_theta": config.rope_theta,
-        "rope_parameters": {"rope_type": "default", "rope_theta": config.rope_theta},
         "hidden_act": "silu",
-        "attention_bias": False,
-        "mlp_bias": False,
-        "use_sliding_window": False,
         "attention_dropout": config.dropout,
+        **rotary_fields(config),
+        **family.fields(config),
     }
 
 
-def from_huggingface(values: dict[str, Any], weights: dict[str, Tensor]) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """Return our configuration and state dict for a Hugging Face GPT-2, Llama or Qwen3 model.
+def _llama_weights(model: LanguageModel) -> dict[str, Tensor]:
+    weights = {name: tensor.contiguous() for name, tensor in model.weights().items()}
+    for projection in needs_zero_biases(model.config):
+        for name in [name for name in weights if name.endswith(f"{projection}.weight")]:
+            weights[name.removesuffix("weight") + "bias"] = weights[name].new_zeros(len(weights[name]))
+    return weights
 
-    Raises CheckpointError for other architectures, and for settings this package's models do not have, all by name.
+
+def config_from_huggingface(values: Mapping[str, Any]) -> tuple[ModelConfig, NewWeights]:
+    """Return our configuration for the values of a `config.json`, and what turns its weights into ours.
+
+    Raises CheckpointError for families this package does not have, and for settings that its models do not have, all by
+    name.
     """
     known = understood(values)
-    kind = values["model_type"]
+    is_gpt2 = values["model_type"] == "gpt2"
     try:
-        config = _gpt2_config(known) if kind == "gpt2" else _llama_config(known, kind)
+        config = _gpt2_config(known) if is_gpt2 else _llama_config(known, values["model_type"])
     except ValidationError as error:
         details = (f"{detail['loc'][-1]}: {detail['msg']}, not {detail['input']!r}" for detail in error.errors())
-        raise CheckpointError(f"its config.json is wrong: {'; '.join(details)}") from error
-    ours = _from_gpt2_weights(weights, config, known) if kind == "gpt2" else weights
-    return config, _without_tied_head(ours, config)
+        raise CheckpointError(f"its config.json is wrong: {'; '.join(details)}"[:500]) from error
+    return config, (lambda name, tensor: _gpt2_weight(name, tensor, config, known)) if is_gpt2 else _as_it_is
+
+
+def _as_it_is(_name: str, tensor: Tensor) -> Tensor:
+    return tensor
 
 
 def _llama_config(known: dict[str, Any], kind: str) -> ModelConfig:
+    has_biases = kind == "qwen2" or known.get("attention_bias", False)
     return ModelConfig(
         model_type="llama",
         vocab_size=known["vocab_size"],
@@ -119,7 +137,14 @@ def _llama_config(known: dict[str, Any], kind: str) -> ModelConfig:
         max_seq_length=known["max_position_embeddings"],
         norm_eps=known["rms_norm_eps"],
         rope_theta=known["rope_theta"],
+        rope_scaling=known["rope_scaling"],
+        layers_without_positions=known["layers_without_positions"],
+        sliding_window=known["sliding_window"],
+        sliding_window_layers=known["sliding_window_layers"],
         qk_norm=kind == "qwen3",
+        attention_bias=has_biases,
+        output_bias=has_biases and kind != "qwen2",
+        mlp_bias=known.get("mlp_bias", False),
         tie_embeddings=known["tie_word_embeddings"],
         dropout=known["attention_dropout"] or 0.0,
         bias=False,
@@ -155,26 +180,14 @@ def _gpt2_config(known: dict[str, Any]) -> ModelConfig:
     )
 
 
-def _from_gpt2_weights(weights: dict[str, Tensor], config: ModelConfig, known: dict[str, Any]) -> dict[str, Tensor]:
-    named = {
-        (name if name.startswith(("transformer.", "lm_head.")) else f"transformer.{name}"): tensor
-        for name, tensor in weights.items()
-        if not name.endswith((".attn.bias", ".attn.masked_bias"))  # masks, not weights
-    }
-    ours = {name: tensor.t().contiguous() if _TRANSPOSED.search(name) else tensor for name, tensor in named.items()}
-    return {name: _with_scaled_queries(name, tensor, config, known) for name, tensor in ours.items()}
-
-
-def _with_scaled_queries(name: str, tensor: Tensor, config: ModelConfig, known: dict[str, Any]) -> Tensor:
-    """Return the weights that make the usual scale of attention, 1/sqrt(head width), the one that the file asks for."""
+def _gpt2_weight(name: str, tensor: Tensor, config: ModelConfig, known: dict[str, Any]) -> Tensor:
+    """Return a GPT-2 weight as nanoGPT has it: matrices the other way round, scaled attention in the queries."""
+    ours = tensor.t().contiguous() if _TRANSPOSED.search(name) and tensor.dim() == 2 else tensor
     layer = re.fullmatch(r"transformer\.h\.(\d+)\.attn\.c_attn\.(weight|bias)", name)
+    # The scale that makes the usual one of attention, 1/sqrt(head width), the one that the file asks for.
     scale = 1.0 if known["scale_attn_weights"] else (config.embedding_dim / max(1, config.num_heads)) ** 0.5
     if layer is not None and known["scale_attn_by_inverse_layer_idx"]:
         scale /= int(layer[1]) + 1
-    if layer is None or scale == 1.0:
-        return tensor
-    return torch.cat([tensor[: config.embedding_dim] * scale, tensor[config.embedding_dim :]])
-
-
-def _without_tied_head(weights: dict[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
-    return {name: t for name, t in weights.items() if not (name == "lm_head.weight" and config.tie_embeddings)}
+    if layer is None or scale == 1.0 or ours.dim() == 0:
+        return ours
+    return torch.cat([ours[: config.embedding_dim] * scale, ours[config.embedding_dim :]])

@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmbuilder.errors import CheckpointError
+from llmbuilder.formats.huggingface.layers import read_layers
+from llmbuilder.formats.huggingface.rotary import read_rotary
+
+_MOST = {"num_hidden_layers": 10_000, "max_position_embeddings": 1 << 40}
 
 
 @dataclass(frozen=True)
@@ -76,52 +80,78 @@ GPT2 = Family(
     renamed={"hidden_size": "n_embd", "max_position_embeddings": "n_positions", "num_attention_heads": "n_head",
              "num_hidden_layers": "n_layer"},
 )  # fmt: skip
+_ROTARY = {"rope_theta": 10000.0, "rope_parameters": None, "rope_scaling": None,
+           "original_max_position_embeddings": None}  # fmt: skip
+_WINDOWS = {"use_sliding_window": False, "sliding_window": 4096, "max_window_layers": 28}
 LLAMA = Family(
     honoured={
         "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
         "num_attention_heads": 32, "num_key_value_heads": None, "head_dim": None, "max_position_embeddings": 2048,
-        "rms_norm_eps": 1e-6, "tie_word_embeddings": False, "attention_dropout": 0.0, "rope_theta": 10000.0,
-        "rope_parameters": None, "rope_scaling": None, "layer_types": None,
+        "rms_norm_eps": 1e-6, "tie_word_embeddings": False, "attention_dropout": 0.0, "attention_bias": False,
+        "mlp_bias": False, "layer_types": None, **_ROTARY,
     },
     without_effect={"pretraining_tp": _SAME_NUMBERS, "max_sequence_length": "max_position_embeddings is what counts"},
     only={"hidden_act": ("silu", "swish"), "partial_rotary_factor": (1.0,)},
     renamed={},
 )  # fmt: skip
-QWEN3 = Family(
+_BESIDE_BIASES = {name: value for name, value in LLAMA.honoured.items() if name not in ("attention_bias", "mlp_bias")}
+MISTRAL = Family(
     honoured={
-        **LLAMA.honoured, "vocab_size": 151936, "intermediate_size": 22016, "num_key_value_heads": 32,
-        "head_dim": 128, "max_position_embeddings": 32768, "use_sliding_window": False, "sliding_window": 4096,
-        "max_window_layers": 28,
+        **_BESIDE_BIASES, "intermediate_size": 14336, "num_key_value_heads": 8, "max_position_embeddings": 131072,
+        "sliding_window": 4096,
     },
+    without_effect=LLAMA.without_effect,
+    only={**LLAMA.only, "use_sliding_window": (True,)},
+    renamed={},
+)  # fmt: skip
+QWEN2 = Family(
+    honoured={
+        **_BESIDE_BIASES, **_WINDOWS, "vocab_size": 151936, "intermediate_size": 22016, "num_key_value_heads": 32,
+        "max_position_embeddings": 32768,
+    },
+    without_effect={},
+    only={**LLAMA.only, "attention_bias": (True,)},  # it always has them
+    renamed={},
+)  # fmt: skip
+QWEN3 = Family(
+    honoured={**QWEN2.honoured, "head_dim": 128, "attention_bias": False},
     without_effect={},
     only=LLAMA.only,
     renamed={},
+)
+SMOLLM3 = Family(
+    honoured={
+        **LLAMA.honoured, "vocab_size": 128256, "hidden_size": 2048, "num_hidden_layers": 36,
+        "num_attention_heads": 16, "num_key_value_heads": 4, "max_position_embeddings": 32768, "rope_theta": 2000000.0,
+        "tie_word_embeddings": True, "use_sliding_window": False, "sliding_window": None, "no_rope_layers": None,
+        "no_rope_layer_interval": 4,
+    },
+    without_effect={**LLAMA.without_effect, "max_window_layers": "layer_types is what counts"},
+    only=LLAMA.only,
+    renamed={},
 )  # fmt: skip
-FIELDS = {"gpt2": GPT2, "llama": LLAMA, "qwen3": QWEN3}
-
-_FULL = "full_attention"
-_ROPE_HONOURED = {"rope_theta", "rope_type", "type"}
-# Other kinds of rotary positions read these; the default kind does not.
-_ROPE_WITHOUT_EFFECT = {"factor", "original_max_position_embeddings", "attention_factor", "beta_fast", "beta_slow",
-                        "low_freq_factor", "high_freq_factor", "short_factor", "long_factor", "mscale",
-                        "mscale_all_dim", "truncate"}  # fmt: skip
+FIELDS = {"gpt2": GPT2, "llama": LLAMA, "mistral": MISTRAL, "smollm3": SMOLLM3, "qwen2": QWEN2, "qwen3": QWEN3}
 
 
 def understood(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the honoured fields of a `config.json`, those that are absent as transformers has them.
 
-    Raises CheckpointError for a family this package does not have, and one that names every field that would make the
-    model compute something else.
+    For the Llama family and its relatives, `rope_theta`, `rope_scaling`, `sliding_window`, `sliding_window_layers` and
+    `layers_without_positions` are as `ModelConfig` has them. Raises CheckpointError for a family this package does not
+    have, and one that names every field that would make the model compute something else.
     """
     kind = values.get("model_type")
     family = FIELDS.get(kind) if isinstance(kind, str) else None
     if family is None:
-        raise CheckpointError(f"model_type {kind!r} is not supported: only gpt2, llama and qwen3 can be opened")
+        raise CheckpointError(f"model_type {kind!r} is not supported: only {', '.join(FIELDS)} can be opened")
     named = {family.renamed.get(name, name): value for name, value in values.items()}
     known = {**family.honoured, **{name: value for name, value in named.items() if name in family.honoured}}
     wrong = [*_not_understood(named, family)]
     if kind != "gpt2":
-        wrong += [*_rotary(known, named), *_windows(known)]
+        for name, most in _MOST.items():  # what the fields of layers and positions are read by
+            if not isinstance(known[name], int) or not 0 < known[name] <= most:
+                raise CheckpointError(f"its config.json is wrong: {name} is {known[name]!r}"[:200])
+        wrong += [*read_rotary(known, named), *read_layers(known)]
     if wrong:
         raise CheckpointError(f"this model uses {', '.join(wrong)}, not supported")
     return known
@@ -137,41 +167,3 @@ def _not_understood(named: Mapping[str, Any], family: Family) -> Iterator[str]:
                 yield "auto_map (code of its own computes it)"
         elif value not in only.get(name, ()) and value is not None and value is not False and value not in ({}, []):
             yield f"{name} {value!r}"[:100]
-
-
-def _rotary(known: dict[str, Any], named: Mapping[str, Any]) -> Iterator[str]:
-    """Put the one base of the rotary positions in `rope_theta`; transformers 4 and 5 write it in different places."""
-    rope = known["rope_scaling"] or known["rope_parameters"] or {}
-    if isinstance(rope, Mapping) and isinstance(rope.get(_FULL), Mapping):  # one set for each kind of layer
-        rope = rope[_FULL]
-    if not isinstance(rope, Mapping):
-        yield f"rope scaling {rope!r}"
-        return
-    kind = rope.get("rope_type", rope.get("type", "default"))
-    if kind != "default":
-        yield f"rope scaling ({kind})"
-        return
-    for name, value in rope.items():
-        whole = name == "partial_rotary_factor" and value == 1.0
-        if name not in _ROPE_HONOURED | _ROPE_WITHOUT_EFFECT and value is not None and not whole:
-            yield f"rope {name} {value!r}"
-    inside, outside = rope.get("rope_theta"), named.get("rope_theta")
-    if inside is not None and outside is not None and inside != outside:
-        yield f"two values of rope_theta ({inside} and {outside})"
-    known["rope_theta"] = inside if inside is not None else known["rope_theta"]
-
-
-def _windows(known: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what limits attention to a window, which is decided layer by layer."""
-    layers = known["layer_types"] or []
-    if not isinstance(layers, list):
-        yield f"layer_types {layers!r}"
-        return
-    window = known.get("sliding_window")
-    if not layers and known.get("use_sliding_window") and window is not None:
-        begin, end = known["max_window_layers"], known["num_hidden_layers"]
-        if not isinstance(begin, int) or not isinstance(end, int) or begin < end:
-            layers = ["sliding_attention"]
-    others = sorted({str(kind) for kind in layers} - {_FULL})
-    if others:
-        yield f"layer_types {', '.join(others)}" + (f" with sliding_window {window}" if window is not None else "")

@@ -1,0 +1,1 @@
+"""Hugging Face's folders: configuration and weights, read and written."""
