@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from random import Random
 
 import gguf
 import pytest
@@ -16,9 +15,10 @@ from llmbuilder.export import QUANTIZATIONS, export_gguf, export_huggingface, ve
 from llmbuilder.export.verification import ask_llamacpp
 from llmbuilder.inference import Generator
 from llmbuilder.machine import cpu_count
-from llmbuilder.model import LanguageModel, build_model, load_model, save_model
+from llmbuilder.model import build_model, load_model, save_model
 from llmbuilder.tokenizer import SpecialTokens, Tokenizer, train_tokenizer
-from tests.tokenizer.foreign import learned, with_holes
+from tests.gguf_files import SHAPES, randomized
+from tests.tokenizer.foreign import learned, random_texts, with_holes
 
 # Accents, code, emoji, runs of white space, digits, contractions, other scripts, a spelled special token.
 PROBES = [
@@ -28,23 +28,6 @@ PROBES = [
     "  spaces   and\n\n\nnewlines \t tabs   ",
     "12345 3.14159 1,000,000 <|endoftext|> literal",
 ]
-SHAPES = {
-    "gpt2": {"model_type": "gpt"},
-    "gpt2-no-bias-untied": {"model_type": "gpt", "bias": False, "tie_embeddings": False},
-    "llama-grouped": {"model_type": "llama", "num_key_value_heads": 2},
-    "qwen3-untied": {"model_type": "llama", "qk_norm": True, "tie_embeddings": False, "norm_eps": 1e-6},
-}
-
-
-def randomized(name: str, vocab_size: int, width: int = 64) -> LanguageModel:
-    base = {"vocab_size": vocab_size, "num_layers": 2, "num_heads": 4, "embedding_dim": width, "max_seq_length": 160}
-    model = build_model(ModelConfig(**{**base, "dropout": 0.0, **SHAPES[name]}))
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            parameter.copy_(0.15 * noise if parameter.dim() > 1 else 1 + 0.2 * noise)
-    return model.eval()
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -181,21 +164,8 @@ def test_safetensors_exports_too(tmp_path: Path, trained_run: Path) -> None:
 
 @pytest.mark.parametrize("pretokenizer", ["gpt2", "llama3", "qwen2"])
 def test_random_text_is_tokenized_alike(tmp_path: Path, topics: list[str], pretokenizer: str) -> None:
-    """White space of every kind, digits of other scripts, combining marks, emoji sequences, contractions."""
-    pools = [
-        "abc XYZ",
-        "0123 ²٣½Ⅷ",
-        " \t\n\r\u00a0\u2003\u2028\u3000\x0b\x85",
-        "éü日本語한עב",
-        "🙂👩‍👧🏳️‍🌈",
-        "!@#|:<>?",
-        "\u0301\u200d\ufe0f\u00ad",
-    ]
-    pools += ["'s't're've'm'll'd", "".join(map(chr, range(0x370, 0x600)))]
-    random = Random(0)
-    texts = ["".join(random.choice(random.choice(pools)) for _ in range(random.randint(1, 25))) for _ in range(1500)]
     bpe = train_tokenizer(topics, vocab_size=700, pretokenizer=pretokenizer, special_tokens=["<|im_start|>"])
-    texts += [*PROBES, *topics[:5], "It's THEY'LL 12345678 1,234.5\n\n\n  x = [1,2]\r\n\tend  "]
+    texts = [*random_texts(), *PROBES, *topics[:5], "It's THEY'LL 12345678 1,234.5\n\n\n  x = [1,2]\r\n\tend  "]
     export_gguf(randomized("qwen3-untied", len(bpe)), tmp_path / "m.gguf", "f32", tokenizer=bpe)
     answer, _ = ask_llamacpp({"model": str(tmp_path / "m.gguf"), "context": 64, "threads": cpu_count(), "greedy": [],
                               "predict": [], "anchor": 0, "tokenize": texts})  # fmt: skip

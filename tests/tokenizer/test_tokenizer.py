@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from llmbuilder.errors import TokenizerError
 from llmbuilder.tokenizer import END_OF_TEXT, Tokenizer, compare_tokenizers, train_tokenizer
+from llmbuilder.tokenizer.fast import byte_alphabet
 from tests.command_line import run
 from tests.tokenizer.foreign import byte_level, learned, with_holes
 
@@ -280,6 +281,42 @@ def test_the_fast_encoder_gives_the_same_tokens(topics: list[str], pretokenizer:
     texts += ["".join(random.choices([*topics[0], *assigned[:3000], " ", "\n"], k=60)) for _ in range(3000)]
     expected = [one.ids for one in backend.encode_batch_fast(texts, add_special_tokens=False)]
     assert tokenizer.encode_batch(texts) == expected
+
+
+def test_texts_with_bytes_that_are_no_tokens_go_the_other_way(topics: list[str]) -> None:
+    """Trainers leave out bytes that no text had: control characters, and the beginnings of rare scripts."""
+    description = json.loads(train_tokenizer(topics, vocab_size=400).to_json())
+    lacking = [sign for sign, byte in byte_alphabet().items() if byte in (0x04, 0xC5, 0xE0, 0xF0, 0xF1, 0xFF)]
+    description["model"]["vocab"] = {
+        token: number for token, number in description["model"]["vocab"].items() if not set(token) & set(lacking)
+    }
+    tokenizer = Tokenizer.from_json(json.dumps(description))
+    assert tokenizer._fast is not None
+    backend = tokenizers.Tokenizer.from_str(tokenizer.to_json())
+    for code in (
+        3,
+        4,
+        5,
+        0x41,
+        0x13F,
+        0x140,
+        0x17F,
+        0x180,
+        0x7FF,
+        0x800,
+        0xFFF,
+        0x1000,
+        0xFFFF,
+        0x10000,
+        0x3FFFF,
+        0x40000,
+        0x7FFFF,
+        0x80000,
+    ):
+        text = f"a {chr(code)}b"
+        lacks = any(byte in text.encode("utf-8", "surrogatepass") for byte in (0x04, 0xC5, 0xE0, 0xF0, 0xF1))
+        assert tokenizer._fast.takes([text]) != lacks, hex(code)
+        assert tokenizer.encode(text) == backend.encode(text, add_special_tokens=False).ids
 
 
 def test_vocabularies_the_fast_encoder_would_change_are_left_to_the_other(topics: list[str]) -> None:

@@ -1,10 +1,10 @@
 """Runs llama.cpp in a process of its own: it ends the process on malformed files, and has its own thread pools.
 
 Usage: python -m llmbuilder.export.llamacpp_worker REQUEST ANSWER LOG_PROBABILITIES
-REQUEST is a JSON file with `model`, `context`, `threads`, `tokenize` (texts; `begun`: as prompts), `detokenize` and
-`predict` (token lists), `greedy` ({tokens, count}) and `anchor` (a token that is a whole character). Tokens, texts and
-continuations go to the JSON file ANSWER, the log-probabilities of the token after each list to the NumPy file
-LOG_PROBABILITIES.
+REQUEST is a JSON file with `model`, `context` (tokens to have room for), `threads`, `tokenize` (texts; `begun`: as
+prompts), `detokenize` and `predict` (token lists), `greedy` ({tokens, count}) and `anchor` (a token that is a whole
+character). Tokens, texts and continuations go to the JSON file ANSWER, the log-probabilities of the token after each
+list to the NumPy file LOG_PROBABILITIES.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+_BATCH = 512  # tokens computed at a time: buffers grow with it, and with the vocabulary
+
 
 class _LlamaCpp:
     """llama.cpp's server on a loopback port."""
@@ -26,7 +28,8 @@ class _LlamaCpp:
 
         settings = xllamacpp.CommonParams()
         settings.model.path = path
-        settings.n_ctx = settings.n_batch = settings.n_ubatch = context
+        settings.n_ctx = context
+        settings.n_batch = settings.n_ubatch = min(context, _BATCH)
         settings.n_parallel = 1
         settings.warmup = False
         settings.fit_params = False

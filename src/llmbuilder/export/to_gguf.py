@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -29,12 +30,15 @@ def export_gguf(
     tokenizer: str | Path | Tokenizer | None = None,
     name: str | None = None,
     overwrite: bool = False,
+    check: Callable[[Path], object] | None = None,
 ) -> GGUFExport:
     """Write a model and its tokenizer as one GGUF file.
 
     `model` is anything `load_model` opens; `quantization` one of f32, f16, bf16, q8_0, q5_1, q5_0, q4_1, q4_0;
     `tokenizer` defaults to the one inside the model file. Vectors and positions stay in float32; matrices whose
-    rows are no multiple of 32 cannot be quantized and stay in float16, which the result lists.
+    rows are no multiple of 32 cannot be quantized and stay in float16, which the result lists. `name` defaults to the
+    one that the model came with, or the file's. `check` is called with the finished file before it gets its own name:
+    if it raises, nothing is left behind.
 
     Raises ExportError if the output exists, the tokenizer has no form in GGUF, or the type is unknown.
     """
@@ -52,12 +56,27 @@ def export_gguf(
             f"this vocabulary has no end-of-text token: llama.cpp takes id {_ASSUMED_END}, {taken!r}, and ends texts "
             "there unless it is told to go on (--ignore-eos)"
         )
+    if chosen.gguf_form is not None and chosen.gguf_form.normalizer is not None:
+        result.notes.append(
+            f"this tokenizer brings texts into the form {chosen.gguf_form.normalizer} of Unicode, llama.cpp takes them "
+            "as they are: texts in another form are tokenized otherwise there"
+        )
+    own_name = loaded.metadata.get("name")
     with atomic_path(output) as temporary:
-        write_gguf(loaded, chosen, temporary, name or output.stem, result)
+        write_gguf(loaded, chosen, temporary, name or (own_name if isinstance(own_name, str) else output.stem), result)
+        if check is not None:
+            _check(check, temporary, output)
     result.bytes = output.stat().st_size
     for note in result.notes:
         logger.warning(note)
     return result
+
+
+def _check(check: Callable[[Path], object], temporary: Path, output: Path) -> None:
+    try:
+        check(temporary)
+    except ExportError as error:
+        raise ExportError(f"{str(error).replace(str(temporary), str(output))} (no file was left behind)") from error
 
 
 def _tokenizer_for(model: LanguageModel, given: str | Path | Tokenizer | None) -> Tokenizer:
@@ -70,7 +89,7 @@ def _tokenizer_for(model: LanguageModel, given: str | Path | Tokenizer | None) -
     if not tokenizer.has_gguf_form:
         raise ExportError(
             f"a {tokenizer.algorithm} tokenizer has no form in GGUF that llama.cpp would tokenize alike; "
-            "byte-level BPE with GPT-2's pre-tokenizer and character tokenizers have one"
+            "byte-level BPE that cuts words in a way llama.cpp knows, and character tokenizers have one"
         )
     if len(tokenizer) > model.config.vocab_size:
         raise ExportError(f"the tokenizer has {len(tokenizer):,} tokens, the model knows {model.config.vocab_size:,}")

@@ -24,8 +24,9 @@ from llmbuilder.machine import cpu_count, is_crowded
 from llmbuilder.model import LanguageModel
 from llmbuilder.tokenizer import Tokenizer
 
-GREEDY_TOKENS = 64
+GREEDY_TOKENS, _LEAST_TOKENS = 64, 8
 _WORTH_THREADS = 20_000_000  # parameters
+_LONGEST = 1024  # tokens of a text that are predicted
 _PREDICTED_VALUES = 200_000  # log-probabilities asked for in all: they travel as JSON
 
 
@@ -67,12 +68,13 @@ def verify_gguf(
     texts: Sequence[str],
     *,
     tokenizer: Tokenizer | None = None,
-    greedy_tokens: int = GREEDY_TOKENS,
+    greedy_tokens: int | None = None,
 ) -> GGUFVerification:
     """Compare a GGUF file in llama.cpp with the model it was exported from.
 
     `texts` are tokenized by both, predicted by both at places spread over them, and their beginnings continued
-    greedily by both; every id of the vocabulary must be the same token and have the same rows.
+    greedily by both, by `greedy_tokens` (default: 64, fewer for a large model); every id of the vocabulary must be the
+    same token and have the same rows.
     Raises ExportError if llama.cpp cannot open the file or an id differs, DataError if the texts are empty,
     MissingDependencyError without the extra 'verify'.
     """
@@ -82,15 +84,18 @@ def verify_gguf(
     tokens = [generator.tokenizer.encode(text) for text in texts]
     if not any(tokens):
         raise DataError("there is no text to compare predictions on")
-    count = max(1, min(greedy_tokens, context // 2))
+    longest = min(context - 1, _LONGEST)
+    wanted = _affordable_tokens(loaded) if greedy_tokens is None else greedy_tokens
+    count = max(1, min(wanted, context // 2))
     prompts = [ids[: min(32, context - count)] for ids in tokens if ids]
     anchor = next(t for ids in tokens for t in ids if "\ufffd" not in generator.tokenizer.decode([t]))
-    rows = [ids[: context - 1] for ids in tokens if ids]
+    rows = [ids[:longest] for ids in tokens if ids]
     places = _spread_places(rows, len(generator.tokenizer))
     answer, theirs = ask_llamacpp(
         {
             "model": str(path),
-            "context": context,
+            # No more than is needed: a model's whole context can take more memory than the machine has.
+            "context": max(*(len(prompt) + count for prompt in prompts), *(len(row) + 1 for row in rows)),
             # Its threads spin while they wait, which costs a small model more than a second one gives.
             "threads": cpu_count() if loaded.num_parameters() > _WORTH_THREADS and not is_crowded() else 1,
             "tokenize": list(texts),
@@ -102,13 +107,9 @@ def verify_gguf(
     )
     require_same_ids(Path(path), generator.tokenizer, anchor, answer["texts"])
     require_same_rows(Path(path), loaded, len(generator.tokenizer))
-    greedy = GenerationConfig(do_sample=False, max_new_tokens=count)
-    compared = equal_tokens = 0
-    for prompt, their_tokens in zip(prompts, answer["greedy"], strict=True):
-        ours = [token for _, token in generator.stream_tokens([prompt], greedy)]
-        alike = next((i for i, (a, b) in enumerate(zip(ours, their_tokens, strict=False)) if a != b), None)
-        equal_tokens += min(len(ours), len(their_tokens)) if alike is None else alike
-        compared += len(ours)
+    ours = _continued(generator, prompts, count)
+    compared = sum(map(len, ours))
+    equal_tokens = sum(_alike(one, other) for one, other in zip(ours, answer["greedy"], strict=True))
     divergence, difference, agreement = _compare(loaded, rows, places, theirs, len(generator.tokenizer))
     return GGUFVerification(
         texts=len(texts),
@@ -122,11 +123,31 @@ def verify_gguf(
     )
 
 
+def _affordable_tokens(model: LanguageModel) -> int:
+    """Return how many tokens continue each text: all weights pass through the processor for each, in both engines."""
+    return max(_LEAST_TOKENS, min(GREEDY_TOKENS, GREEDY_TOKENS * _WORTH_THREADS // model.num_parameters()))
+
+
 def _spread_places(rows: list[list[int]], vocab_size: int) -> list[tuple[int, int]]:
     """Return (row, tokens before it) of places in the rows, evenly spread, as many as the answer's size allows."""
     wanted = max(8, min(256, _PREDICTED_VALUES // vocab_size))
     every = max(1, -(-sum(map(len, rows)) // wanted))
     return [(number, end) for number, row in enumerate(rows) for end in range(len(row), 0, -every)]
+
+
+def _continued(generator: Generator, prompts: list[list[int]], count: int) -> list[list[int]]:
+    """Return the likeliest tokens behind each prompt, for all at once: a large model's weights take long to pass."""
+    found: list[list[int]] = [[] for _ in prompts]
+    greedy = GenerationConfig(do_sample=False, max_new_tokens=count)
+    for row, token in generator.stream_tokens(prompts, greedy):
+        found[row].append(token)
+    return found
+
+
+def _alike(ours: list[int], theirs: list[int]) -> int:
+    """Return how many tokens are the same before the first difference."""
+    pairs = list(zip(ours, theirs, strict=False))
+    return next((number for number, (one, other) in enumerate(pairs) if one != other), len(pairs))
 
 
 @torch.inference_mode()
@@ -135,14 +156,18 @@ def _compare(
 ) -> tuple[float, float, float]:
     divergence = difference = 0.0
     agreeing = 0
-    predicted = [model(torch.tensor([row]))[0][0, :, :vocab_size] for row in rows]
-    for (row, end), other in zip(places, theirs, strict=True):
-        ours = predicted[row][end - 1].double().log_softmax(-1)
-        their = torch.from_numpy(other).clamp(min=-1e3)
-        divergence += float((ours.exp() * (ours - their)).sum())
-        likely = ours >= ours.median()
-        difference = max(difference, float((ours - their)[likely].abs().max()))
-        agreeing += int(ours.argmax() == their.argmax())
+    for number, row in enumerate(rows):
+        found = [(end, other) for (one, end), other in zip(places, theirs, strict=True) if one == number]
+        if not found:
+            continue
+        hidden = model.hidden_states(torch.tensor([row]))[0, [end - 1 for end, _ in found]]
+        logits = model.lm_head(hidden)[:, :vocab_size]  # of these places only: all would take gigabytes
+        for ours, (_, other) in zip(logits.double().log_softmax(-1), found, strict=True):
+            their = torch.from_numpy(other).clamp(min=-1e3)
+            divergence += float((ours.exp() * (ours - their)).sum())
+            likely = ours >= ours.median()
+            difference = max(difference, float((ours - their)[likely].abs().max()))
+            agreeing += int(ours.argmax() == their.argmax())
     return max(0.0, divergence / len(places)), difference, agreeing / len(places)
 
 

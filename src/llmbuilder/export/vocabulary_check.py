@@ -6,19 +6,20 @@ Texts reach some hundreds of tokens only. A row that moved by one elsewhere in t
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
 from llmbuilder.errors import ExportError
-from llmbuilder.formats.gguf_tokenizer import engine_texts, tokenizer_fields
+from llmbuilder.formats.gguf.file import GGUFFile
+from llmbuilder.formats.gguf.names import TABLES
+from llmbuilder.formats.gguf.tokenizer_writing import engine_texts, tokenizer_fields
 from llmbuilder.model import LanguageModel
 from llmbuilder.tokenizer import Tokenizer
 
-_TOGETHER = 64  # ids in a request
-_ROWS = 4096  # rows made float32 at a time
+_TOGETHER = 128  # ids in a request
 _LARGEST_ERROR = 0.2  # of a row's length: four bits stay below half of that, another row is off by more than all of it
 
 
@@ -30,8 +31,6 @@ def requests_for_ids(tokenizer: Tokenizer, between: int) -> list[list[int]]:
 
 def require_same_ids(path: Path, tokenizer: Tokenizer, between: int, answers: Sequence[str]) -> None:
     """Compare llama.cpp's answers to `requests_for_ids`, and the file's own list. Raises ExportError if ids differ."""
-    import gguf
-
     expected = engine_texts(tokenizer)
     for request, answer in zip(requests_for_ids(tokenizer, between), answers, strict=True):
         if _comparable(answer) != _comparable("".join(expected[token] for token in request)):
@@ -41,7 +40,7 @@ def require_same_ids(path: Path, tokenizer: Tokenizer, between: int, answers: Se
             )
     ours = next(list(arguments[0]) for name, arguments in tokenizer_fields(tokenizer) if name == "add_token_list")
     # Halves of characters look alike when written as text: the file's own list tells them apart.
-    theirs = gguf.GGUFReader(path).fields["tokenizer.ggml.tokens"].contents()
+    theirs = GGUFFile(path).fields["tokenizer.ggml.tokens"]
     wrong = [number for number, pair in enumerate(zip(ours, theirs, strict=True)) if pair[0] != pair[1]]
     if wrong:
         raise ExportError(
@@ -57,29 +56,25 @@ def _comparable(text: str) -> str:
 
 def require_same_rows(path: Path, model: LanguageModel, size: int) -> None:
     """Compare the rows of the file's token tables with the model's. Raises ExportError for one that is another's."""
-    import gguf
-
-    tables = {"token_embd.weight": model.embedding.weight, "output.weight": model.lm_head.weight}
-    for tensor in gguf.GGUFReader(path).tensors:
-        if tensor.name not in tables:
+    file = GGUFFile(path)
+    for name, table in zip(TABLES, (model.embedding.weight, model.lm_head.weight), strict=True):
+        if name not in file.tensors:
             continue
-        wrong = _wrong_rows(tensor, tables[tensor.name][:size])
+        wrong = _wrong_rows(file.read_rows(name), table[:size])
         if wrong:
             raise ExportError(
-                f"{path}: {len(wrong):,} of the {size:,} rows of {tensor.name} are not the model's, the first one that "
+                f"{path}: {len(wrong):,} of the {size:,} rows of {name} are not the model's, the first one that "
                 f"of id {wrong[0]}: export it again"
             )
 
 
-def _wrong_rows(tensor: object, table: Tensor) -> list[int]:
-    import gguf
-
-    data, kind = tensor.data, tensor.tensor_type  # type: ignore[attr-defined]
+def _wrong_rows(pieces: Iterable[np.ndarray], table: Tensor) -> list[int]:
     wrong: list[int] = []
-    for begin in range(0, len(table), _ROWS):
-        theirs = gguf.quants.dequantize(data[begin : begin + _ROWS], kind)
-        ours = table[begin : begin + _ROWS].detach().float().cpu().numpy()
+    begin = 0
+    for theirs in pieces:
+        ours = table[begin : begin + len(theirs)].detach().float().cpu().numpy()
         error = np.linalg.norm(theirs - ours, axis=1)
         allowed = _LARGEST_ERROR * np.linalg.norm(ours, axis=1) + 1e-6
         wrong += (begin + np.flatnonzero(~(error <= allowed))).tolist()
+        begin += len(theirs)
     return wrong

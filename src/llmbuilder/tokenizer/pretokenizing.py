@@ -1,68 +1,69 @@
 """How text is cut into words before byte-level BPE: only ways that llama.cpp knows by name.
 
-The expressions are the models' own, as llama.cpp writes them: GPT-2's (Radford et al. 2019), Llama 3's, Qwen 2's.
-They differ in digits (a run of them, up to three, one) and in white space (Llama 3 and Qwen 2 keep line breaks together
-and a space with a word).
+GPT-2's (Radford et al. 2019), Llama 3's and Qwen 2's differ in digits (a run of them, up to three, one) and in white
+space (Llama 3 and Qwen 2 keep line breaks together and a space with a word).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from tokenizers import Regex, pre_tokenizers
-
 from llmbuilder.errors import TokenizerError, suggestion
+from llmbuilder.tokenizer.engine_pretokenizing import EXPRESSIONS, cutting
 
-_WORDS = (
-    r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{digits}"
-    r"| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-_EXPRESSIONS = {"llama3": _WORDS.format(digits=r"\p{N}{1,3}"), "qwen2": _WORDS.format(digits=r"\p{N}")}
-_GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
-PRETOKENIZERS = ("gpt2", *_EXPRESSIONS)
-_IN_GGUF = {"gpt2": "gpt-2", "llama3": "llama-bpe", "qwen2": "qwen2"}
+_KINDS = {"gpt2": "gpt-2", "llama3": "llama-bpe", "qwen2": "qwen2"}
+PRETOKENIZERS = tuple(_KINDS)
 TAKES_WHOLE_WORDS = frozenset(("llama3",))  # a word that is a token is that token, whatever the merges say
+# For a library that cuts nothing between matches and knows one expression only.
+_GPT2 = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_SINGLE_DIGITS = r"\p{N}|'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+(?![^\s\p{N}])|\s+"
+# Spelled otherwise, such as with (?i:'s), libraries of expressions disagree about letters like the long s.
+_WHOLE = {EXPRESSIONS[kind][0] for kind in ("llama-bpe", "qwen2")}
 
 
 def make_pretokenizer(name: str) -> Any:
-    """Return the pre-tokenizer of that name. Raises TokenizerError for one that llama.cpp does not know."""
+    """Return the pre-tokenizer of that name. Raises TokenizerError for one that is not trained here."""
     if name not in PRETOKENIZERS:
         raise TokenizerError(
             f"unknown pre-tokenizer {name!r}{suggestion(name, PRETOKENIZERS)}; llama.cpp knows "
             f"{', '.join(PRETOKENIZERS)}, and a model with another one could not be exported to it"
         )
-    if name == "gpt2":
-        return pre_tokenizers.ByteLevel(add_prefix_space=False)
-    split = pre_tokenizers.Split(Regex(_EXPRESSIONS[name]), "isolated")
-    return pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    return cutting(_KINDS[name])
 
 
-def gguf_name(description: dict[str, Any]) -> str | None:
-    """Return llama.cpp's name of a tokenizer's pre-tokenizer, given its `tokenizer.json`; None if it has none."""
-    name = name_of(description)
-    whole_words = bool(description["model"].get("ignore_merges"))
-    return _IN_GGUF[name] if name is not None and whole_words == (name in TAKES_WHOLE_WORDS) else None
+def name_of(kind: str | None) -> str | None:
+    """Return the name under which a way to cut words is trained, given llama.cpp's; None if it is not."""
+    return next((name for name, other in _KINDS.items() if other == kind), None)
 
 
 def expression_of(description: dict[str, Any]) -> str | None:
-    """Return the expression that cuts a tokenizer's words, given its `tokenizer.json`; None if it is none of ours."""
-    name = name_of(description)
-    return None if name is None else _EXPRESSIONS.get(name, _GPT2)
+    """Return the one expression that cuts a tokenizer's words, given its `tokenizer.json`; None if that is not known.
 
-
-def name_of(description: dict[str, Any]) -> str | None:
-    """Return the name of a tokenizer's pre-tokenizer, given its `tokenizer.json`; None if it is none of ours."""
+    It matches every character of every text.
+    """
     steps = description["pre_tokenizer"] or {}
-    if description["model"]["type"] != "BPE":
-        return None
     if _is_byte_level(steps, use_regex=True):
-        return "gpt2"
+        return _GPT2
     parts = steps.get("pretokenizers", [])
-    if steps.get("type") != "Sequence" or len(parts) != 2 or not _is_byte_level(parts[1], use_regex=False):
+    if steps.get("type") != "Sequence" or len(parts) != 2:
         return None
-    if parts[0].get("type") != "Split" or parts[0].get("behavior") != "Isolated" or parts[0].get("invert"):
+    first, second = parts
+    if _is_byte_level(second, use_regex=True):
+        return _SINGLE_DIGITS if _cuts_digits(first) else None
+    found = _split_expression(first) if _is_byte_level(second, use_regex=False) else None
+    return found if found in _WHOLE else None
+
+
+def _split_expression(step: dict[str, Any]) -> str | None:
+    if step.get("type") != "Split" or step.get("behavior") != "Isolated" or step.get("invert"):
         return None
-    return next((name for name, regex in _EXPRESSIONS.items() if parts[0]["pattern"] == {"Regex": regex}), None)
+    return step["pattern"].get("Regex")
+
+
+def _cuts_digits(step: dict[str, Any]) -> bool:
+    return (step.get("type") == "Digits" and step.get("individual_digits") is True) or _split_expression(
+        step
+    ) == r"\p{N}"
 
 
 def _is_byte_level(steps: dict[str, Any], *, use_regex: bool) -> bool:

@@ -10,19 +10,22 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tokenizers
-from tokenizers import decoders, models, pre_tokenizers
 
 from llmbuilder.errors import TokenizerError
 from llmbuilder.files import write_json, write_text
 from llmbuilder.formats.nanogpt.characters import BYTES, read_nanogpt_characters, read_nanogpt_meta
+from llmbuilder.tokenizer.added import backend_from, without_rowless
 from llmbuilder.tokenizer.characters import LINE_END, byte_backend, character_backend, nanogpt_backend
-from llmbuilder.tokenizer.fast import encode_fast, fast_encoder
+from llmbuilder.tokenizer.engine_form import EngineForm, engine_form
+from llmbuilder.tokenizer.engine_pretokenizing import kind_of
+from llmbuilder.tokenizer.fast import FastEncoder, encode_fast, fast_encoder
 from llmbuilder.tokenizer.places import MISSING_HINT, folder_from_hub, require_tokenizer
-from llmbuilder.tokenizer.pretokenizing import gguf_name, name_of
+from llmbuilder.tokenizer.pretokenizing import name_of
 from llmbuilder.tokenizer.special import (
     END_OF_TEXT,
     SIDE_FILES,
@@ -31,6 +34,7 @@ from llmbuilder.tokenizer.special import (
     put_first,
     read_special_tokens,
 )
+from llmbuilder.tokenizer.vocabulary_files import backend_from_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,7 +71,9 @@ class Tokenizer:
             return cls._from_json(location / "tokenizer.json")
         for vocabulary, merges in (("encoder.json", "vocab.bpe"), ("vocab.json", "merges.txt")):
             if (location / vocabulary).is_file() and (location / merges).is_file():
-                return cls._from_gpt2_files(location / vocabulary, location / merges)
+                backend = backend_from_files(location / vocabulary, location / merges)
+                special = read_special_tokens(location, backend)
+                return cls(backend, replace(special, end=special.end or END_OF_TEXT))  # what their classes default to
         if (location / "meta.pkl").is_file():
             return cls._from_meta(location / "meta.pkl")
         raise TokenizerError(f"{location} holds no tokenizer; {MISSING_HINT}")
@@ -89,33 +95,22 @@ class Tokenizer:
         That text does not say which tokens begin and end texts. Without `special`, GPT-2's end-of-text is taken, and
         the token that the description's post-processor puts first.
         """
-        return cls(_backend_from(content), special)
+        return cls(backend_from(content), special)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Tokenizer:
         """Return the tokenizer that `to_dict` described: as files of models hold it."""
-        backend = _backend_from(values["tokenizer"])
+        backend = backend_from(values["tokenizer"])
         special = values.get("special_tokens")  # not in files of earlier versions
         return cls(backend, None if special is None else SpecialTokens.from_dict(special, backend))
 
     @classmethod
     def _from_json(cls, path: Path) -> Tokenizer:
         try:
-            backend = _backend_from(path.read_text("utf-8"))
+            backend = backend_from(path.read_text("utf-8-sig"))
             return cls(backend, read_special_tokens(path.parent, backend))
         except (TokenizerError, UnicodeDecodeError) as error:
             raise TokenizerError(f"{path.parent}: damaged tokenizer files: {error}") from error
-
-    @classmethod
-    def _from_gpt2_files(cls, vocabulary: Path, merges: Path) -> Tokenizer:
-        try:
-            backend = tokenizers.Tokenizer(models.BPE.from_file(str(vocabulary), str(merges)))
-        except Exception as error:
-            raise TokenizerError(f"{vocabulary.parent}: damaged GPT-2 tokenizer files: {error}") from error
-        backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        backend.decoder = decoders.ByteLevel()
-        backend.add_special_tokens([tokenizers.AddedToken(END_OF_TEXT, special=True, normalized=False)])
-        return cls(backend)
 
     @classmethod
     def _from_meta(cls, path: Path) -> Tokenizer:
@@ -129,6 +124,17 @@ class Tokenizer:
         if not (folder / "tokenizer.json").is_file():
             raise TokenizerError(f"{name!r} has no tokenizer.json on the Hugging Face hub; {MISSING_HINT}")
         return cls._from_json(folder / "tokenizer.json")
+
+    def for_rows(self, rows: int) -> tuple[Tokenizer, list[str]]:
+        """Return this tokenizer for a model of so many rows, and the added tokens that it is then without.
+
+        Raises TokenizerError if other tokens have no rows: then it is another model's tokenizer.
+        """
+        if len(self) <= rows:
+            return self, []
+        description, left_out = without_rowless(self.to_json(), rows)
+        backend = backend_from(description)
+        return Tokenizer(backend, self.special.known_to(backend)), left_out
 
     def __len__(self) -> int:
         """The rows a model needs: the largest id and one, which is more than there are tokens if some ids have none."""
@@ -192,27 +198,20 @@ class Tokenizer:
             kind, "bpe" if kind == "BPE" and byte_level else kind
         )
 
-    @property
+    @functools.cached_property
     def pretokenizer(self) -> str | None:
         """How this byte-level BPE cuts words, as `train_tokenizer` names it; None if it has no name there."""
-        return name_of(self._description)
+        return name_of(kind_of(self._backend, self._description)) if self.algorithm == "bpe" else None
+
+    @functools.cached_property
+    def gguf_form(self) -> EngineForm | None:
+        """What makes llama.cpp tokenize exactly like this tokenizer; None if nothing does."""
+        return engine_form(self._backend, self._description, self.algorithm)
 
     @property
     def has_gguf_form(self) -> bool:
-        """Whether llama.cpp can tokenize exactly like this tokenizer: byte-level BPE it knows, and characters.
-
-        It finds added words as they are spelled; ones that take blanks with them, or stand alone only, it cannot.
-        """
-        words = [token for token in self._description["added_tokens"] if not token["special"]]
-        plain = not any(token[rule] for token in words for rule in ("single_word", "lstrip", "rstrip"))
-        return plain and (self.algorithm == "char" or self.gguf_pretokenizer is not None)
-
-    @property
-    def gguf_pretokenizer(self) -> str | None:
-        """llama.cpp's name for how this byte-level BPE cuts words, None if it has none."""
-        if self.algorithm != "bpe" or self._description["normalizer"] is not None:
-            return None
-        return gguf_name(self._description)
+        """Whether llama.cpp can tokenize exactly like this tokenizer: BPE of bytes or pieces, and characters."""
+        return self.gguf_form is not None
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -239,7 +238,7 @@ class Tokenizer:
         texts = [self._with_line_ends(text) for text in texts]
         self._check_characters(texts)
         try:
-            if self._fast is not None:
+            if self._fast is not None and self._fast.takes(texts):
                 return encode_fast(self._fast, texts, threads)
             encoded = self._backend.encode_batch_fast(list(texts), add_special_tokens=False)
             return [np.array(one.ids, np.uint32) for one in encoded]
@@ -262,7 +261,7 @@ class Tokenizer:
                 )
 
     @functools.cached_property
-    def _fast(self) -> Any:
+    def _fast(self) -> FastEncoder | None:
         return fast_encoder(self._backend, self._description) if self.algorithm == "bpe" else None
 
     def keep_known(self, text: str) -> str:
@@ -352,30 +351,24 @@ class Tokenizer:
         """Return the whole tokenizer as plain values: `tokenizer`, a `tokenizer.json`, and `special_tokens`."""
         return {"tokenizer": self.to_json(), "special_tokens": self.special.to_dict(self._backend)}
 
-    def save_pretrained(self, folder: str | Path) -> None:
+    def save_pretrained(self, folder: str | Path, settings: Mapping[str, Any] | None = None) -> None:
         """Write `tokenizer.json` and `tokenizer_config.json`, which `transformers.AutoTokenizer` reads.
 
-        Where several tokens end a text, `generation_config.json` names them.
+        `settings` go into the latter; a value of None leaves out what would be there. Where several tokens end a text,
+        `generation_config.json` names them.
         """
         folder = Path(folder)
-        settings: dict[str, Any] = {
+        named: dict[str, Any] = {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "clean_up_tokenization_spaces": False,
             "model_max_length": 1_000_000_000,
+            "model_input_names": ["input_ids", "attention_mask"],  # others' models would take token types for tokens
             "split_special_tokens": True,  # text that spells one stays text, as it does here
+            "unk_token": self._description["model"].get("unk_token"),
+            **self.special.settings(),
+            **(settings or {}),
         }
-        unknown = self._description["model"].get("unk_token")
-        if unknown:
-            settings["unk_token"] = unknown
-        settings |= self.special.settings()
         if self.special.other_ends:  # which that file has no place for
             write_json(folder / "generation_config.json", self.generation_ids())
         write_text(folder / "tokenizer.json", self._backend.to_str(pretty=True))
-        write_json(folder / "tokenizer_config.json", settings)
-
-
-def _backend_from(content: str) -> tokenizers.Tokenizer:
-    try:
-        return tokenizers.Tokenizer.from_str(content)
-    except Exception as error:
-        raise TokenizerError(f"not a tokenizer description: {error}") from error
+        write_json(folder / "tokenizer_config.json", {key: value for key, value in named.items() if value is not None})
