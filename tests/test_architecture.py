@@ -15,10 +15,10 @@ ROOT = Path(llmbuilder.__file__).parent
 # what each is for. Two files of nanoGPT's formats know plain values only and stand below what reads them.
 ROOMS = [
     "errors", "notices", "stages", "files", "locking", "machine", "acceleration", "threads",
-    "config.languages", "config.ranges", "config.section", "config.schema", "formats.nanogpt.configuration",
+    "config.languages", "config.ranges", "config.section", "config.model_schema", "config.schema", "formats.nanogpt.configuration",
     "formats.nanogpt.characters",
     "config", "tokenizer", "documents", "auditing", "refining", "duplicates", "report", "tokens", "corpus", "data",
-    "model", "formats", "inference",
+    "model", "formats", "inference", "finetuning",
     "training.results", "training.display", "training.processes", "training.storage", "training.loop", "training",
     "evaluation", "export", "migration", "building", "cli", "__main__",
 ]  # fmt: skip

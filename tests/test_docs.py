@@ -22,6 +22,7 @@ PAGES = [
     "docs/how-to/prepare-corpus.md",
     "docs/how-to/train.md",
     "docs/how-to/cluster.md",
+    "docs/how-to/finetune.md",
     "docs/how-to/export.md",
 ]
 _BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

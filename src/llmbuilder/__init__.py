@@ -15,6 +15,7 @@ _NAMES = {
     "build_model": "llmbuilder.model",
     "evaluate_model": "llmbuilder.evaluation",
     "export_gguf": "llmbuilder.export",
+    "finetune_model": "llmbuilder.training",
     "generate_text": "llmbuilder.inference",
     "load_config": "llmbuilder.config",
     "load_model": "llmbuilder.formats.model_file",
@@ -43,6 +44,7 @@ __all__ = [
     "build_model",
     "evaluate_model",
     "export_gguf",
+    "finetune_model",
     "generate_text",
     "load_config",
     "load_model",
@@ -62,7 +64,7 @@ if TYPE_CHECKING:
     from llmbuilder.inference import generate_text
     from llmbuilder.migration import migrate_project
     from llmbuilder.model import build_model
-    from llmbuilder.training import train_model
+    from llmbuilder.training import finetune_model, train_model
 
 
 def __getattr__(name: str) -> Any:

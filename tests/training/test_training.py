@@ -406,7 +406,7 @@ def test_muon_updates_are_nearly_orthogonal(shape: tuple[int, ...], dtype: torch
     matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     left, _, right = torch.linalg.svd(matrices, full_matrices=False)
     found = torch.diagonal(left.mT @ orthogonalize(matrices, dtype) @ right.mT, dim1=-2, dim2=-1)
-    assert found.max() < 1.9, "the singular vectors stay, the values come near to each other"
+    assert found.max() < 2.0, "the singular vectors stay, the values come near to each other"
     assert found.median() > 0.6
     assert found.min() > 0.1
 

@@ -20,7 +20,9 @@ _PROBES = [
 
 @app.command("gguf")
 def gguf(
-    model: Path = typer.Argument(..., metavar="MODEL", help="Model file, run directory or Hugging Face folder."),
+    model: str = typer.Argument(
+        ..., metavar="MODEL", help="Model file, GGUF file, run directory or Hugging Face folder."
+    ),
     output: Path = typer.Argument(..., metavar="OUTPUT", help="File to write, such as model.gguf."),
     quantization: str = typer.Option(
         "f16", "--quantization", "-q", help="f32 f16 bf16 q8_0 q5_1 q5_0 q4_1 q4_0", autocompletion=quantizations
@@ -41,31 +43,37 @@ def gguf(
     if output.is_dir():
         raise ExportError(f"{output} is a folder: name a file to write, such as {output / 'model.gguf'}")
     check_output(output, [model], overwrite=overwrite, error=ExportError)
-    from llmbuilder.export import export_gguf, verify_gguf
+    from llmbuilder.export import GGUFVerification, export_gguf, verify_gguf
     from llmbuilder.export.verification import llamacpp_is_installed
     from llmbuilder.inference.generation import load_generator
 
     generator = load_generator(model, tokenizer, "cpu")
-    result = export_gguf(generator.model, output, quantization, tokenizer=generator.tokenizer, overwrite=overwrite)
-    checked = None
-    if verify and llamacpp_is_installed():
+    checked: list[GGUFVerification] = []
+
+    def check(file: Path) -> None:
         texts = [text for text in map(generator.tokenizer.keep_known, _PROBES) if text]
-        checked = verify_gguf(output, generator.model, texts, tokenizer=generator.tokenizer)
-    elif verify:
+        checked.append(verify_gguf(file, generator.model, texts, tokenizer=generator.tokenizer))
+
+    installed = llamacpp_is_installed()
+    result = export_gguf(
+        generator.model, output, quantization, tokenizer=generator.tokenizer, overwrite=overwrite,
+        check=check if verify and installed else None,
+    )  # fmt: skip
+    if verify and not installed:
         say("not checked in llama.cpp: pip install 'llmbuilder[verify]'")
     if as_json:
-        print_json({**asdict(result), "verification": asdict(checked) if checked else None})
+        print_json({**asdict(result), "verification": asdict(checked[0]) if checked else None})
         return
     for name, reason in result.fallbacks.items():
         say(f"{name} is {reason}")
     typer.echo(f"{output}: {quantization}, {result.bytes / 1e6:.1f} MB, architecture {result.architecture}")
-    if checked is not None:
-        typer.echo(f"llama.cpp opens it: {checked.summary()}")
+    for found in checked:
+        typer.echo(f"llama.cpp opens it: {found.summary()}")
 
 
 @app.command("hf")
 def hf(
-    model: Path = typer.Argument(..., metavar="MODEL", help="Model file or run directory."),
+    model: str = typer.Argument(..., metavar="MODEL", help="Model file or run directory."),
     output: Path = typer.Argument(..., metavar="OUTPUT", help="Folder to write."),
     tokenizer: str = typer.Option(None, "--tokenizer", help="Tokenizer folder. Default: the model's own."),
     overwrite: bool = Overwrite,

@@ -20,7 +20,9 @@ def group() -> None:
 
 @app.command("text")
 def text(
-    model: Path = typer.Option(..., "--model", "-m", help="Model file, run directory or Hugging Face folder."),
+    model: str = typer.Option(
+        ..., "--model", "-m", help="Model file, GGUF file, run directory or Hugging Face folder."
+    ),
     tokenizer: str = typer.Option(None, "--tokenizer", help="Tokenizer folder. Default: the model's own."),
     prompt: list[str] = typer.Option(None, "--prompt", "-p", help="Text to continue. May be repeated."),
     prompt_file: Path = typer.Option(None, "--prompt-file", help="UTF-8 file with the text to continue, as it stands."),
@@ -80,7 +82,7 @@ def text(
 
 
 def _check(
-    model: Path, tokenizer: str | None, device: str | None, loaded: Any, overrides: list[str], given: dict[str, Any]
+    model: str, tokenizer: str | None, device: str | None, loaded: Any, overrides: list[str], given: dict[str, Any]
 ) -> None:
     """Find what would fail later."""
     from llmbuilder.building.checks import require_asked_device, require_model_and_tokenizer

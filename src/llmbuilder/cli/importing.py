@@ -12,7 +12,7 @@ from llmbuilder.cli.output import Json, Overwrite, Quiet, print_json
 if TYPE_CHECKING:
     from llmbuilder.formats.nanogpt.source import ArchitectureFacts
 
-app = typer.Typer(help="Import models from nanoGPT and Hugging Face.", no_args_is_help=True)
+app = typer.Typer(help="Import models from nanoGPT, Hugging Face and llama.cpp.", no_args_is_help=True)
 
 
 _SOURCE = typer.Argument(..., metavar="SOURCE", help="The checkpoint file or folder.")
@@ -54,6 +54,19 @@ def import_nanogpt(
 
 @app.command("hf")
 def import_huggingface(
+    source: str = _SOURCE,
+    output: Path = _OUTPUT,
+    tokenizer: str = _TOKENIZER,
+    overwrite: bool = Overwrite,
+    quiet: bool = Quiet,
+    as_json: bool = Json,
+) -> None:
+    """Convert a Hugging Face folder, or a model of its hub: GPT-2, Llama, Mistral, SmolLM, Qwen2 or Qwen3."""
+    _convert(source, output, tokenizer, overwrite, as_json)
+
+
+@app.command("gguf")
+def import_gguf(
     source: Path = _SOURCE,
     output: Path = _OUTPUT,
     tokenizer: str = _TOKENIZER,
@@ -61,12 +74,18 @@ def import_huggingface(
     quiet: bool = Quiet,
     as_json: bool = Json,
 ) -> None:
-    """Convert a Hugging Face folder: GPT-2, Llama or Qwen3."""
+    """Convert a GGUF file: Llama, Mistral, SmolLM, Qwen2, Qwen3 or GPT-2; quantized weights become float32."""
+    from llmbuilder.errors import CheckpointError
+    from llmbuilder.formats.model_places import is_gguf, require_model
+
+    require_model(source)
+    if not is_gguf(source):
+        raise CheckpointError(f"{source} is no GGUF file: use `llmbuilder import hf` or `llmbuilder import nanogpt`")
     _convert(source, output, tokenizer, overwrite, as_json)
 
 
 def _convert(
-    source: Path,
+    source: str | Path,
     output: Path,
     tokenizer: str | None,
     overwrite: bool,
@@ -79,6 +98,11 @@ def _convert(
 
     require_model_and_tokenizer(source, tokenizer)
     check_output(output, [source], overwrite=overwrite, error=CheckpointError)
+    if output.suffix in (".gguf", ".bin"):
+        raise CheckpointError(
+            f"{output} is not what an import writes: name model.pt, model.safetensors or a folder; for llama.cpp, use "
+            f"`llmbuilder export gguf {source} {output}`"
+        )
     from llmbuilder.formats.model_file import load_model, save_model
     from llmbuilder.tokenizer import Tokenizer
 

@@ -14,6 +14,7 @@ from llmbuilder.cli import (
     config,
     data,
     export,
+    finetune,
     generate,
     importing,
     info,
@@ -36,6 +37,7 @@ app.command("build")(build.build)
 app.add_typer(data.app, name="data")
 app.add_typer(tokenizer.app, name="tokenizer")
 app.add_typer(train.app, name="train")
+app.add_typer(finetune.app, name="finetune")
 app.add_typer(generate.app, name="generate")
 app.add_typer(model.app, name="model")
 app.add_typer(export.app, name="export")

@@ -13,7 +13,9 @@ app = typer.Typer(help="Evaluate and describe models.", no_args_is_help=True)
 
 @app.command("evaluate")
 def evaluate(
-    model: Path = typer.Argument(..., metavar="MODEL", help="Model file, run directory or Hugging Face folder."),
+    model: str = typer.Argument(
+        ..., metavar="MODEL", help="Model file, GGUF file, run directory or Hugging Face folder."
+    ),
     data: Path = typer.Option(..., "--data", help="Text to predict: .txt, .jsonl, .parquet, or a folder of documents."),
     tokenizer: str = typer.Option(None, "--tokenizer", help="Tokenizer folder. Default: the model's own."),
     stride: int = typer.Option(None, "--stride", min=1, help="Tokens between windows. Default: half the context."),
@@ -48,7 +50,9 @@ def evaluate(
 
 @app.command("info")
 def info(
-    model: Path = typer.Argument(..., metavar="MODEL", help="Model file, run directory or Hugging Face folder."),
+    model: str = typer.Argument(
+        ..., metavar="MODEL", help="Model file, GGUF file, run directory or Hugging Face folder."
+    ),
     quiet: bool = Quiet,
     as_json: bool = Json,
 ) -> None:
@@ -73,7 +77,11 @@ def info(
         print_json(facts)
         return
     shape = {name: value for name, value in loaded.config.model_dump().items() if value is not None}
-    training = {name: value for name, value in loaded.metadata.items() if not isinstance(value, dict)}
+    training = {
+        name: f"{len(value):,} characters" if isinstance(value, str) and "\n" in value else value
+        for name, value in loaded.metadata.items()
+        if not isinstance(value, dict)
+    }
     print_pairs(
         {
             "model": model,

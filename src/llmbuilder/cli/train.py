@@ -40,7 +40,7 @@ def model(
     as_json: bool = Json,
 ) -> None:
     """Train a model on text."""
-    _in_processes(nproc)
+    in_processes(nproc)
     from llmbuilder.config import load_config
     from llmbuilder.config.in_force import LEARNED, require_taken
     from llmbuilder.errors import ConfigError
@@ -68,9 +68,9 @@ def model(
     dataset = TextDataset.from_config(source, settings)
     learned = {name: f"the tokenizer of {dataset.source_name}" for name in LEARNED if dataset.tokenizer is not None}
     require_taken("train model", set_ or [], settings, replaced=learned)
-    callbacks = _display(plain=plain, quiet=quiet)
+    callbacks = display(plain=plain, quiet=quiet)
     ways = {"overwrite": overwrite, "continue_run": continue_}
-    _carry_out(lambda: train_model(build_model(settings), dataset, settings, output, callbacks, **ways), as_json)
+    carry_out(lambda: train_model(build_model(settings), dataset, settings, output, callbacks, **ways), as_json)
 
 
 def _source(data: Path | None, settings: Any) -> Path:
@@ -122,7 +122,7 @@ def resume(
     as_json: bool = Json,
 ) -> None:
     """Continue a run from its newest checkpoint; a build, from the stage it had reached."""
-    _in_processes(nproc)
+    in_processes(nproc)
     from llmbuilder.building import is_build
     from llmbuilder.building.checks import check_resume
     from llmbuilder.errors import TrainingError
@@ -135,14 +135,14 @@ def resume(
     check_resume(run, set_ or [])
     from llmbuilder.training import resume_training
 
-    callbacks = _display(plain=plain, quiet=quiet)
+    callbacks = display(plain=plain, quiet=quiet)
     if is_build(run) and nproc == 1 and "WORLD_SIZE" not in os.environ:
         resume_build(run, set_ or [], callbacks, plain=plain, quiet=quiet, as_json=as_json)
         return
-    _carry_out(lambda: resume_training(run, overrides=set_ or [], callbacks=callbacks), as_json)
+    carry_out(lambda: resume_training(run, overrides=set_ or [], callbacks=callbacks), as_json)
 
 
-def _in_processes(count: int) -> None:
+def in_processes(count: int) -> None:
     """Hand this very command to `count` processes and end with their exit code, unless it runs in one of them."""
     if count == 1 and "WORLD_SIZE" not in os.environ:
         return
@@ -157,13 +157,13 @@ def _in_processes(count: int) -> None:
     raise typer.Exit(launch(count, arguments))
 
 
-def _display(*, plain: bool, quiet: bool) -> list[Any]:
+def display(*, plain: bool, quiet: bool) -> list[Any]:
     from llmbuilder.training.display.progress import TrainingProgress
 
     return [] if quiet else [TrainingProgress(plain=plain)]
 
 
-def _carry_out(train: Callable[[], TrainingResults], as_json: bool) -> None:
+def carry_out(train: Callable[[], TrainingResults], as_json: bool) -> None:
     """Train and show the results; those of a stopped run end with the status of the signal."""
     from llmbuilder.training import StoppedRun
 

@@ -2,7 +2,7 @@
 
 `model.pt` holds tensors and plain values only (it opens with `weights_only=True`): configuration, weights,
 tokenizer, metadata, and a checksum over the weights. `.safetensors` holds the same; a folder is a Hugging Face
-checkpoint. `load_model` opens all three, run directories, and legacy checkpoints.
+checkpoint. `load_model` opens all three, GGUF files, run directories, and legacy checkpoints.
 """
 
 from __future__ import annotations
@@ -24,20 +24,26 @@ from torch import Tensor
 from llmbuilder import __version__
 from llmbuilder.config.schema import Config, ModelConfig
 from llmbuilder.errors import CheckpointError, ConfigError, TokenizerError
-from llmbuilder.files import atomic_path, set_aside, write_json
-from llmbuilder.formats.huggingface import from_huggingface, to_huggingface
-from llmbuilder.formats.model_places import require_model
+from llmbuilder.files import atomic_path, set_aside
+from llmbuilder.formats.gguf.reading import read_gguf, read_gguf_metadata
+from llmbuilder.formats.huggingface.belongings import kept_metadata
+from llmbuilder.formats.huggingface.reading import read_folder
+from llmbuilder.formats.huggingface.writing import write_folder
+from llmbuilder.formats.model_places import folder_from_hub, is_gguf, is_on_hub, require_model
 from llmbuilder.formats.nanogpt.checkpoint import convert_checkpoint, is_legacy_checkpoint
 from llmbuilder.formats.nanogpt.source import ArchitectureFacts
+from llmbuilder.formats.number_types import as_computed, as_stored, is_short, usual_dtype
 from llmbuilder.formats.torch_files import read_torch_file, write_torch_file
 from llmbuilder.machine import resolve_device
 from llmbuilder.model.base import LanguageModel
 from llmbuilder.model.building import FAMILIES
 from llmbuilder.tokenizer import Tokenizer
+from llmbuilder.tokenizer.places import SENTENCEPIECE, has_tokenizer
 
 logger = logging.getLogger("llmbuilder")
 MODEL_FORMAT = "llmbuilder-model"
 MODEL_FORMAT_VERSION = 1
+_FOREIGN_SUFFIXES = (".gguf", ".bin", ".onnx", ".h5")  # a folder of such a name would be taken for a file
 
 
 def save_model(
@@ -53,16 +59,22 @@ def save_model(
     `metadata` may hold a Config, training results and plain values. The tokenizer the model was trained with
     goes along (or `tokenizer`, when given). The file is complete or not there; an earlier one is kept under a
     numbered name unless `overwrite` is set.
-    Raises CheckpointError for metadata that has no plain form, LLMBuilderError if the disk is full.
+    Raises CheckpointError for metadata that has no plain form and for names of files that are not written here,
+    ExportError for a folder of a model that transformers has no family for, LLMBuilderError if the disk is full.
     """
     path = Path(path)
+    if path.suffix in _FOREIGN_SUFFIXES:
+        raise CheckpointError(
+            f"{path} is no name of what is written: model.pt, model.safetensors or a folder (for llama.cpp there is "
+            "`llmbuilder export gguf`)"
+        )
     tokenizer = model.tokenizer if tokenizer is None else tokenizer
     described = {**model.metadata, **plain_values(dict(metadata or {}))}
     writer = {".pt": _write_pt, ".safetensors": _write_safetensors}.get(path.suffix)
     if writer is None:
         if not overwrite:
             set_aside(path)
-        _write_folder(model, path, tokenizer)
+        write_folder(model, path, tokenizer)
         return path
     content = {
         "format": MODEL_FORMAT,
@@ -72,7 +84,8 @@ def save_model(
         **({"tokenizer": None} if tokenizer is None else tokenizer.to_dict()),
         "metadata": described,
     }
-    weights = {name: tensor.detach().to("cpu").contiguous() for name, tensor in model.weights().items()}
+    own = {name: tensor.detach().to("cpu").contiguous() for name, tensor in model.weights().items()}
+    weights = as_stored(own, model.stored_dtype)
     content["checksum"] = weights_checksum(weights)
     with atomic_path(path) as temporary:
         writer(content, weights, temporary)
@@ -89,18 +102,6 @@ def _write_safetensors(content: dict[str, Any], weights: dict[str, Tensor], path
     from safetensors.torch import save_file
 
     save_file(weights, path, metadata={"format": "pt", MODEL_FORMAT: json.dumps(content)})
-
-
-def _write_folder(model: LanguageModel, folder: Path, tokenizer: Tokenizer | None) -> None:
-    from safetensors.torch import save_file
-
-    values, weights = to_huggingface(model, tokenizer)
-    with atomic_path(folder / "model.safetensors") as temporary:
-        save_file({name: t.detach().cpu() for name, t in weights.items()}, temporary, metadata={"format": "pt"})
-    write_json(folder / "config.json", values)
-    if tokenizer is not None:
-        tokenizer.save_pretrained(folder)
-        write_json(folder / "generation_config.json", tokenizer.generation_ids())
 
 
 def weights_checksum(weights: Mapping[str, Tensor]) -> str:
@@ -141,25 +142,34 @@ def load_model(
     path: str | Path,
     device: str | torch.device | None = None,
     *,
+    dtype: torch.dtype | None = None,
     config: ModelConfig | None = None,
     source: ArchitectureFacts | None = None,
     activation: str | None = None,
 ) -> LanguageModel:
-    """Open a model file, Hugging Face folder, run directory or legacy checkpoint, ready for inference.
+    """Open a model file, GGUF file, Hugging Face folder, run directory or legacy checkpoint, ready for inference.
 
-    `device` defaults to the best present one. The others are for a legacy checkpoint only: `config` where it does not
-    say its shape, `source` and `activation` as for `convert_checkpoint`. The checksum is verified.
+    A name such as owner/name or hf:name that is no path is looked up in the Hugging Face cache, then on the hub.
+    `device` defaults to the best present one. Weights are computed with in `dtype`, by default in float32: bfloat16 is
+    emulated on most CPUs and rounds differently on each, and training needs the exact form. A Hugging Face folder that
+    would fit into memory only in the type that it is stored in keeps that. What was stored in a shorter type is written
+    in it again by `save_model`, unless training has changed it.
+
+    The others are for a legacy checkpoint only: `config` where it does not say its shape, `source` and `activation` as
+    for `convert_checkpoint`. The checksum is verified.
     Raises CheckpointError, naming the file and the reason, for files that are missing, cut short, foreign,
     newer than this version, or that would have to run code to be opened.
     """
     require_model(path)
-    path = Path(path)
+    path = folder_from_hub(str(path)) if is_on_hub(path) else Path(path)
     if path.is_dir():
-        model = _load_folder(path)
+        model = _load_folder(path, dtype)
+    elif is_gguf(path):
+        model = read_gguf(path, dtype)
     elif path.suffix == ".safetensors":
-        model = _from_content(*_read_safetensors(path), path)
+        model = _from_content(*_read_safetensors(path), path, dtype)
     else:
-        model = _load_pt(path, config, source, activation)
+        model = _load_pt(path, config, source, activation, dtype=dtype)
     if model.tokenizer is None:
         model.tokenizer = _neighbouring_tokenizer(path, model.config.vocab_size)
     target = resolve_device(str(device) if device is not None else "auto")
@@ -181,43 +191,40 @@ def _neighbouring_tokenizer(path: Path, vocab_size: int) -> Tokenizer | None:
 def read_metadata(path: str | Path) -> dict[str, Any]:
     """Return a model file's metadata (training configuration, metrics, provenance) without building the model."""
     path = Path(path)
+    if is_gguf(path):
+        return read_gguf_metadata(path)
     if path.is_dir():
         path = path / "model.pt"
     content = _read_safetensors(path)[0] if path.suffix == ".safetensors" else read_torch_file(path)
     return dict(content.get("metadata") or {}) if content.get("format") == MODEL_FORMAT else {}
 
 
-def _load_folder(folder: Path) -> LanguageModel:
+def _load_folder(folder: Path, dtype: torch.dtype | None) -> LanguageModel:
     if (folder / "model.pt").is_file():
-        return _load_pt(folder / "model.pt")
+        return _load_pt(folder / "model.pt", dtype=dtype)
     try:
-        values = json.loads((folder / "config.json").read_text("utf-8"))
-        if not isinstance(values, dict):
-            raise CheckpointError("its config.json holds no settings")
-        config, weights = from_huggingface(values, _read_folder_weights(folder))
-    except (CheckpointError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        found = read_folder(folder, dtype)
+        metadata = kept_metadata(folder)
+    except (CheckpointError, ConfigError) as error:
         raise CheckpointError(f"{folder} cannot be opened: {error}") from error
-    tokenizer = Tokenizer.from_pretrained(folder) if (folder / "tokenizer.json").is_file() else None
-    return _assemble(config, weights, tokenizer, {}, folder)
+    tokenizer = _folder_tokenizer(folder, found.config.vocab_size)
+    return _assemble(found.config, found.weights, tokenizer, metadata, folder, found.stored_dtype)
 
 
-def _read_folder_weights(folder: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    index = folder / "model.safetensors.index.json"
-    names = ["model.safetensors"]
-    if index.is_file():
-        names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-    weights: dict[str, Tensor] = {}
-    for name in names:
-        if not (folder / name).is_file():
-            raise CheckpointError(f"{name} is missing (weights must be in safetensors files)")
-        try:
-            weights.update(load_file(folder / name))
-        except SafetensorError as error:
-            raise CheckpointError(f"{name} is damaged: {error}") from error
-    return {name: tensor.float() for name, tensor in weights.items()}
+def _folder_tokenizer(folder: Path, rows: int) -> Tokenizer | None:
+    """Return the tokenizer of a model's folder, without added tokens that the model has no rows for."""
+    if not has_tokenizer(folder):
+        if (folder / "tokenizer.model").is_file():
+            logger.warning(f"{folder}: {SENTENCEPIECE}")
+        return None
+    try:
+        tokenizer, left_out = Tokenizer.from_pretrained(folder).for_rows(rows)
+    except TokenizerError as error:
+        raise TokenizerError(f"{folder}: {error}" if str(folder) not in str(error) else str(error)) from error
+    if left_out:
+        named = ", ".join(map(repr, left_out[:5]))
+        logger.warning(f"{folder}: its tokenizer is used without {named}: the model has {rows:,} rows, none for them")
+    return tokenizer
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -238,10 +245,12 @@ def _load_pt(
     config: ModelConfig | None = None,
     source: ArchitectureFacts | None = None,
     activation: str | None = None,
+    *,
+    dtype: torch.dtype | None = None,
 ) -> LanguageModel:
     content = read_torch_file(path)
-    if isinstance(content, Mapping) and content.get("format") == MODEL_FORMAT:
-        return _from_content(dict(content), dict(content.get("weights") or {}), path)
+    if isinstance(content, dict) and content.get("format") == MODEL_FORMAT:
+        return _from_content(content, dict(content.pop("weights", None) or {}), path, dtype)
     if is_legacy_checkpoint(content):
         try:
             legacy = convert_checkpoint(content, config, source=source, activation=activation)
@@ -255,7 +264,9 @@ def _load_pt(
     raise CheckpointError(f"{path} is no model of this package, of nanoGPT or of the older scripts (it holds {keys})")
 
 
-def _from_content(content: dict[str, Any], weights: dict[str, Tensor], path: Path) -> LanguageModel:
+def _from_content(
+    content: dict[str, Any], weights: dict[str, Tensor], path: Path, dtype: torch.dtype | None
+) -> LanguageModel:
     if content.get("format") != MODEL_FORMAT:
         raise CheckpointError(f"{path} was not written by save_model: it does not say how its weights are used")
     version = content.get("format_version", 0)
@@ -274,7 +285,9 @@ def _from_content(content: dict[str, Any], weights: dict[str, Tensor], path: Pat
         tokenizer = Tokenizer.from_dict(content) if content.get("tokenizer") else None
     except TokenizerError as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
-    return _assemble(config, weights, tokenizer, dict(content.get("metadata") or {}), path)
+    stored = usual_dtype((tensor.dtype, tensor.numel()) for tensor in weights.values())
+    computed = as_computed(weights, dtype)
+    return _assemble(config, computed, tokenizer, dict(content.get("metadata") or {}), path, stored)
 
 
 def _assemble(
@@ -283,6 +296,7 @@ def _assemble(
     tokenizer: Tokenizer | None,
     metadata: dict[str, Any],
     path: Path,
+    stored_dtype: torch.dtype | None = None,
 ) -> LanguageModel:
     try:
         with torch.device("meta"):
@@ -292,4 +306,5 @@ def _assemble(
         raise CheckpointError(f"{path}: {error}") from error
     model.tokenizer = tokenizer
     model.metadata = metadata
+    model.stored_dtype = stored_dtype if is_short(stored_dtype) else None
     return model

@@ -4,29 +4,80 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from llmbuilder.errors import CheckpointError
+from llmbuilder.errors import CheckpointError, MissingDependencyError
+from llmbuilder.tokenizer.places import is_hub_name
 
-_MODELS = "model.pt, .safetensors, a run directory or a Hugging Face folder"
+GGUF_MAGIC = b"GGUF"
+_MODELS = "model.pt, .safetensors, .gguf, a run directory or a Hugging Face folder"
+_FILES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".gguf")  # no repository has a name that ends so
+_HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja", "LICEN*", "NOTICE*", "README.md", "tokenizer.model"]
+_OLDER_HUB_FILES = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
+_HUB_DUPLICATES = ["original/*", "consolidated*", "onnx/*", "*.fp16.safetensors"]
 
 
 def require_model(path: str | Path) -> None:
-    """Raise CheckpointError if nothing at `path` can be a model: nothing is there, a folder without one, a text."""
+    """Raise CheckpointError if nothing at `path` can be a model: nothing is there, a folder without one, a text.
+
+    A name such as owner/name or hf:name that is no path is one of the Hugging Face hub's. A `Path` never is: it has
+    lost the "./" that told the two apart.
+    """
     name, place = str(path), Path(path)
     if not name.strip():
         raise CheckpointError(f"the name of the model is empty: name {_MODELS}")
     if place.is_dir():
         if not any((place / file).is_file() for file in ("model.pt", "config.json")):
             inner = [
-                file for pattern in ("*.pt", "*.safetensors", "*/model.pt") for file in sorted(place.glob(pattern))
+                file
+                for pattern in ("*.pt", "*.safetensors", "*.gguf", "*/model.pt")
+                for file in sorted(place.glob(pattern))
             ]
             meant = f": did you mean {inner[0]}?" if inner else ""
             raise CheckpointError(f"{name} holds no model: there is neither model.pt nor config.json in it{meant}")
     elif not place.exists():
-        raise CheckpointError(f"no such model file: {name}")
+        if not is_on_hub(path):
+            is_path = isinstance(path, Path) or place.suffix in _FILES or set(name) & set("/\\~")
+            hub = "" if is_path else f" (one of the Hugging Face hub is named owner/{name}, or hf:{name})"
+            raise CheckpointError(f"no such model file: {name}{hub}")
     elif not place.is_file():
         raise CheckpointError(f"{name} is no regular file: name {_MODELS}")
     elif (kind := _kind_of_text(place)) is not None:
         raise CheckpointError(f"{name} is not a model file but {kind}: name {_MODELS}")
+
+
+def is_gguf(path: str | Path) -> bool:
+    """Whether a file begins as GGUF files do, whatever its name."""
+    if not Path(path).is_file():
+        return False
+    with open(path, "rb") as handle:
+        return handle.read(len(GGUF_MAGIC)) == GGUF_MAGIC
+
+
+def is_on_hub(path: str | Path) -> bool:
+    """Whether a name is no path and can be one of the Hugging Face hub's; the hub is not asked."""
+    if isinstance(path, Path) or Path(path).suffix in _FILES or Path(path).exists():
+        return False
+    return is_hub_name(path)
+
+
+def folder_from_hub(name: str) -> Path:
+    """Return the folder of the local cache with a model of the Hugging Face hub, downloaded if it is not there.
+
+    Raises CheckpointError if it cannot be had, MissingDependencyError without the extra 'hub'.
+    """
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        raise MissingDependencyError("huggingface_hub", "hub", f"taking {name!r} from the Hugging Face hub") from None
+    try:
+        repository = name.removeprefix("hf:")
+        folder = Path(snapshot_download(repository, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_DUPLICATES))
+        if not any(folder.glob("*.safetensors")):
+            folder = Path(snapshot_download(repository, allow_patterns=[*_HUB_FILES, *_OLDER_HUB_FILES]))
+    except Exception as error:
+        raise CheckpointError(
+            f"no such model file: {name}, and it could not be had from the Hugging Face hub ({type(error).__name__})"
+        ) from error
+    return folder
 
 
 def _kind_of_text(path: Path) -> str | None:
@@ -38,7 +89,7 @@ def _kind_of_text(path: Path) -> str | None:
     text = start.decode("utf-8", "ignore")
     if not start or len(text.encode()) < len(start) - 3 or any(ord(c) < 32 and c not in "\t\n\r\f" for c in text):
         return None
-    if start.startswith((b"GGUF", b"<!DOCTYPE", b"<html", b"version https://git-lfs")):
+    if start.startswith((GGUF_MAGIC, b"<!DOCTYPE", b"<html", b"version https://git-lfs")):
         return None
     kind = {".json": "a JSON file", ".yaml": "a YAML file", ".yml": "a YAML file", ".py": "a Python program"}
     beginning = " ".join(text.split())[:40]

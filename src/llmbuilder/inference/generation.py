@@ -168,7 +168,7 @@ def _matching_tokenizer(model: LanguageModel, tokenizer: Tokenizer | None) -> To
     if tokenizer is None:
         if own is None:
             raise TokenizerError("this model file holds no tokenizer: name one (tokenizer_path=, --tokenizer)")
-        return own
+        return own.for_rows(model.config.vocab_size)[0]
     if len(tokenizer) > model.config.vocab_size:
         raise TokenizerError(
             f"the tokenizer has {len(tokenizer):,} tokens but the model knows {model.config.vocab_size:,}: "

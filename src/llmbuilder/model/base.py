@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,10 +31,11 @@ class LanguageModel(nn.Module, ABC):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        _require_buildable(config)
+        require_buildable(config)
         self.config = config.model_copy()
         self.tokenizer: Tokenizer | None = None  # the one the weights were trained with; it travels with the model
         self.metadata: dict[str, Any] = {}
+        self.stored_dtype: torch.dtype | None = None  # of the file that the weights come from, if it is a shorter one
         self.gradient_checkpointing = False  # recompute each layer in the backward pass
 
     @property
@@ -98,12 +100,28 @@ class LanguageModel(nn.Module, ABC):
             self.lm_head.weight = self.embedding.weight
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the state dict without the output projection when that is the embedding."""
-        tied = "lm_head.weight" if self.config.tie_embeddings else ""
-        return {name: tensor for name, tensor in self.state_dict().items() if name != tied}
+        """Return the state dict without the output projection when that is the embedding.
 
-    def load_weights(self, weights: dict[str, Tensor]) -> None:
-        """Take over weights as they are (no copy). Raises ConfigError if names or shapes do not match."""
+        Adapters are worked into the matrices that they lie beside, so that the weights stand for themselves.
+        """
+        tied = "lm_head.weight" if self.config.tie_embeddings else ""
+        merged = {
+            f"{name}.weight": module.merged() for name, module in self.named_modules() if hasattr(module, "merged")
+        }
+        return {
+            name: merged.get(name, tensor)
+            for name, tensor in self.state_dict().items()
+            if name != tied and ".lora_" not in name
+        }
+
+    def learned_weights(self) -> dict[str, Tensor]:
+        """Return the weights that training changes: all, or where some are frozen the others, adapters included."""
+        if all(parameter.requires_grad for parameter in self.parameters()):
+            return self.weights()
+        return {name: parameter.detach() for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+    def require_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Raise ConfigError if the names or shapes of weights are not this model's; their values are not looked at."""
         expected = {name: tensor.shape for name, tensor in self.weights().items()}
         missing, extra = expected.keys() - weights.keys(), weights.keys() - expected.keys()
         if missing or extra:
@@ -116,6 +134,10 @@ class LanguageModel(nn.Module, ABC):
             raise ConfigError(
                 f"weights do not fit the model: {name} is {tuple(weights[name].shape)}, not {tuple(expected[name])}"
             )
+
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Take over weights as they are (no copy). Raises ConfigError if names or shapes do not match."""
+        self.require_weights(weights)
         self.load_state_dict(weights, strict=False, assign=True)
         self.tie_embeddings()
 
@@ -142,7 +164,7 @@ class LanguageModel(nn.Module, ABC):
             )
 
 
-def _require_buildable(config: ModelConfig) -> None:
+def require_buildable(config: ModelConfig) -> None:
     """Raise ConfigError for a shape that cannot be; what does nothing in it is no reason to refuse a finished model."""
     whole = Config(model=config.model_copy())
     idle = [name for name, _, _ in idle_settings(whole)]
@@ -181,3 +203,17 @@ def positions_and_mask(
     cache.reserve(int(positions_BT.max()) + 1)
     seen_S = torch.arange(cache.used, device=tokens_BT.device)
     return positions_BT, (seen_S <= positions_BT[:, None, :, None])
+
+
+def within_window(mask_B1TS: Tensor | None, positions_BT: Tensor, window: int | None) -> Tensor | None:
+    """Return a mask that hides what lies `window` positions back and more, too.
+
+    None means plain causality, also when it is returned: then no position lies so far back.
+    """
+    seen = positions_BT.shape[1] if mask_B1TS is None else mask_B1TS.shape[-1]
+    if window is None or seen <= window:
+        return mask_B1TS
+    places_S = torch.arange(seen, device=positions_BT.device)
+    places_B1T1 = positions_BT[:, None, :, None]
+    visible_B1TS = places_S <= places_B1T1 if mask_B1TS is None else mask_B1TS
+    return visible_B1TS & (places_S > places_B1T1 - window)

@@ -45,6 +45,7 @@ from llmbuilder.training.storage.checkpoints import (
 )
 from llmbuilder.training.storage.continuing import changes_asked, continued_config, kept_config, say_what_changes
 from llmbuilder.training.storage.paths import RunPaths
+from llmbuilder.training.storage.run_base import begin_adapting
 from llmbuilder.training.storage.run_record import (
     describe_computation,
     describe_dataset,
@@ -168,7 +169,7 @@ def _resolved_config(model: LanguageModel, config: Config | TrainingConfig | Non
 def _require_trainable(config: Config, *sections: str) -> None:
     """Raise ConfigError for training settings that cannot be; a warm-up longer than the run is only warned of."""
     unchecked = ["training.warmup_steps"] if config.training.warmup_steps >= 0 else []
-    require_valid(config, sections or ["training"], "train with these settings", unchecked=unchecked)
+    require_valid(config, sections or ["training", "finetuning"], "train with these settings", unchecked=unchecked)
 
 
 def _fit_window(dataset: TextDataset, model: LanguageModel) -> None:
@@ -275,6 +276,8 @@ def _run(
     memory = memory_bytes(process_device(config.system))
     resolve_recipe(config, dataset.info.tokens, memory, is_sharded=is_sharded)
     choose_precision(config, process_device(config.system), processes)
+    if config.finetuning.method != "full":
+        begin_adapting(model, config, paths, processes, is_sharded=is_sharded, goes_on=saved is not None)
     if processes.is_main:
         warn_about_memory(config, memory, processes.count, is_sharded=is_sharded)
     acceleration = recorded_acceleration(record, processes.count) if record is not None else None

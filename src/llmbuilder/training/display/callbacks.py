@@ -17,10 +17,18 @@ class RunPlan:
     max_steps: int
     tokens_per_step: int
     num_parameters: int
+    num_learned: int  # of them; others are frozen
     device: str
     precision: str
     training_tokens: int
     validation_tokens: int
+
+    @property
+    def parameters_in_words(self) -> str:
+        """How many parameters there are, and how many of them learn if that is not all."""
+        if self.num_learned == self.num_parameters:
+            return f"{self.num_parameters:,} parameters"
+        return f"{self.num_learned:,} parameters beside {self.num_parameters - self.num_learned:,} frozen ones"
 
 
 class Callback:

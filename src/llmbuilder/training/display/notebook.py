@@ -44,7 +44,7 @@ class NotebookProgress(Callback):
 
     def on_start(self, plan: RunPlan) -> None:
         self._steps = plan.max_steps
-        self._title = f"Training {plan.num_parameters:,} parameters on {plan.device}"
+        self._title = f"Training {plan.parameters_in_words} on {plan.device}"
         self._values["step"] = plan.first_step
         self._draw(self._title)
 

@@ -83,7 +83,7 @@ class TrainingProgress(Callback):
     def on_start(self, plan: RunPlan) -> None:
         validation = f", {plan.validation_tokens:,} validation" if plan.validation_tokens else ""
         self._console.print(
-            f"Training {plan.num_parameters:,} parameters on {plan.device} ({plan.precision}): "
+            f"Training {plan.parameters_in_words} on {plan.device} ({plan.precision}): "
             f"{counted(plan.max_steps, 'step')} of {plan.tokens_per_step:,} tokens; "
             f"{plan.training_tokens:,} training{validation} tokens",
             highlight=False,

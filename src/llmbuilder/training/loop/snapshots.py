@@ -70,7 +70,7 @@ class Snapshots:
             self._save_sharded(values)
             self._meter.add_stall(time.perf_counter() - begin)
         elif learner.processes.is_main:
-            weights, optimizers = learner.model.weights(), learner.optimizers.state_dict()
+            weights, optimizers = learner.model.learned_weights(), learner.optimizers.state_dict()
             stall = self._store.write(TrainingState(**values, weights=weights, optimizers=optimizers))
             self._meter.add_stall(stall)
 
@@ -124,7 +124,7 @@ class Snapshots:
         """Take back at the end what was learned inside; only for the time before the first step."""
         learner = self._learner
         # Of a model cut over processes these are the parts that this one holds, and they go back where they were.
-        weights = {name: parameter.detach().clone() for name, parameter in learner.model.named_parameters()}
+        weights = {name: p.detach().clone() for name, p in learner.model.named_parameters() if p.requires_grad}
         scaler = learner.scaler.state_dict()
         yield
         learner.optimizers.forget()

@@ -19,8 +19,10 @@ from llmbuilder.acceleration import Acceleration, deterministic_algorithms
 from llmbuilder.config.schema import Config
 from llmbuilder.data.dataset import TextDataset
 from llmbuilder.errors import TrainingError
+from llmbuilder.finetuning import save_adapter
 from llmbuilder.machine import describe_machine
 from llmbuilder.model import LanguageModel
+from llmbuilder.model.adapters import has_adapters
 from llmbuilder.notices import command
 from llmbuilder.tokens.windows import TokenWindows
 from llmbuilder.training.display.callbacks import Callback, RunPlan
@@ -344,6 +346,9 @@ class Trainer:
     def _save_model(self, path: Path) -> None:
         whole = self.learner.whole_model()
         self.processes.on_main(lambda: self.models.save(whole, path, self._metadata(), self.tokenizer))
+        if path == self.paths.model and has_adapters(whole):
+            base = self.config.training.init_from
+            self.processes.on_main(lambda: save_adapter(whole, self.paths.adapter, base=base, overwrite=True))
         self._model_written = self._model_written or path == self.paths.model
 
     def _has_own_model(self) -> bool:
@@ -368,6 +373,7 @@ class Trainer:
             max_steps=self.state.max_steps,
             tokens_per_step=self.tokens_per_step,
             num_parameters=self.learner.model.num_parameters(),
+            num_learned=sum(p.numel() for p in self.learner.model.parameters() if p.requires_grad),
             device=str(device) if count == 1 else f"{count} {device.type} processes",
             precision=str(self.learner.precision).removeprefix("torch."),
             training_tokens=len(self.windows.tokens),

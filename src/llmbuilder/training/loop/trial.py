@@ -9,7 +9,7 @@ import math
 import torch
 
 from llmbuilder.config.schema import Config
-from llmbuilder.config.sizes import estimate_training_memory
+from llmbuilder.config.sizes import estimate_run_memory
 from llmbuilder.errors import ConfigError, LLMBuilderError
 from llmbuilder.machine import memory_bytes
 from llmbuilder.training.loop.trainer import Trainer
@@ -76,9 +76,7 @@ def _require_steps_left(trainer: Trainer) -> None:
 def _require_memory(trainer: Trainer, before: Config) -> None:
     """Refuse a batch that can never fit, because a system out of memory ends processes without a word."""
     config = trainer.config
-    needed, known = (
-        estimate_training_memory(one.model, one.training, trainer.processes.count).total for one in (config, before)
-    )
+    needed, known = (estimate_run_memory(one, trainer.processes.count).total for one in (config, before))
     available = memory_bytes(trainer.learner.device)
     if needed > max(known, available):
         raise ConfigError(

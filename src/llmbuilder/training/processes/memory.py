@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from llmbuilder.config.schema import Config
-from llmbuilder.config.sizes import estimate_training_memory
+from llmbuilder.config.sizes import estimate_run_memory
 from llmbuilder.machine import memory_bytes
 from llmbuilder.training.processes.distributed import Processes, process_device
 
@@ -19,14 +19,14 @@ def needs_sharding(config: Config, processes: Processes) -> bool:
         return False
     if config.system.distributed_strategy == "fsdp":
         return True
-    needed = estimate_training_memory(config.model, config.training, processes.count).total
+    needed = estimate_run_memory(config, processes.count).total
     available = memory_bytes(process_device(config.system))
     return needed > _LARGEST_SHARE * available and config.training.optimizer != "muon"
 
 
 def warn_about_memory(config: Config, memory: int, processes: int, *, is_sharded: bool) -> None:
     """Log a warning if a process would need more than `memory` bytes, and what to do about it."""
-    estimate = estimate_training_memory(config.model, config.training, processes)
+    estimate = estimate_run_memory(config, processes)
     needed = estimate.activations + (estimate.total - estimate.activations) / (processes if is_sharded else 1)
     if needed > memory and not config.training.eval_only:
         logger.warning(

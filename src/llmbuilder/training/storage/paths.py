@@ -63,6 +63,15 @@ class RunPaths:
         return self.model.with_name(f"{self.model.stem}.last.pt" if self.keep_earlier else "last.pt")
 
     @property
+    def base(self) -> Path:
+        """The model that the run's adapters lie beside."""
+        return self.folder / "base.safetensors"
+
+    @property
+    def adapter(self) -> Path:
+        return self.folder / "adapter"
+
+    @property
     def config(self) -> Path:
         return self.folder / "config.json"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from llmbuilder.errors import CheckpointError, TrainingError
 from llmbuilder.files import set_aside
+from llmbuilder.finetuning.peft_files import ADAPTER_FILES
 from llmbuilder.locking import locked_folder
 from llmbuilder.notices import command
 from llmbuilder.report.page import REPORT_NAME
@@ -155,7 +156,8 @@ def _remove_earlier_run(paths: RunPaths) -> None:
     """Delete what the run that run.json tells of has left behind, and nothing else that may lie beside it."""
     for checkpoint in list_checkpoints(paths.checkpoints):
         remove_checkpoint(checkpoint)
-    paths.metrics.unlink(missing_ok=True)
+    for path in (paths.metrics, paths.base, *(paths.adapter / name for name in ADAPTER_FILES)):
+        path.unlink(missing_ok=True)
     models = ModelFiles(paths)
     for path in [] if paths.keep_earlier else [paths.model, paths.last_model]:
         if models.is_own(path):
@@ -164,7 +166,8 @@ def _remove_earlier_run(paths: RunPaths) -> None:
 
 def _keep_the_users(paths: RunPaths) -> None:
     """Give numbered names to files that lie where a run writes its own; models get theirs when one is written."""
-    for path in (paths.record, paths.config, paths.metrics, paths.folder / REPORT_NAME, paths.folder / BAD_STEP_NAME):
+    names = (paths.record, paths.config, paths.metrics, paths.base, paths.adapter)
+    for path in (*names, paths.folder / REPORT_NAME, paths.folder / BAD_STEP_NAME):
         set_aside(path)
     if paths.checkpoints.is_file():
         set_aside(paths.checkpoints)

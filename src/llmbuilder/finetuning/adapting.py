@@ -1,0 +1,26 @@
+"""What learns in a run that begins from a model: all of it, or adapters beside matrices that stay as they are."""
+
+from __future__ import annotations
+
+from llmbuilder.config.schema import Config
+from llmbuilder.config.sizes import is_adapted
+from llmbuilder.errors import ConfigError
+from llmbuilder.model import LanguageModel
+from llmbuilder.model.adapters import AdapterShape, add_adapters, linear_layers
+
+
+def adapt_model(model: LanguageModel, config: Config) -> LanguageModel:
+    """Put the adapters beside a model's matrices that `config.finetuning` asks for, and return the model.
+
+    Raises ConfigError for names that are the ends of none.
+    """
+    asked = config.finetuning
+    names = linear_layers(model)
+    chosen = [name for name in names if is_adapted(name, asked)]
+    for end in asked.layers:
+        if not any(name.endswith(f".{end}") for name in names):
+            there = ", ".join(sorted({name.rpartition(".")[2] for name in names}))
+            raise ConfigError(f"finetuning.layers: no matrix of this model ends in {end!r}; there are {there}")
+    alpha = 2.0 * asked.rank if asked.alpha is None else asked.alpha
+    shape = AdapterShape(asked.rank, alpha / asked.rank, asked.method == "dora")
+    return add_adapters(model, dict.fromkeys(chosen, shape), dropout=asked.dropout, seed=config.system.seed)

@@ -1,0 +1,172 @@
+"""Adapters: beside ours and beside `peft`, the same logits from the same files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from llmbuilder.errors import CheckpointError, ConfigError
+from llmbuilder.finetuning import load_adapter, save_adapter
+from llmbuilder.model import LanguageModel, load_model
+from llmbuilder.model.adapters import (
+    AdapterShape,
+    adapted_layers,
+    add_adapters,
+    has_adapters,
+    linear_layers,
+    merge_adapters,
+)
+
+peft = pytest.importorskip("peft")
+transformers = pytest.importorskip("transformers")
+TOKENS = torch.arange(40).view(2, 20) * 7 % 97
+
+
+@pytest.fixture(params=["llama", "gpt2"])
+def base(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A small random model, written by transformers."""
+    torch.manual_seed(1)
+    if request.param == "llama":
+        config = transformers.LlamaConfig(
+            vocab_size=97, hidden_size=48, intermediate_size=80, num_hidden_layers=2, num_attention_heads=4,
+            num_key_value_heads=2, max_position_embeddings=64, tie_word_embeddings=True,
+        )  # fmt: skip
+        model = transformers.LlamaForCausalLM(config)
+    else:
+        model = transformers.GPT2LMHeadModel(
+            transformers.GPT2Config(vocab_size=97, n_embd=48, n_layer=2, n_head=4, n_positions=64)
+        )
+    model.save_pretrained(tmp_path / "base")
+    return tmp_path / "base"
+
+
+def ours(model: LanguageModel) -> torch.Tensor:
+    with torch.no_grad():
+        return model.eval()(TOKENS)[0]
+
+
+def theirs(model: Any) -> torch.Tensor:
+    with torch.no_grad():
+        return model.eval()(TOKENS).logits
+
+
+def peft_model(base: Path, **settings: Any) -> Any:
+    is_gpt = json.loads((base / "config.json").read_text())["model_type"] == "gpt2"
+    targets = ["c_attn", "c_fc", "c_proj"] if is_gpt else ["q_proj", "v_proj", "o_proj", "down_proj"]
+    settings = {"r": 4, "lora_alpha": 12, "target_modules": targets, "fan_in_fan_out": is_gpt, **settings}
+    config = peft.LoraConfig(task_type="CAUSAL_LM", init_lora_weights=False, **settings)
+    torch.manual_seed(2)
+    return peft.get_peft_model(transformers.AutoModelForCausalLM.from_pretrained(base), config)
+
+
+@pytest.mark.parametrize("settings", [{}, {"use_dora": True}, {"use_rslora": True}], ids=["lora", "dora", "rslora"])
+def test_an_adapter_of_peft_computes_the_same_here(base: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    judge = peft_model(base, **settings)
+    judge.save_pretrained(tmp_path / "adapter")
+    model = load_model(base, "cpu")
+    plain = ours(model)
+    load_adapter(model, tmp_path / "adapter")
+    assert (ours(model) - theirs(judge)).abs().max() < 1e-5
+    assert (ours(model) - plain).abs().max() > 1e-2  # it does something
+    merged = merge_adapters(model)
+    assert not has_adapters(merged)
+    assert (ours(merged) - theirs(judge)).abs().max() < 1e-5
+
+
+def test_ranks_and_scales_of_single_layers(base: Path, tmp_path: Path) -> None:
+    name = "c_fc" if "gpt2" in (base / "config.json").read_text() else "v_proj"
+    judge = peft_model(base, rank_pattern={name: 2}, alpha_pattern={name: 30})
+    judge.save_pretrained(tmp_path / "adapter")
+    model = load_adapter(load_model(base, "cpu"), tmp_path / "adapter")
+    assert (ours(model) - theirs(judge)).abs().max() < 1e-5
+    save_adapter(model, tmp_path / "again")
+    again = peft.PeftModel.from_pretrained(transformers.AutoModelForCausalLM.from_pretrained(base), tmp_path / "again")
+    assert (theirs(again) - theirs(judge)).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("has_magnitudes", [False, True])
+def test_our_adapter_computes_the_same_in_peft(base: Path, tmp_path: Path, has_magnitudes: bool) -> None:
+    model = load_model(base, "cpu")
+    plain = ours(model)
+    names = linear_layers(model)
+    add_adapters(model, {name: AdapterShape(4, 2.0, has_magnitudes) for name in names}, seed=3)
+    assert (ours(model) - plain).abs().max() < 1e-5  # B begins at zero
+    generator = torch.Generator().manual_seed(4)
+    for _, layer in adapted_layers(model):
+        torch.nn.init.normal_(layer.lora_B.weight, std=0.05, generator=generator)
+        if layer.lora_magnitude_vector is not None:
+            torch.nn.init.uniform_(layer.lora_magnitude_vector, 0.5, 1.5, generator=generator)
+    save_adapter(model, tmp_path / "adapter", base="someone/base")
+    judge = peft.PeftModel.from_pretrained(
+        transformers.AutoModelForCausalLM.from_pretrained(base), tmp_path / "adapter"
+    )
+    assert (ours(model) - theirs(judge)).abs().max() < 1e-5
+    back = load_adapter(load_model(base, "cpu"), tmp_path / "adapter")
+    assert torch.equal(ours(back), ours(model))
+
+
+def test_only_the_adapter_learns(base: Path) -> None:
+    model = load_model(base, "cpu")
+    names = linear_layers(model)
+    add_adapters(model, dict.fromkeys(names, AdapterShape(2, 1.0)))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.05)
+    for _ in range(3):
+        loss = model.train().summed_loss(TOKENS, TOKENS.roll(-1)) / TOKENS.numel()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert changed and all("lora_" in name for name in changed)
+    expected = ours(model)
+    assert (ours(merge_adapters(model)) - expected).abs().max() < 1e-4
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_what_does_not_belong_is_refused(base: Path, tmp_path: Path) -> None:
+    peft_model(base).save_pretrained(tmp_path / "adapter")
+    weights = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    values = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+
+    def refused(match: str, tensors: dict[str, torch.Tensor] | None = None, **changed: Any) -> None:
+        save_file(weights if tensors is None else tensors, tmp_path / "adapter" / "adapter_model.safetensors")
+        (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps({**values, **changed}))
+        with pytest.raises(CheckpointError, match=match):
+            load_adapter(load_model(base, "cpu"), tmp_path / "adapter")
+
+    some = next(name for name in weights if "lora_A" in name)
+    refused("peft_type 'IA3'", peft_type="IA3")
+    refused("modules_to_save", modules_to_save=["lm_head"])
+    refused("bias 'all'", bias="all")
+    refused("a_new_kind", a_new_kind=7)
+    refused("lora_alpha 'much'", lora_alpha="much")
+    refused("pattern", alpha_pattern={"(a+)+$": 3})
+    refused("another model", {name.replace(".0.", ".9."): tensor for name, tensor in weights.items()})
+    refused("another model", {**weights, some: weights[some][:, :5].contiguous()})
+    refused("incomplete", {name: tensor for name, tensor in weights.items() if name != some})
+    refused("not supported", {**weights, "base_model.model.model.embed_tokens.weight": torch.zeros(2, 2)})
+    (tmp_path / "adapter" / "adapter_model.safetensors").write_bytes(b"\xff" * 64)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_adapter(load_model(base, "cpu"), tmp_path / "adapter")
+    with pytest.raises(CheckpointError, match="holds no adapter"):
+        load_adapter(load_model(base, "cpu"), tmp_path)
+
+
+def test_an_adapter_of_ours_knows_its_base(base: Path, tmp_path: Path) -> None:
+    model = load_model(base, "cpu")
+    add_adapters(model, dict.fromkeys(linear_layers(model), AdapterShape(2, 1.0)))
+    with pytest.raises(ConfigError, match="adapters already"):
+        add_adapters(model, dict.fromkeys(linear_layers(model), AdapterShape(2, 1.0)))
+    save_adapter(model, tmp_path / "adapter")
+    with pytest.raises(CheckpointError, match="already exists"):
+        save_adapter(model, tmp_path / "adapter")
+    other = load_model(base, "cpu")
+    with torch.no_grad():
+        other.lm_head.weight += 1
+    with pytest.raises(CheckpointError, match="belongs to another model"):
+        load_adapter(other, tmp_path / "adapter")

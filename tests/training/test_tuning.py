@@ -1,0 +1,117 @@
+"""Tuning: the one engine, from a model that knows something, all weights or adapters beside them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+import llmbuilder as lb
+from llmbuilder.config import Config
+from llmbuilder.data import TextDataset
+from llmbuilder.errors import ConfigError, TokenizerError
+from llmbuilder.files import read_json_lines
+from llmbuilder.finetuning import load_adapter
+from llmbuilder.model import build_model, load_model, save_model
+from llmbuilder.training import Callback, finetune_model, resume_training, train_model
+from llmbuilder.training.storage.checkpoints import list_checkpoints, read_checkpoint
+from llmbuilder.training.tuning import tuning_config
+from tests.command_line import run
+
+VERSES = "\n".join(
+    f"the {a} river sings to the {b} stone" for a in ["cold", "deep", "old", "slow"] for b in ["grey", "wet"]
+)
+
+
+@pytest.fixture
+def base(tmp_path: Path, tiny_config: Config, prose: str) -> Path:
+    """A small model that has learned other text."""
+    dataset = TextDataset([prose], tiny_config.model.max_seq_length)
+    train_model(build_model(tiny_config), dataset, tiny_config, tmp_path / "base-run", [])
+    return tmp_path / "base-run" / "model.pt"
+
+
+@pytest.fixture
+def verses(tmp_path: Path) -> Path:
+    (tmp_path / "verses.txt").write_text("\n\n".join([VERSES] * 12))
+    return tmp_path / "verses.txt"
+
+
+def settings(method: str = "lora", **training: object) -> Config:
+    wanted = {"max_steps": 12, "batch_size": 4, "learning_rate": 0.01, "save_every": 4, "eval_every": 6, "warmup_steps": 1,
+              "mixed_precision": "no", "sample_every": 0, **training}  # fmt: skip
+    return tuning_config({"training": wanted, "finetuning": {"method": method}, "system": {"seed": 3}})
+
+
+def logits(model: object) -> torch.Tensor:
+    tokens = torch.arange(24).view(2, 12) % 90
+    with torch.no_grad():
+        return model.eval()(tokens)[0]  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("method", ["lora", "dora", "full"])
+def test_a_model_learns_other_text(method: str, tmp_path: Path, base: Path, verses: Path) -> None:
+    before = lb.evaluate_model(base, verses).loss
+    results = finetune_model(base, verses, tmp_path / "run", settings(method), callbacks=[])
+    after = lb.evaluate_model(tmp_path / "run" / "model.pt", verses).loss
+    assert after < before - 0.2
+    assert results.best_validation_loss is not None
+    tuned = load_model(tmp_path / "run", "cpu")
+    assert tuned.config.model_dump() == load_model(base, "cpu").config.model_dump()
+    assert tuned.tokenizer is not None
+    assert (tmp_path / "run" / "adapter").is_dir() == (method != "full")
+    if method != "full":
+        again = load_adapter(load_model(base, "cpu"), tmp_path / "run" / "adapter")
+        assert (logits(again) - logits(tuned)).abs().max() < 1e-5
+
+
+def test_a_checkpoint_holds_what_learns_and_nothing_else(tmp_path: Path, base: Path, verses: Path) -> None:
+    finetune_model(base, verses, tmp_path / "run", settings(), callbacks=[])
+    saved = read_checkpoint(list_checkpoints(tmp_path / "run" / "checkpoints")[-1])
+    assert saved.weights and all(".lora_" in name for name in saved.weights)
+
+
+class _Stop(Callback):
+    def __init__(self, step: int) -> None:
+        self._step = step
+
+    def on_step(self, metrics: dict) -> None:
+        if metrics["step"] == self._step:
+            raise RuntimeError("pulled the plug")
+
+
+@pytest.mark.parametrize("method", ["lora", "dora"])
+def test_a_stopped_run_goes_on_bit_for_bit(method: str, tmp_path: Path, base: Path, verses: Path) -> None:
+    finetune_model(base, verses, tmp_path / "whole", settings(method), callbacks=[])
+    with pytest.raises(RuntimeError, match="plug"):
+        finetune_model(base, verses, tmp_path / "stopped", settings(method), callbacks=[_Stop(7)])
+    base.unlink()  # the run has its own
+    resume_training(tmp_path / "stopped", callbacks=[])
+    whole, stopped = (load_model(tmp_path / name / "model.pt", "cpu").weights() for name in ("whole", "stopped"))
+    assert all(torch.equal(tensor, stopped[name]) for name, tensor in whole.items())
+    lines = [[line for line in read_json_lines(tmp_path / name / "metrics.jsonl") if "loss" in line]
+             for name in ("whole", "stopped")]  # fmt: skip
+    assert [line["loss"] for line in lines[0]] == [line["loss"] for line in lines[1]]
+
+
+def test_what_cannot_be_is_refused(tmp_path: Path, tiny_config: Config, base: Path, verses: Path) -> None:
+    wrong = settings()
+    wrong.finetuning.layers = ["q_prj"]
+    with pytest.raises(ConfigError, match="there are .*q_proj"):
+        finetune_model(base, verses, tmp_path / "run", wrong, callbacks=[])
+    save_model(build_model(tiny_config), tmp_path / "bare.pt")
+    with pytest.raises(TokenizerError, match="without a tokenizer"):
+        finetune_model(tmp_path / "bare.pt", verses, tmp_path / "run", settings(), callbacks=[])
+
+
+def test_the_command(tmp_path: Path, base: Path, verses: Path) -> None:
+    told = run("finetune", "model", "--model", base, "--data", verses, "-o", tmp_path / "run", "--json",
+               "--set", "training.max_steps=4", "--set", "training.batch_size=2", "--set", "finetuning.rank=2", cwd=tmp_path)  # fmt: skip
+    assert json.loads(told.stdout)["steps"] == 4
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["finetuning"]["method"] == "lora" and config["training"]["optimizer"] == "adamw"
+    refused = run("finetune", "model", "--model", base, "--data", verses, "-o", tmp_path / "other",
+                  "--set", "model.num_layers=3", cwd=tmp_path, status=1)  # fmt: skip
+    assert "would not act here" in refused.stderr
