@@ -37,7 +37,7 @@ NEW_FOLDER: list[Case] = [("tiny.yaml", "tiny.yaml is a file"), ("text.txt/x", "
 SET: list[Case] = [
     ("lr=1", "--set lr names no setting"), ("training.lr=1", "did you mean training.learning_rate?"),
     ("batch_size=8", "did you mean training.batch_size=...?"), ("training.max_steps=", "has no value"),
-    ("training.max_steps", "is no setting"), ("training.dropout=0", "did you mean model.dropout?"),
+    ("training.max_steps", "is no setting"), ("training.dropout=0", "did you mean model.dropout"),
     ("training.seed=010", "--set training.seed=010: 010 could be"), ("training.max_steps=x", "--set training.max_steps=x"),
 ]  # fmt: skip
 CONFIG: list[Case] = [("nowhere.yaml", "no such configuration file"), ("empty", "empty is a folder"),
@@ -66,6 +66,9 @@ COMMANDS: dict[str, tuple[dict[str, str], dict[str, list[Case]]]] = {
     "train resume": ({"run": "empty"}, {
         "run": [("nowhere", "nowhere holds no run: it is not there"), ("text.txt", "it is a file")], "--nproc": NUMBER,
         "--set": SET[:1]}),
+    "finetune model": ({"--model": "model.bin", "--data": "text.txt", "--output": "new"}, {
+        "--model": MODEL, "--data": INPUT, "--output": NEW_FOLDER, "--method": [("lorra", "--method: finetuning.method")],
+        "--window": [("0", "--window"), ("x", "--window")], "--nproc": NUMBER, "--set": SET[:1]}),
     "data load": ({"--input": "text.txt", "--output": "new.txt"}, {
         "--input": INPUT, "--output": [*FILE_OUTPUT, ("x.doc", "cannot write a corpus"), ("text.txt", "both input and")],
         "--text-column": ANY, "--filter": ANY, "--language": ANY, "--near-duplicates": THRESHOLD}),
@@ -109,6 +112,9 @@ COMMANDS: dict[str, tuple[dict[str, str], dict[str, list[Case]]]] = {
         "source": CHECKPOINT, "output": [("text.txt", "already exists"), ("text.txt/x.pt", "is a file, not a folder")],
         "--tokenizer": TOKENIZER, "--activation": ACTIVATION, "--source": [("nowhere.py", "no such file")]}),
     "import hf": ({"source": "model.bin", "output": "new.pt"}, {
+        "source": MODEL, "output": [("text.txt", "already exists"), ("model.bin", "both input and output")],
+        "--tokenizer": TOKENIZER}),
+    "import gguf": ({"source": "model.bin", "output": "new.pt"}, {
         "source": MODEL, "output": [("text.txt", "already exists"), ("model.bin", "both input and output")],
         "--tokenizer": TOKENIZER}),
     "config create": ({}, {

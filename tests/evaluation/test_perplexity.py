@@ -95,9 +95,9 @@ def test_bits_per_byte_are_those_of_the_text_scored(
     assert found.bits_per_byte == pytest.approx(9 * tokens / size, rel=1e-6)
 
     windows = TextDataset(TEXTS, 8, tokenizer=tokenizer).prepare(tmp_path / "tokens").train
-    stream = np.concatenate([[*ids, tokenizer.end_of_text_id] for ids in encoded])
     for batches in (1, 2):
-        scored = stream[1 : 1 + batches * 2 * 8]
+        scored = np.concatenate([targets.flatten().numpy() for _, targets in windows.in_order(2, batches)])
+        assert len(scored) == batches * 2 * 8
         text = scored[scored != tokenizer.end_of_text_id]
         sizes = token_bytes(tokenizer)[text].sum()
         found_bits = bits_per_byte(model, windows, tokenizer, batch_size=2, batches=batches)

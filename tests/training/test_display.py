@@ -69,7 +69,7 @@ def test_a_notebook_shows_one_card_that_renews_itself(
 def test_the_card_is_drawn_now_and_then_and_says_what_a_run_ended_with(notebook: FakeDisplay) -> None:
     now = 0.0
     progress = NotebookProgress(clock=lambda: now)
-    plan = SimpleNamespace(first_step=0, max_steps=1000, num_parameters=5_000, device="cpu")
+    plan = SimpleNamespace(first_step=0, max_steps=1000, parameters_in_words="5,000 parameters", device="cpu")
     progress.on_start(plan)  # type: ignore[arg-type]
     for step in range(1, 1001):
         now = step / 100

@@ -43,7 +43,7 @@ def model(
     require_documents(data)
     require_other(output, [data])
     asked = [f"finetuning.method={method}", *(set_ or [])]
-    given = load_config(overrides=asked)
+    given = load_config(overrides=asked, options={"finetuning.method": "--method"})
     require_taken("finetune model", asked, given)
     check_run(given, output)
     from llmbuilder.training.tuning import finetune_model, tuning_config

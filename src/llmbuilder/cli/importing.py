@@ -67,7 +67,7 @@ def import_huggingface(
 
 @app.command("gguf")
 def import_gguf(
-    source: Path = _SOURCE,
+    source: str = _SOURCE,
     output: Path = _OUTPUT,
     tokenizer: str = _TOKENIZER,
     overwrite: bool = Overwrite,
@@ -75,11 +75,13 @@ def import_gguf(
     as_json: bool = Json,
 ) -> None:
     """Convert a GGUF file: Llama, Mistral, SmolLM, Qwen2, Qwen3 or GPT-2; quantized weights become float32."""
+    from llmbuilder.building.checks import check_output, require_model_and_tokenizer
     from llmbuilder.errors import CheckpointError
-    from llmbuilder.formats.model_places import is_gguf, require_model
+    from llmbuilder.formats.model_places import is_gguf
 
-    require_model(source)
-    if not is_gguf(source):
+    require_model_and_tokenizer(source, tokenizer)
+    check_output(output, [source], overwrite=overwrite, error=CheckpointError)
+    if not is_gguf(Path(source)):
         raise CheckpointError(f"{source} is no GGUF file: use `llmbuilder import hf` or `llmbuilder import nanogpt`")
     _convert(source, output, tokenizer, overwrite, as_json)
 
