@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from llmbuilder.machine import cpu_count, has_fast_bfloat16
+from llmbuilder.machine import cpu_count
 
 if TYPE_CHECKING:
     import torch
@@ -84,24 +84,18 @@ class Acceleration:
             torch.set_flush_denormal(flushed)
 
 
-def bfloat16_pays(device: torch.device, width: int) -> bool:
-    """Whether a model of this `width` trains faster on a CPU when its products are in bfloat16, weights in float32.
+def bfloat16_pays(width: int) -> bool:
+    """Whether a model of this `width` trains faster with products in bfloat16, on a CPU that has instructions for them.
 
-    The products must be faster by enough to pay for the conversions, which narrow models spend more on.
+    They must be faster than float32's, each taken from where it is fastest, by enough to pay for the conversions, which
+    narrow models spend more on.
     """
-    if device.type != "cpu" or width < _WIDTH_FOR_BFLOAT16 or not has_fast_bfloat16():
-        return False
-    return _bfloat16_gain() > _BFLOAT16_GAIN
-
-
-@functools.cache
-def _bfloat16_gain() -> float:
-    """Return how many times as fast as float32's products bfloat16's are, each taken from where it is fastest."""
     import torch
 
-    _, exact = _fastest_products(torch.float32, 1)
-    _, rounded = _fastest_products(torch.bfloat16, 1)
-    return rounded / exact
+    if width < _WIDTH_FOR_BFLOAT16:
+        return False
+    exact, rounded = (_fastest_products(precision)[1] for precision in (torch.float32, torch.bfloat16))
+    return rounded > _BFLOAT16_GAIN * exact
 
 
 def measure_acceleration(device: torch.device, precision: torch.dtype) -> Acceleration:
@@ -113,20 +107,21 @@ def measure_acceleration(device: torch.device, precision: torch.dtype) -> Accele
 
     if device.type != "cpu":
         return Acceleration(peak_flops=_gpu_peak(device))
-    matmul, peak = _fastest_products(precision, torch.get_num_threads())
-    return Acceleration(matmul, torch.get_num_threads(), sys.platform == "linux", peak)
+    matmul, peak = _fastest_products(precision)
+    threads = torch.get_num_threads()
+    return Acceleration(matmul, threads, sys.platform == "linux", threads * peak)
 
 
 @functools.cache
-def _fastest_products(precision: torch.dtype, threads: int) -> tuple[str, float]:
-    """Return where products are best taken from, and their operations per second with that many threads."""
+def _fastest_products(precision: torch.dtype) -> tuple[str, float]:
+    """Return where products are best taken from, and the operations per second of one thread."""
     import torch
 
     default, _ = _probe(precision)
     with _onednn_products(True):
         onednn, error = _probe(precision)
     switches = precision == torch.float32 and error < _EXACT_ERROR and onednn > _WORTH_SWITCHING * default
-    return ("onednn", threads * onednn) if switches else ("default", threads * default)
+    return ("onednn", onednn) if switches else ("default", default)
 
 
 def fixed_acceleration(device: torch.device, precision: torch.dtype, threads: int) -> Acceleration:

@@ -160,11 +160,11 @@ def test_auto_precision_is_measured_where_a_processor_has_two_and_kept_by_the_ru
     pays: bool, chosen: str, tmp_path: Path, tiny_config: Config, prose: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processor, "has_fast_bfloat16", lambda: True)
-    monkeypatch.setattr(processor, "bfloat16_pays", lambda device, width: pays)
+    monkeypatch.setattr(processor, "bfloat16_pays", lambda width: pays)
     tiny_config.training.mixed_precision = "auto"
     train(tiny_config, prose, tmp_path / "run")
     assert load_config(tmp_path / "run" / "config.json").training.mixed_precision == chosen
-    monkeypatch.setattr(processor, "bfloat16_pays", lambda device, width: not pays)
+    monkeypatch.setattr(processor, "bfloat16_pays", lambda width: not pays)
     resume_training(tmp_path / "run", overrides=["training.max_steps=40"])
     assert load_config(tmp_path / "run" / "config.json").training.mixed_precision == chosen
     tiny_config.system.deterministic, tiny_config.training.mixed_precision = True, "auto"
@@ -173,7 +173,7 @@ def test_auto_precision_is_measured_where_a_processor_has_two_and_kept_by_the_ru
 
 
 def test_narrow_models_stay_in_float32() -> None:
-    assert not bfloat16_pays(torch.device("cpu"), width=32)
+    assert not bfloat16_pays(width=32)
 
 
 def test_bfloat16_learns_where_the_processor_has_it(tmp_path: Path, tiny_config: Config, prose: str) -> None:

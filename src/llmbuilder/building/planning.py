@@ -9,6 +9,7 @@ from typing import Any
 from llmbuilder.building.corpus_text import BuildText
 from llmbuilder.building.plan import Plan, choose_plan, require_useful
 from llmbuilder.building.speed import measured_speed
+from llmbuilder.config.loading import apply_settings
 from llmbuilder.config.schema import Config
 from llmbuilder.config.sizes import estimate_training_memory
 from llmbuilder.data import TextDataset
@@ -123,10 +124,3 @@ def _require_memory(config: Config) -> None:
             f"training this model takes at least {needed / 2**30:,.1f} GiB, and there are {there / 2**30:.1f}: choose "
             "a smaller model.max_seq_length, model.embedding_dim or model.num_layers"
         )
-
-
-def apply_settings(config: Config, settings: Mapping[str, Mapping[str, Any]]) -> None:
-    """Set what the user asked for; its names and types were checked when the configuration was loaded."""
-    for section, values in settings.items():
-        for key, value in values.items():
-            setattr(getattr(config, section), key, value)

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from llmbuilder.cli.output import Json, Overwrite, Plain, Quiet, Set
-from llmbuilder.cli.train import Continue, Nproc, carry_out, display, in_processes
+from llmbuilder.cli.train import Continue, Nproc, carry_out, display, in_processes, require_one_way
 
 app = typer.Typer(help="Adapt models to documents of one's own.", no_args_is_help=True)
 
@@ -33,12 +33,10 @@ def model(
     from llmbuilder.config import load_config
     from llmbuilder.config.in_force import require_taken
     from llmbuilder.config.loading import explicit_settings
-    from llmbuilder.errors import ConfigError
     from llmbuilder.files import require_other
     from llmbuilder.formats.model_places import require_model
 
-    if overwrite and continue_:
-        raise ConfigError("--overwrite begins the run anew and --continue goes on with it: leave out one")
+    require_one_way(overwrite=overwrite, continue_=continue_)
     require_model(base)
     require_documents(data)
     require_other(output, [data])

@@ -75,15 +75,7 @@ def import_gguf(
     as_json: bool = Json,
 ) -> None:
     """Convert a GGUF file: Llama, Mistral, SmolLM, Qwen2, Qwen3 or GPT-2; quantized weights become float32."""
-    from llmbuilder.building.checks import check_output, require_model_and_tokenizer
-    from llmbuilder.errors import CheckpointError
-    from llmbuilder.formats.model_places import is_gguf
-
-    require_model_and_tokenizer(source, tokenizer)
-    check_output(output, [source], overwrite=overwrite, error=CheckpointError)
-    if not is_gguf(Path(source)):
-        raise CheckpointError(f"{source} is no GGUF file: use `llmbuilder import hf` or `llmbuilder import nanogpt`")
-    _convert(source, output, tokenizer, overwrite, as_json)
+    _convert(source, output, tokenizer, overwrite, as_json, is_to_be_gguf=True)
 
 
 def _convert(
@@ -94,12 +86,17 @@ def _convert(
     as_json: bool,
     activation: str | None = None,
     source_facts: ArchitectureFacts | None = None,
+    *,
+    is_to_be_gguf: bool = False,
 ) -> None:
     from llmbuilder.building.checks import check_output, require_model_and_tokenizer
     from llmbuilder.errors import CheckpointError
+    from llmbuilder.formats.model_places import is_gguf
 
     require_model_and_tokenizer(source, tokenizer)
     check_output(output, [source], overwrite=overwrite, error=CheckpointError)
+    if is_to_be_gguf and not is_gguf(source):
+        raise CheckpointError(f"{source} is no GGUF file: use `llmbuilder import hf` or `llmbuilder import nanogpt`")
     if output.suffix in (".gguf", ".bin"):
         raise CheckpointError(
             f"{output} is not what an import writes: name model.pt, model.safetensors or a folder; for llama.cpp, use "

@@ -45,8 +45,7 @@ def model(
     from llmbuilder.config.in_force import LEARNED, require_taken
     from llmbuilder.errors import ConfigError
 
-    if overwrite and continue_:
-        raise ConfigError("--overwrite begins the run anew and --continue goes on with it: leave out one")
+    require_one_way(overwrite=overwrite, continue_=continue_)
     settings = load_config(config, preset=preset, overrides=set_ or [], allow_code=allow_code)
     if output is None and settings.training.output_dir is None:
         raise ConfigError("name a run directory with --output (or training.output_dir)")
@@ -140,6 +139,14 @@ def resume(
         resume_build(run, set_ or [], callbacks, plain=plain, quiet=quiet, as_json=as_json)
         return
     carry_out(lambda: resume_training(run, overrides=set_ or [], callbacks=callbacks), as_json)
+
+
+def require_one_way(*, overwrite: bool, continue_: bool) -> None:
+    """Raise ConfigError for a run that is to be begun anew and gone on with."""
+    from llmbuilder.errors import ConfigError
+
+    if overwrite and continue_:
+        raise ConfigError("--overwrite begins the run anew and --continue goes on with it: leave out one")
 
 
 def in_processes(count: int) -> None:

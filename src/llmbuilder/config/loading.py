@@ -83,6 +83,13 @@ def _refuse_code(values: Mapping[str, Any], source: str) -> None:
         )
 
 
+def apply_settings(config: Config, settings: Mapping[str, Mapping[str, Any]]) -> None:
+    """Set what the user asked for; its names and types were checked when the configuration was loaded."""
+    for section, values in settings.items():
+        for key, value in values.items():
+            setattr(getattr(config, section), key, value)
+
+
 def explicit_settings(overrides: Iterable[str] | Mapping[str, Any] = ()) -> dict[str, Any]:
     """Return what wins over every file and preset, by section: the environment, and `overrides` on top of it."""
     return merge(_from_environment(os.environ)[0], parse_overrides(overrides))

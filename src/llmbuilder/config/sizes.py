@@ -6,7 +6,9 @@ from dataclasses import dataclass
 
 from llmbuilder.config.schema import Config, FinetuningConfig, ModelConfig, TrainingConfig, is_auto
 
-_LOGITS_OF_A_PIECE, _ROWS_OF_A_PIECE = 1 << 22, 256
+# Logits that exist at a time on a CPU: 16 MB in float32 stay in a processor's cache. With fewer rows, reading the
+# output projection for each piece costs more than the memory is worth.
+LOGITS_OF_A_PIECE, ROWS_OF_A_PIECE = 1 << 22, 256
 
 
 def head_dim(model: ModelConfig) -> int:
@@ -39,16 +41,13 @@ def count_parameters(model: ModelConfig) -> int:
     """Return the number of parameters, counting a tied output projection once."""
     width, inner = model.embedding_dim, intermediate_size(model)
     embeddings = model.vocab_size * width * (1 if model.tie_embeddings else 2)
+    layer = sum(inputs * outputs for inputs, outputs in layer_matrices(model).values()) + 2 * width  # and two norms
     if model.model_type == "gpt":
-        layer = 4 * width * width + 2 * width * inner + 2 * width  # attention, MLP, two LayerNorm weights
         layer += 3 * width + width + inner + width + 2 * width if model.bias else 0
         final_norm = width * (2 if model.bias else 1)
         return embeddings + model.max_seq_length * width + model.num_layers * layer + final_norm
-    queries = model.num_heads * head_dim(model)
-    keys = num_key_value_heads(model) * head_dim(model)
-    layer = width * (2 * queries + 2 * keys) + 3 * width * inner + 2 * width
     layer += 2 * head_dim(model) if model.qk_norm else 0
-    layer += queries + 2 * keys if model.attention_bias else 0
+    layer += (model.num_heads + 2 * num_key_value_heads(model)) * head_dim(model) if model.attention_bias else 0
     layer += width if model.output_bias else 0
     layer += 2 * inner + width if model.mlp_bias else 0
     return embeddings + model.num_layers * layer + width
@@ -148,7 +147,7 @@ def _layer_values(model: ModelConfig) -> int:
 
 def _logit_bytes(model: ModelConfig, tokens: int) -> int:
     """Logits, their log-softmax, and the gradient, of which no more than a piece exists at a time (see model.loss)."""
-    return 3 * 4 * min(tokens * model.vocab_size, max(_LOGITS_OF_A_PIECE, _ROWS_OF_A_PIECE * model.vocab_size))
+    return 3 * 4 * min(tokens * model.vocab_size, max(LOGITS_OF_A_PIECE, ROWS_OF_A_PIECE * model.vocab_size))
 
 
 def estimate_inference_memory(model: ModelConfig, batch_size: int = 1) -> int:

@@ -48,10 +48,18 @@ _KNOWN = {"r", "lora_alpha", "alpha_pattern", "rank_pattern", "use_rslora", "use
           "layers_pattern", "exclude_modules", "runtime_config", "qalora_group_size", "lora_ga_config"}  # fmt: skip
 
 
-def save_adapter(model: LanguageModel, folder: str | Path, *, base: str | None = None, overwrite: bool = False) -> Path:
+def save_adapter(
+    model: LanguageModel,
+    folder: str | Path,
+    *,
+    base: str | None = None,
+    checksum: str | None = None,
+    overwrite: bool = False,
+) -> Path:
     """Write the adapters of a model to a folder that `peft` opens, and return the folder.
 
-    `base` is the name of the model that they belong to, for whoever finds the folder.
+    `base` is the name of the model that they belong to, for whoever finds the folder; `checksum` what `base_checksum`
+    returns for this model (default: it is computed).
     Raises ConfigError for a model without adapters, CheckpointError if the folder holds something already.
     """
     from safetensors.torch import save_file
@@ -61,10 +69,9 @@ def save_adapter(model: LanguageModel, folder: str | Path, *, base: str | None =
     layers = dict(adapted_layers(model))
     if not layers:
         raise ConfigError("this model has no adapters to save")
-    prefix = _PREFIX
-    weights = {prefix + name: tensor.detach().cpu().contiguous() for name, tensor in adapter_weights(model).items()}
+    weights = {_PREFIX + name: tensor.detach().cpu().contiguous() for name, tensor in adapter_weights(model).items()}
     with atomic_path(folder / WEIGHTS) as temporary:
-        save_file(weights, temporary, metadata={"format": "pt", _BASE: base_checksum(model)})
+        save_file(weights, temporary, metadata={"format": "pt", _BASE: checksum or base_checksum(model)})
     shapes = {name: layer.shape for name, layer in layers.items()}
     write_json(folder / CONFIG, _config(model, shapes, base))
     return folder

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from llmbuilder.errors import CheckpointError, MissingDependencyError
-from llmbuilder.tokenizer.places import is_hub_name
+from llmbuilder.errors import CheckpointError
+from llmbuilder.tokenizer.places import download_from_hub, hub_hint, is_hub_name
 
 GGUF_MAGIC = b"GGUF"
 _MODELS = "model.pt, .safetensors, .gguf, a run directory or a Hugging Face folder"
@@ -36,7 +36,7 @@ def require_model(path: str | Path) -> None:
     elif not place.exists():
         if not is_on_hub(path):
             is_path = isinstance(path, Path) or place.suffix in _FILES or set(name) & set("/\\~")
-            hub = "" if is_path else f" (one of the Hugging Face hub is named owner/{name}, or hf:{name})"
+            hub = "" if is_path else hub_hint(name)
             raise CheckpointError(f"no such model file: {name}{hub}")
     elif not place.is_file():
         raise CheckpointError(f"{name} is no regular file: name {_MODELS}")
@@ -64,19 +64,13 @@ def folder_from_hub(name: str) -> Path:
 
     Raises CheckpointError if it cannot be had, MissingDependencyError without the extra 'hub'.
     """
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError:
-        raise MissingDependencyError("huggingface_hub", "hub", f"taking {name!r} from the Hugging Face hub") from None
-    try:
-        repository = name.removeprefix("hf:")
-        folder = Path(snapshot_download(repository, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_DUPLICATES))
-        if not any(folder.glob("*.safetensors")):
-            folder = Path(snapshot_download(repository, allow_patterns=[*_HUB_FILES, *_OLDER_HUB_FILES]))
-    except Exception as error:
-        raise CheckpointError(
-            f"no such model file: {name}, and it could not be had from the Hugging Face hub ({type(error).__name__})"
-        ) from error
+
+    def failure(reason: str) -> CheckpointError:
+        return CheckpointError(f"no such model file: {name}, and it {reason}")
+
+    folder = download_from_hub(name, _HUB_FILES, _HUB_DUPLICATES, failure)
+    if not any(folder.glob("*.safetensors")):
+        folder = download_from_hub(name, [*_HUB_FILES, *_OLDER_HUB_FILES], [], failure)
     return folder
 
 

@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from llmbuilder.config.sizes import LOGITS_OF_A_PIECE, ROWS_OF_A_PIECE
+
 IGNORE_INDEX = -100  # targets with this value do not count in the loss, as in PyTorch's cross_entropy
 
-# Elements of a piece: 16 MB in float32 stay in a processor's cache; a GPU needs large products to be busy.
-_MOST_LOGITS, _MOST_LOGITS_ON_GPU = 1 << 22, 1 << 26
-_FEWEST_ROWS = 256  # of a piece: with fewer, reading the weights for each piece costs more than the memory is worth
+_LOGITS_OF_A_PIECE_ON_GPU = 1 << 26  # which needs large products to be busy
 
 
 def summed_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
@@ -53,8 +53,8 @@ def _as_computed(tensor: Tensor) -> Tensor:
 
 
 def _rows_of_a_piece(weight_VD: Tensor) -> int:
-    most = _MOST_LOGITS if weight_VD.device.type == "cpu" else _MOST_LOGITS_ON_GPU
-    return max(_FEWEST_ROWS, most // len(weight_VD))
+    most = LOGITS_OF_A_PIECE if weight_VD.device.type == "cpu" else _LOGITS_OF_A_PIECE_ON_GPU
+    return max(ROWS_OF_A_PIECE, most // len(weight_VD))
 
 
 def _pieces(rows: int, weight_VD: Tensor) -> Iterator[slice]:

@@ -37,7 +37,12 @@ def rotary_frequencies(config: ModelConfig, device: torch.device | None = None) 
 def attention_factor(scaling: RopeScaling) -> float:
     """Return what YaRN multiplies queries and keys by, which makes attention over long contexts sharper."""
     given = scaling.attention_factor
-    return 0.1 * math.log(scaling.factor) + 1.0 if given is None else given
+    return usual_attention_factor(scaling.factor) if given is None else given
+
+
+def usual_attention_factor(factor: float) -> float:
+    """Return what YaRN multiplies by where nothing else is said."""
+    return 0.1 * math.log(factor) + 1.0
 
 
 def _stretched(frequencies_E: Tensor, config: ModelConfig, scaling: RopeScaling) -> Tensor:

@@ -6,9 +6,10 @@ Nothing is asked of the hub for a name that may be a mistyped folder: it would t
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
-from llmbuilder.errors import MissingDependencyError, TokenizerError
+from llmbuilder.errors import LLMBuilderError, MissingDependencyError, TokenizerError
 
 MISSING_HINT = "train one with `llmbuilder tokenizer train`, or name a folder that holds tokenizer.json"
 SENTENCEPIECE = (
@@ -51,22 +52,34 @@ def require_tokenizer(path: str | Path) -> None:
             meant = f"; did you mean {inner[0]}?" if inner else f"; {MISSING_HINT}"
             raise TokenizerError(f"{location} holds no tokenizer{meant}")
     elif not location.exists() and (isinstance(path, Path) or not is_hub_name(name)):
-        hub = (
-            "" if set(name) & set("/\\~") else f" (one of the Hugging Face hub is named owner/{name}, or {_HUB}{name})"
-        )
+        hub = "" if set(name) & set("/\\~") else hub_hint(name)
         raise TokenizerError(f"no tokenizer folder at {name}{hub}; {MISSING_HINT}")
+
+
+def hub_hint(name: str) -> str:
+    """Return, for a name that is none, how a name of the hub's would be written."""
+    return f" (one of the Hugging Face hub is named owner/{name}, or {_HUB}{name})"
 
 
 def folder_from_hub(name: str, files: list[str]) -> Path:
     """Return the folder of the local cache with these files of a repository. Raises TokenizerError if it has none."""
+    return download_from_hub(name, files, [], lambda reason: TokenizerError(
+        f"no tokenizer folder at {name}, and {name!r} {reason}; {MISSING_HINT}"
+    ))  # fmt: skip
+
+
+def download_from_hub(
+    name: str, files: list[str], without: list[str], failure: Callable[[str], LLMBuilderError]
+) -> Path:
+    """Return the folder of the local cache with a repository's files, by patterns; those `without` are left there.
+
+    Raises what `failure` makes of the reason if they cannot be had, MissingDependencyError without the extra 'hub'.
+    """
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
         raise MissingDependencyError("huggingface_hub", "hub", f"taking {name!r} from the Hugging Face hub") from None
     try:
-        return Path(snapshot_download(name.removeprefix(_HUB), allow_patterns=files))
+        return Path(snapshot_download(name.removeprefix(_HUB), allow_patterns=files, ignore_patterns=without or None))
     except Exception as error:
-        raise TokenizerError(
-            f"no tokenizer folder at {name}, and {name!r} could not be had from the Hugging Face hub "
-            f"({type(error).__name__}); {MISSING_HINT}"
-        ) from error
+        raise failure(f"could not be had from the Hugging Face hub ({type(error).__name__})") from error

@@ -86,6 +86,21 @@ def train_model(
     SystemExit that are both StoppedRun and hold the results. The process is left as it was found, but for the C
     library's allocator, which keeps large freed blocks from then on (see `acceleration`).
     """
+    return train(model, dataset, config, output_dir, callbacks, overwrite=overwrite, continue_run=continue_run)
+
+
+def train(
+    model: LanguageModel,
+    dataset: TextDataset,
+    config: Config | TrainingConfig | None,
+    output_dir: str | Path | None,
+    callbacks: Sequence[Callback] | None,
+    *,
+    overwrite: bool,
+    continue_run: bool,
+    has_weights: bool = False,
+) -> TrainingResults:
+    """Do what `train_model` does; `has_weights` says that the model holds what training.init_from names already."""
     whole = _resolved_config(model, config)
     _fit_window(dataset, model)
     directory = output_dir if output_dir is not None else whole.training.output_dir
@@ -102,7 +117,7 @@ def train_model(
                 changes = changes_asked(whole, dataset, paths.folder)
             results = _resume(paths.folder, changes, callbacks)
         else:
-            results = _start(model, dataset, whole, paths, callbacks, processes, start)
+            results = _start(model, dataset, whole, paths, callbacks, processes, start, has_weights=has_weights)
     return unless_stopped(results)
 
 
@@ -198,12 +213,14 @@ def _start(
     callbacks: Sequence[Callback] | None,
     processes: Processes,
     start: Start,
+    *,
+    has_weights: bool,
 ) -> TrainingResults:
-    """Train from the first step."""
+    """Train from the first step, with the weights that the model has or training.init_from names."""
     is_new = processes.on_main(lambda: not paths.folder.exists())
     with _locked(paths, processes) as held:
         try:
-            if config.training.init_from != "scratch":
+            if config.training.init_from != "scratch" and not has_weights:
                 _take_over(model, dataset, config)
             processes.on_main(lambda: _prepare(model, dataset, config, paths, start, held))
         except LLMBuilderError:

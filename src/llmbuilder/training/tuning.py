@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from llmbuilder.config.loading import apply_settings
 from llmbuilder.config.recipe import RECOMMENDED
 from llmbuilder.config.schema import Config
 from llmbuilder.data.dataset import TextDataset
@@ -14,7 +15,7 @@ from llmbuilder.formats.model_file import load_model
 from llmbuilder.model import LanguageModel
 from llmbuilder.training.display.callbacks import Callback
 from llmbuilder.training.results import TrainingResults
-from llmbuilder.training.running import train_model
+from llmbuilder.training.running import train
 
 # What a model that knows something is trained with, where nothing else is said.
 TUNING = {**RECOMMENDED, "batch_size": "auto", "num_epochs": 2, "beta1": 0.9}
@@ -49,19 +50,14 @@ def finetune_model(
             "this model comes without a tokenizer, and its tokens would mean nothing: name one with it"
         )
     whole = tuning_config() if config is None else config.copy_of()
-    whole.model = model.config.model_copy()
-    whole.training.init_from = "scratch" if isinstance(base, LanguageModel) else str(base)
     length = min(model.config.max_seq_length, window or _LONGEST_WINDOW)
-    dataset = TextDataset(
-        data,
-        length,
-        whole.data.stride,
-        whole.data.train_split,
-        model.tokenizer,
-        seed=whole.system.seed,
-        data=whole.data,
-    )
-    return train_model(model, dataset, whole, output_dir, callbacks, overwrite=overwrite, continue_run=continue_run)
+    whole.model = model.config.model_copy(update={"max_seq_length": length})
+    whole.training.init_from = "scratch" if isinstance(base, LanguageModel) else str(base)
+    dataset = TextDataset.from_config(data, whole, model.tokenizer)
+    return train(
+        model, dataset, whole, output_dir, callbacks,
+        overwrite=overwrite, continue_run=continue_run, has_weights=True,
+    )  # fmt: skip
 
 
 def tuning_config(settings: Mapping[str, Mapping[str, Any]] | None = None) -> Config:
@@ -72,7 +68,5 @@ def tuning_config(settings: Mapping[str, Mapping[str, Any]] | None = None) -> Co
     config = Config()
     config.training = config.training.model_copy(update=TUNING)
     config.finetuning.method = "lora"
-    for section, values in (settings or {}).items():
-        for key, value in values.items():
-            setattr(getattr(config, section), key, value)
+    apply_settings(config, settings or {})
     return config

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from llmbuilder.config.model_schema import ModelConfig, RopeScaling
 from llmbuilder.errors import CheckpointError, ExportError
-from llmbuilder.model.rotary import attention_factor, rotary_frequencies
+from llmbuilder.model.rotary import attention_factor, rotary_frequencies, usual_attention_factor
 
 FREQUENCY_DIVISORS = "rope_freqs.weight"
 _CLOSE = 1e-4  # of a divisor: files hold them in float32, some in float16
@@ -43,12 +43,8 @@ def scaling_fields(scaling: RopeScaling, context: int) -> Iterator[tuple[str, An
     yield "rope.scaling.original_context_length", scaling.original_max_seq_length or context
     yield "rope.scaling.yarn_beta_fast", float(scaling.beta_fast)
     yield "rope.scaling.yarn_beta_slow", float(scaling.beta_slow)
-    yield "rope.scaling.attn_factor", attention_factor(scaling) / _usual_attention_factor(scaling.factor)
-
-
-def _usual_attention_factor(factor: float) -> float:
-    """llama.cpp multiplies by this by itself."""
-    return 0.1 * math.log(factor) + 1.0
+    # llama.cpp multiplies by the usual factor by itself.
+    yield "rope.scaling.attn_factor", attention_factor(scaling) / usual_attention_factor(scaling.factor)
 
 
 def frequency_divisors(config: ModelConfig) -> Tensor | None:
@@ -63,7 +59,7 @@ def yarn_scaling(factor: float, context: int | None, fast: float, slow: float, a
     """Return the stretching of YaRN that these keys describe; `attention` is on top of what llama.cpp multiplies by."""
     return RopeScaling(
         kind="yarn", factor=factor, original_max_seq_length=context, beta_fast=fast, beta_slow=slow,
-        attention_factor=None if attention == 1.0 else round(attention * _usual_attention_factor(factor), 6),
+        attention_factor=None if attention == 1.0 else round(attention * usual_attention_factor(factor), 6),
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ def choose_precision(config: Config, device: torch.device, processes: Processes)
     if config.training.mixed_precision != "auto" or device.type != "cpu" or not has_fast_bfloat16():
         return
     width = config.model.embedding_dim
-    pays = not config.system.deterministic and processes.on_main(lambda: bfloat16_pays(device, width))
+    pays = not config.system.deterministic and processes.on_main(lambda: bfloat16_pays(width))
     config.training.mixed_precision = "bf16" if pays else "no"
 
 

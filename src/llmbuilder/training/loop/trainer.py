@@ -19,7 +19,6 @@ from llmbuilder.acceleration import Acceleration, deterministic_algorithms
 from llmbuilder.config.schema import Config
 from llmbuilder.data.dataset import TextDataset
 from llmbuilder.errors import TrainingError
-from llmbuilder.finetuning import save_adapter
 from llmbuilder.machine import describe_machine
 from llmbuilder.model import LanguageModel
 from llmbuilder.model.adapters import has_adapters
@@ -347,8 +346,7 @@ class Trainer:
         whole = self.learner.whole_model()
         self.processes.on_main(lambda: self.models.save(whole, path, self._metadata(), self.tokenizer))
         if path == self.paths.model and has_adapters(whole):
-            base = self.config.training.init_from
-            self.processes.on_main(lambda: save_adapter(whole, self.paths.adapter, base=base, overwrite=True))
+            self.processes.on_main(lambda: self.models.save_adapter(whole, self.config.training.init_from))
         self._model_written = self._model_written or path == self.paths.model
 
     def _has_own_model(self) -> bool:

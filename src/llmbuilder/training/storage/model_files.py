@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from llmbuilder.errors import TrainingError
+from llmbuilder.finetuning.peft_files import base_checksum, save_adapter
 from llmbuilder.formats.model_file import save_model
 from llmbuilder.model import LanguageModel
 from llmbuilder.tokenizer import Tokenizer
@@ -26,6 +27,7 @@ class ModelFiles:
     def __init__(self, paths: RunPaths) -> None:
         self._paths = paths
         self._known: set[Path] = set()  # written in this process
+        self._base_checksum: str | None = None  # of the weights that adapters lie beside
 
     def is_own(self, path: Path) -> bool:
         """Whether a file is there that this run has written."""
@@ -41,6 +43,12 @@ class ModelFiles:
         named = {**metadata, _RUN: run_name(self._paths)}
         save_model(model, path, named, tokenizer=tokenizer, overwrite=self.is_own(path))
         self._known.add(path)
+
+    def save_adapter(self, model: LanguageModel, base: str) -> None:
+        """Write the adapters of a model whose `base` has this name in place of the run's earlier ones."""
+        if self._base_checksum is None:  # what is frozen stays what it is
+            self._base_checksum = base_checksum(model)
+        save_adapter(model, self._paths.adapter, base=base, checksum=self._base_checksum, overwrite=True)
 
 
 def run_name(paths: RunPaths) -> str | None:
