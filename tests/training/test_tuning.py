@@ -15,6 +15,7 @@ from llmbuilder.errors import ConfigError, TokenizerError
 from llmbuilder.files import read_json_lines
 from llmbuilder.finetuning import load_adapter
 from llmbuilder.model import build_model, load_model, save_model
+from llmbuilder.tokenizer import Tokenizer
 from llmbuilder.training import Callback, finetune_model, resume_training, train_model
 from llmbuilder.training.storage.checkpoints import list_checkpoints, read_checkpoint
 from llmbuilder.training.tuning import tuning_config
@@ -96,11 +97,28 @@ def test_a_stopped_run_goes_on_bit_for_bit(method: str, tmp_path: Path, base: Pa
     assert [line["loss"] for line in lines[0]] == [line["loss"] for line in lines[1]]
 
 
+def test_batch_and_memory_are_those_of_the_window_and_not_of_the_bases_context(
+    tmp_path: Path, tiny_config: Config, verses: Path, bpe: Tokenizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny_config.model.max_seq_length, tiny_config.model.vocab_size = 1 << 17, len(bpe)
+
+    def tuned(name: str, config: Config) -> Config:
+        model = build_model(tiny_config)
+        model.tokenizer = bpe
+        finetune_model(model, verses, tmp_path / name, config, callbacks=[], window=16)
+        return lb.load_config(tmp_path / name / "config.json")
+
+    tuned("asked", settings(max_steps=1, batch_size=16))
+    assert "GiB" not in caplog.text
+    assert tuned("chosen", settings(max_steps=None, batch_size="auto", num_epochs=1)).training.batch_size > 1
+
+
 def test_what_cannot_be_is_refused(tmp_path: Path, tiny_config: Config, base: Path, verses: Path) -> None:
     wrong = settings()
     wrong.finetuning.layers = ["q_prj"]
     with pytest.raises(ConfigError, match="there are .*q_proj"):
         finetune_model(base, verses, tmp_path / "run", wrong, callbacks=[])
+    assert not (tmp_path / "run").exists()
     save_model(build_model(tiny_config), tmp_path / "bare.pt")
     with pytest.raises(TokenizerError, match="without a tokenizer"):
         finetune_model(tmp_path / "bare.pt", verses, tmp_path / "run", settings(), callbacks=[])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from llmbuilder.config.schema import Config, ModelConfig, TrainingConfig, is_auto
-from llmbuilder.config.sizes import activation_bytes_per_token
+from llmbuilder.config.sizes import activation_bytes_per_token, with_window
 
 # What `build` and the presets train with.
 RECOMMENDED: dict[str, Any] = {
@@ -111,25 +111,28 @@ def longest_batch(model: ModelConfig, memory: int) -> int:
     return max(1, memory // 2 // (activation_bytes_per_token(model) * model.max_seq_length))
 
 
-def resolve_recipe(config: Config, dataset_tokens: int, memory: int, *, is_sharded: bool = False) -> dict[str, Any]:
+def resolve_recipe(
+    config: Config, dataset_tokens: int, memory: int, *, window: int | None = None, is_sharded: bool = False
+) -> dict[str, Any]:
     """Put numbers in the place of every 'auto' of `config.training` and return them.
 
-    `dataset_tokens` is one pass over the data, `memory` the device's in bytes. What was set explicitly stays.
+    `dataset_tokens` is one pass over the data, in sequences of `window` tokens (default: the model's context), `memory`
+    the device's in bytes. What was set explicitly stays.
     """
-    training = config.training
+    training, has_adapters = config.training, config.finetuning.method != "full"
     chosen: dict[str, Any] = {}
     if is_auto(training.optimizer):
-        training.optimizer = choose_optimizer(is_sharded, has_adapters=config.finetuning.method != "full")
+        training.optimizer = choose_optimizer(is_sharded, has_adapters=has_adapters)
         chosen["optimizer"] = training.optimizer
     if is_auto(training.learning_rate):
-        adapted = config.finetuning.method != "full"
-        rates = {"learning_rate": choose_adapter_rate(config.model)} if adapted else {}
-        for name, rate in (rates or choose_rates(config.model, training.optimizer)).items():
+        adapter_rates = {"learning_rate": choose_adapter_rate(config.model)}
+        rates = adapter_rates if has_adapters else choose_rates(config.model, training.optimizer)
+        for name, rate in rates.items():
             if getattr(training, name) in ("auto", None):
                 chosen[name] = rate
                 setattr(training, name, rate)
     if is_auto(training.batch_size):
-        chosen |= _choose_batch(config.model, training, dataset_tokens, memory)
+        chosen |= _choose_batch(with_window(config.model, window), training, dataset_tokens, memory)
     return chosen
 
 

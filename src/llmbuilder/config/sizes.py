@@ -99,10 +99,18 @@ def estimate_training_memory(
     return MemoryEstimate(weights, gradients, 2 * gradients, activations)
 
 
-def estimate_run_memory(config: Config, processes: int = 1) -> MemoryEstimate:
-    """Estimate the memory of one process of a run, adapters considered (see `estimate_training_memory`)."""
+def estimate_run_memory(config: Config, processes: int = 1, window: int | None = None) -> MemoryEstimate:
+    """Estimate the memory of one process of a run (see `estimate_training_memory`), adapters considered.
+
+    Its sequences have `window` tokens (default: the model's context).
+    """
     learned = None if config.finetuning.method == "full" else count_adapter_parameters(config.model, config.finetuning)
-    return estimate_training_memory(config.model, config.training, processes, learned)
+    return estimate_training_memory(with_window(config.model, window), config.training, processes, learned)
+
+
+def with_window(model: ModelConfig, window: int | None) -> ModelConfig:
+    """Return the shape of a model that is trained on sequences of `window` tokens; None is its whole context."""
+    return model if window is None else model.model_copy(update={"max_seq_length": window})
 
 
 def count_adapter_parameters(model: ModelConfig, finetuning: FinetuningConfig) -> int:

@@ -14,6 +14,13 @@ def adapt_model(model: LanguageModel, config: Config) -> LanguageModel:
 
     Raises ConfigError for names that are the ends of none.
     """
+    return add_adapters(
+        model, adapter_shapes(model, config), dropout=config.finetuning.dropout, seed=config.system.seed
+    )
+
+
+def adapter_shapes(model: LanguageModel, config: Config) -> dict[str, AdapterShape]:
+    """Return the adapters that `config.finetuning` asks for, by the names of the matrices. Raises as `adapt_model`."""
     asked = config.finetuning
     names = linear_layers(model)
     chosen = [name for name in names if is_adapted(name, asked)]
@@ -23,4 +30,4 @@ def adapt_model(model: LanguageModel, config: Config) -> LanguageModel:
             raise ConfigError(f"finetuning.layers: no matrix of this model ends in {end!r}; there are {there}")
     alpha = 2.0 * asked.rank if asked.alpha is None else asked.alpha
     shape = AdapterShape(asked.rank, alpha / asked.rank, asked.method == "dora")
-    return add_adapters(model, dict.fromkeys(chosen, shape), dropout=asked.dropout, seed=config.system.seed)
+    return dict.fromkeys(chosen, shape)

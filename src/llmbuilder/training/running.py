@@ -17,6 +17,7 @@ from llmbuilder.config.validation import require_valid
 from llmbuilder.data.dataset import TextDataset
 from llmbuilder.errors import LLMBuilderError, TokenizerError, TrainingError
 from llmbuilder.files import read_json_lines, remove_path
+from llmbuilder.finetuning.adapting import adapter_shapes
 from llmbuilder.formats.model_file import load_model
 from llmbuilder.locking import locked_folder
 from llmbuilder.machine import memory_bytes
@@ -222,6 +223,8 @@ def _start(
         try:
             if config.training.init_from != "scratch" and not has_weights:
                 _take_over(model, dataset, config)
+            if config.finetuning.method != "full":
+                adapter_shapes(model, config)  # what it would refuse, before anything is written
             processes.on_main(lambda: _prepare(model, dataset, config, paths, start, held))
         except LLMBuilderError:
             if is_new and processes.is_main:
@@ -289,14 +292,15 @@ def _run(
 
     A run that was `saved` and had another configuration `before` is changed only when the new one was tried.
     """
-    is_sharded = needs_sharding(config, processes)
+    window = dataset.block_size
+    is_sharded = needs_sharding(config, processes, window)
     memory = memory_bytes(process_device(config.system))
-    resolve_recipe(config, dataset.info.tokens, memory, is_sharded=is_sharded)
+    resolve_recipe(config, dataset.info.tokens, memory, window=window, is_sharded=is_sharded)
     choose_precision(config, process_device(config.system), processes)
     if config.finetuning.method != "full":
         begin_adapting(model, config, paths, processes, is_sharded=is_sharded, goes_on=saved is not None)
     if processes.is_main:
-        warn_about_memory(config, memory, processes.count, is_sharded=is_sharded)
+        warn_about_memory(config, memory, processes.count, window, is_sharded=is_sharded)
     acceleration = recorded_acceleration(record, processes.count) if record is not None else None
     if acceleration is not None and config.system.num_threads is not None:
         acceleration = acceleration.with_threads(config.system.num_threads)  # it may have been changed since

@@ -76,7 +76,9 @@ def _require_steps_left(trainer: Trainer) -> None:
 def _require_memory(trainer: Trainer, before: Config) -> None:
     """Refuse a batch that can never fit, because a system out of memory ends processes without a word."""
     config = trainer.config
-    needed, known = (estimate_run_memory(one, trainer.processes.count).total for one in (config, before))
+    needed, known = (
+        estimate_run_memory(one, trainer.processes.count, trainer.windows.block_size).total for one in (config, before)
+    )
     available = memory_bytes(trainer.learner.device)
     if needed > max(known, available):
         raise ConfigError(

@@ -13,20 +13,20 @@ logger = logging.getLogger("llmbuilder")
 _LARGEST_SHARE = 0.8  # of the memory, for a model that every process holds whole
 
 
-def needs_sharding(config: Config, processes: Processes) -> bool:
+def needs_sharding(config: Config, processes: Processes, window: int) -> bool:
     """Return whether the model is cut over the processes: when asked for, or when it would not fit into one whole."""
     if processes.count == 1 or config.system.distributed_strategy == "ddp":
         return False
     if config.system.distributed_strategy == "fsdp":
         return True
-    needed = estimate_run_memory(config, processes.count).total
+    needed = estimate_run_memory(config, processes.count, window).total
     available = memory_bytes(process_device(config.system))
     return needed > _LARGEST_SHARE * available and config.training.optimizer != "muon"
 
 
-def warn_about_memory(config: Config, memory: int, processes: int, *, is_sharded: bool) -> None:
+def warn_about_memory(config: Config, memory: int, processes: int, window: int, *, is_sharded: bool) -> None:
     """Log a warning if a process would need more than `memory` bytes, and what to do about it."""
-    estimate = estimate_run_memory(config, processes)
+    estimate = estimate_run_memory(config, processes, window)
     needed = estimate.activations + (estimate.total - estimate.activations) / (processes if is_sharded else 1)
     if needed > memory and not config.training.eval_only:
         logger.warning(
