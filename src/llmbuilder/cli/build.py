@@ -144,7 +144,7 @@ def _show_result(result: BuildResult, as_json: bool) -> None:
     for name, text in facts:
         typer.echo(f"  {name}: {text}")
     for sample in result.samples:
-        typer.echo(f"\ngiven: {' '.join(sample.prompt.split())}")
+        typer.echo(f"\ngiven: {' '.join(sample.prompt.split()) or '(nothing but blanks)'}")
         typer.echo(f"it went on:\n{_beginning(sample.continuation)}")
     typer.echo("")
     for use in list_uses(result):
