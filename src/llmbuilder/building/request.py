@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from llmbuilder.building.durations import in_words
 from llmbuilder.config.schema import Config
 from llmbuilder.corpus.output import is_output
 from llmbuilder.documents.folders import CORPUS_RECORD, is_prepared, list_folder, readable_name
 from llmbuilder.errors import DataError
 from llmbuilder.files import file_checksum
+from llmbuilder.notices import command
 
 _NAMES = {"time_budget": "the time budget", "preset": "the preset", "quantization": "the quantization"}
 
@@ -63,7 +65,7 @@ class Request:
             counts = f"{earlier['files']:,} files then, {self.files:,} now"
             found.append(f"the documents have changed ({counts})")
         found += [
-            f"{words}: {earlier[name]} then, {getattr(self, name)} now"
+            f"{words}: {_in_words(name, earlier[name])} then, {_in_words(name, getattr(self, name))} now"
             for name, words in _NAMES.items()
             if name in earlier and getattr(self, name) != earlier[name]
         ]
@@ -83,9 +85,15 @@ class Request:
             raise DataError(
                 f"{folder} holds a build that was asked for otherwise, so this one cannot go on with it:\n"
                 + "\n".join(f"  {line}" for line in found)
-                + "\nask as before to go on with it, choose another folder, or pass overwrite=True to "
-                "begin again in its place"
+                + f"\nto finish it as it was begun: {command('train', 'resume', folder)}; or choose another folder, "
+                "or pass overwrite=True to begin again in its place"
             )
+
+
+def _in_words(name: str, value: Any) -> str:
+    if value is None:
+        return "not given"
+    return in_words(value) if name == "time_budget" else str(value)
 
 
 def _sources(documents: Sequence[str] | None) -> str:

@@ -11,7 +11,7 @@ import typer
 
 from llmbuilder.cli import STARTED
 from llmbuilder.cli.completion import presets, quantizations
-from llmbuilder.cli.output import AllowCode, Json, Overwrite, Plain, Quiet, Set, print_json, say
+from llmbuilder.cli.output import AllowCode, Json, Overwrite, Plain, Quiet, Set, print_json, print_prose, say
 from llmbuilder.cli.stages import StageProgress
 from llmbuilder.notices import quoted
 
@@ -59,7 +59,7 @@ def build(
     require_quantization(quantization)
     if dry_run:
         with StageProgress(plain=plain, quiet=quiet) as progress:
-            _show_plan(documents, preset or config, time_budget, set_ or [], progress, as_json)
+            _show_plan(documents, output, preset or config, time_budget, set_ or [], progress, as_json)
         return
     loaded = load_config(config, preset=preset, overrides=set_ or [], allow_code=allow_code)
     folder = output or loaded.training.output_dir
@@ -104,6 +104,7 @@ def resume_build(
 
 def _show_plan(
     documents: list[Path] | None,
+    output: Path | None,
     chosen: object,
     time_budget: str | None,
     overrides: list[str],
@@ -121,7 +122,7 @@ def _show_plan(
     planned = load_config(overrides=overrides)
     require_buildable(planned, overrides, {"documents": documents or None})
     require_documents(list(documents) if documents else planned.data.path)
-    check_run(planned, None)
+    check_run(planned, output)
     from llmbuilder.building import plan_build
 
     sources = list(documents) if documents else None
@@ -129,7 +130,7 @@ def _show_plan(
     if as_json:
         print_json({**asdict(plan), "config": plan.config.to_dict()})
     else:
-        typer.echo(f"Plan: {plan.summary()}")
+        print_prose(f"Plan: {plan.summary()}")
 
 
 def _show_result(result: BuildResult, as_json: bool) -> None:
@@ -140,9 +141,10 @@ def _show_result(result: BuildResult, as_json: bool) -> None:
         print_json(result.to_dict())
         return
     (_, ability), *facts = describe_result(result)
-    typer.echo(f"\n{ability}")
+    typer.echo("")
+    print_prose(ability)
     for name, text in facts:
-        typer.echo(f"  {name}: {text}")
+        print_prose(f"  {name}: {text}", indent="    ")
     for sample in result.samples:
         typer.echo(f"\ngiven: {' '.join(sample.prompt.split()) or '(nothing but blanks)'}")
         typer.echo(f"it went on:\n{_beginning(sample.continuation)}")
