@@ -1,0 +1,174 @@
+"""A model's chat template: conversations in, the text and the tokens that the model knows them by out.
+
+It is rendered in a process of its own with a limit of time and memory, which is ended with `close`, or with this one.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import json
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from llmbuilder.errors import DataError
+from llmbuilder.tokenizer import Tokenizer
+from llmbuilder.tokenizer.marked import MarkedEncoder
+
+_SECONDS = 20.0  # for the renderings of one conversation, which take milliseconds
+_MEMORY = 2 << 30  # bytes of the process that renders
+
+Message = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A conversation to be rendered, or its beginning, with the head of an answer behind it or not."""
+
+    messages: Sequence[Message]
+    tools: Sequence[Any] | None = None
+    add_generation_prompt: bool = False
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """A conversation's text; `spans` are where the template marks it as generated, None if it marks nothing."""
+
+    text: str
+    spans: list[tuple[int, int]] | None = None
+
+
+class ChatTemplate:
+    """A template with the tokenizer of its model.
+
+    Raises DataError, when it is first used, for a text that is no template or does not come to an end.
+    """
+
+    def __init__(self, source: str, tokenizer: Tokenizer, *, seconds: float = _SECONDS) -> None:
+        self.source = source
+        self.tokenizer = tokenizer
+        self._seconds = seconds
+        self._now = datetime.datetime.now().replace(microsecond=0)  # one time for all that it renders
+        self._process: subprocess.Popen[str] | None = None
+        self._took_too_long = False
+
+    @property
+    def uses_tools(self) -> bool:
+        """Whether the template looks at the tools that a conversation has."""
+        return self._names("tools")
+
+    @property
+    def uses_tool_calls(self) -> bool:
+        """Whether the template writes what an answer calls."""
+        return self._names("tool_calls")
+
+    def _names(self, name: str) -> bool:
+        return re.search(rf"\b{name}\b", self.source) is not None
+
+    def render(
+        self, messages: Sequence[Message], tools: Sequence[Any] | None = None, *, add_generation_prompt: bool = False
+    ) -> str:
+        """Return a conversation's text. Raises DataError if the template refuses it or fails."""
+        found = self.render_all([Request(messages, tools, add_generation_prompt)])[0]
+        if isinstance(found, DataError):
+            raise found
+        return found.text
+
+    def encode(
+        self, messages: Sequence[Message], tools: Sequence[Any] | None = None, *, add_generation_prompt: bool = False
+    ) -> list[int]:
+        """Return a conversation's tokens. Raises DataError as `render`."""
+        text = self.render(messages, tools, add_generation_prompt=add_generation_prompt)
+        return self.encode_text(text)[0]
+
+    def encode_text(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return the tokens of a rendered text, and where in it each one begins and ends."""
+        return self._encoder.encode(text)
+
+    @functools.cached_property
+    def _encoder(self) -> MarkedEncoder:
+        return MarkedEncoder(self.tokenizer)
+
+    def render_all(self, requests: Sequence[Request]) -> list[Rendering | DataError]:
+        """Return the renderings, an error in the place of each one that failed.
+
+        Raises DataError if the template is none, or takes too much time or memory.
+        """
+        asked = [vars(request) for request in requests]
+        return [
+            DataError(answer["error"]) if "error" in answer else
+            Rendering(answer["text"], None if answer["spans"] is None else [(a, b) for a, b in answer["spans"]])
+            for answer in self._ask(self._started(), asked)
+        ]  # fmt: skip
+
+    def _started(self) -> subprocess.Popen[str]:
+        if self._process is None or self._process.poll() is not None:
+            self.close()
+            self._took_too_long = False
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "llmbuilder.conversations.render_worker", str(_MEMORY)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8",
+            )  # fmt: skip
+            named = {"source": self.source, "variables": _named_tokens(self.tokenizer), "now": self._now.isoformat()}
+            answer = self._ask(self._process, named)
+            if "error" in answer:
+                raise DataError(answer["error"])
+        return self._process
+
+    def _ask(self, process: subprocess.Popen[str], request: Any) -> Any:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        timer = threading.Timer(self._seconds, self._give_up, [process])
+        timer.start()
+        try:
+            process.stdin.write(json.dumps(request) + "\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        finally:
+            timer.cancel()
+        if not line.endswith("\n"):
+            process.wait()
+            why = (f"does not come to an end within {self._seconds:g} seconds" if self._took_too_long
+                   else "ended the process that rendered it: it needs too much memory, or nests too deep")  # fmt: skip
+            raise DataError(f"the chat template {why}")
+        return json.loads(line)
+
+    def _give_up(self, process: subprocess.Popen[str]) -> None:
+        self._took_too_long = True
+        process.kill()
+
+    def close(self) -> None:
+        """End the process that renders; the next rendering starts another."""
+        if self._process is None:
+            return
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(BrokenPipeError):  # a request that was never read
+                    pipe.close()
+        self._process = None
+
+    def __enter__(self) -> ChatTemplate:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        with suppress(Exception):
+            self.close()
+
+
+def _named_tokens(tokenizer: Tokenizer) -> dict[str, Any]:
+    """Return the special tokens by the names that templates use."""
+    settings = tokenizer.special.settings()
+    return {name: value for name, value in settings.items() if name != "add_bos_token"}
