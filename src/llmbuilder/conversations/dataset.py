@@ -173,4 +173,6 @@ class ConversationDataset(TextDataset):
         first: dict[str, int] = {}
         groups = np.array([first.setdefault(checksum, place) for place, checksum in enumerate(checksums)])
         split = choose_split(lengths, checksums, self.train_split, self.seed, lambda: groups)
+        if self.train_split < 1 and not split.validation_documents:
+            logger.warning(f"{self.source_name} holds too few different conversations for some to validate")
         return frozenset(numbers[place] for place in split.validation_documents)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import commonpath
 from typing import Any
 
 import numpy as np
@@ -130,8 +129,8 @@ class Masks:
         """Return what a template writes before and behind the content of an answer."""
         requests = [Request([*before, {**answer, "content": probe}], tools) for probe in _PROBES]
         first, second = (_require(rendering).text for rendering in self._template.render_all(requests))
-        head = commonpath([first, second])
-        tail = commonpath([first[::-1], second[::-1]])[::-1]
+        head = _common_beginning(first, second)
+        tail = _common_beginning(first[::-1], second[::-1])[::-1]
         if first != head + _PROBES[0] + tail:
             raise DataError(f"the template cannot be used: {_NO_MASK}")
         return head, tail
@@ -188,6 +187,11 @@ def _require(rendering: Rendering | DataError) -> Rendering:
     if isinstance(rendering, DataError):
         raise rendering
     return rendering
+
+
+def _common_beginning(first: str, second: str) -> str:
+    length = next((n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), None)
+    return first[: min(len(first), len(second)) if length is None else length]
 
 
 def _shared(first: np.ndarray, second: np.ndarray) -> int:

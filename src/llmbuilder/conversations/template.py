@@ -168,6 +168,12 @@ class ChatTemplate:
             self.close()
 
 
+def template_from(metadata: Mapping[str, Any], tokenizer: Tokenizer) -> ChatTemplate | None:
+    """Return the template that a model came with, by its metadata; None for one without."""
+    source = metadata.get("chat_template")
+    return ChatTemplate(source, tokenizer) if isinstance(source, str) and source.strip() else None
+
+
 def _named_tokens(tokenizer: Tokenizer) -> dict[str, Any]:
     """Return the special tokens by the names that templates use."""
     settings = tokenizer.special.settings()

@@ -6,7 +6,7 @@ import logging
 
 from llmbuilder.conversations.chatml import BEGIN, END, chatml_for
 from llmbuilder.conversations.masking import Masks
-from llmbuilder.conversations.template import ChatTemplate
+from llmbuilder.conversations.template import ChatTemplate, template_from
 from llmbuilder.errors import DataError, TokenizerError
 from llmbuilder.model import LanguageModel
 from llmbuilder.model.growing import add_rows
@@ -16,22 +16,16 @@ from llmbuilder.tokenizer.growing import ending_with, with_special_tokens
 logger = logging.getLogger("llmbuilder")
 
 
-def chat_template_of(model: LanguageModel) -> ChatTemplate | None:
-    """Return the template that a model came with; None for one without."""
-    source = model.metadata.get("chat_template")
-    return ChatTemplate(source, _tokenizer(model)) if isinstance(source, str) and source.strip() else None
-
-
 def prepare_for_chat(model: LanguageModel) -> tuple[ChatTemplate, bool]:
     """Give a model what conversations need, and return its template and whether it got new tokens for it.
 
     Without a template of its own it gets ChatML; new tokens start at the mean of the embedding. Generation ends, from
     then on, at the token with which the template ends an answer. Raises DataError if the template cannot be used.
     """
-    template, has_new = chat_template_of(model), False
+    template, has_new = template_from(model.metadata, _tokenizer(model)), False
     if template is None:
         has_new = _give_chatml(model)
-        template = chat_template_of(model)
+        template = template_from(model.metadata, _tokenizer(model))
         assert template is not None
     with template:
         try:

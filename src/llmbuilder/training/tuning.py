@@ -11,8 +11,9 @@ from llmbuilder.config.recipe import RECOMMENDED, choose_adapter_rate
 from llmbuilder.config.schema import Config, is_auto
 from llmbuilder.conversations.dataset import ConversationDataset
 from llmbuilder.conversations.files import conversation_files
+from llmbuilder.conversations.inspection import Inspection, inspect
 from llmbuilder.data.dataset import TextDataset
-from llmbuilder.errors import TokenizerError
+from llmbuilder.errors import DataError, TokenizerError
 from llmbuilder.finetuning.chat import prepare_for_chat
 from llmbuilder.formats.model_file import load_model
 from llmbuilder.model import LanguageModel
@@ -61,7 +62,7 @@ def finetune_model(
         if has_new_tokens and whole.finetuning.method != "full":
             whole.finetuning.embeddings = True
     _settle_embeddings(whole, model)
-    length = min(model.config.max_seq_length, window or _LONGEST_WINDOW)
+    length = _window(model, window)
     whole.model = model.config.model_copy(update={"max_seq_length": length})
     whole.training.init_from = "scratch" if isinstance(base, LanguageModel) else str(base)
     if template is None:
@@ -73,6 +74,24 @@ def finetune_model(
         model, dataset, whole, output_dir, callbacks,
         overwrite=overwrite, continue_run=continue_run, has_weights=True,
     )  # fmt: skip
+
+
+def inspect_conversations(
+    base: str | Path | LanguageModel, data: str | Path, count: int = 3, *, window: int | None = None
+) -> Inspection:
+    """Return the first `count` samples that `finetune_model` would train on, with what of each is learned.
+
+    Raises DataError if `data` holds no conversations, or none of them can be used.
+    """
+    if conversation_files(data) is None:
+        raise DataError(f"{data} holds no conversations but text, of which all tokens are learned")
+    model = base if isinstance(base, LanguageModel) else load_model(base, "cpu")
+    template, _ = prepare_for_chat(model)
+    return inspect(ConversationDataset(data, _window(model, window), template), count)
+
+
+def _window(model: LanguageModel, asked: int | None) -> int:
+    return min(model.config.max_seq_length, asked or _LONGEST_WINDOW)
 
 
 def _settle_embeddings(config: Config, model: LanguageModel) -> None:
