@@ -101,12 +101,13 @@ class Masks:
         for turn, before, after in zip(turns, found, found[len(turns) :], strict=False):
             own = encoded if after.text == whole.text else self._encode(after.text)
             begin = self._beginning(messages, tools, turn, before.text, after.text)
-            part = self._tokens_of(own, begin, len(own.text))
+            shared = _shared(own.ids, encoded.ids)
+            part = self._tokens_of(own, begin, len(own.text), shared=shared)
             if part is None:
                 raise DataError(f"the template writes no token that ends the answer in message {turn + 1}")
             if np.isin(own.ids[part[0] : part[1]], self._special).all():
                 raise DataError(f"the template writes nothing of the answer in message {turn + 1}")
-            if part[1] <= _shared(own.ids, encoded.ids):
+            if part[1] <= shared:
                 together.append(part)
             else:
                 alone.append(_sample(own, [part], place))
@@ -149,10 +150,13 @@ class Masks:
             )
         return int(ends[0])
 
-    def _tokens_of(self, encoded: _Encoded, begin: int, end: int, *, may_grow: bool = False) -> tuple[int, int] | None:
+    def _tokens_of(
+        self, encoded: _Encoded, begin: int, end: int, *, may_grow: bool = False, shared: int = 0
+    ) -> tuple[int, int] | None:
         """Return the range of the tokens between two places of a text, up to the one that ends the turn.
 
-        `may_grow`: that one may stand just behind the end. None if there is none.
+        `may_grow`: that one may stand just behind the end. `shared` is how many tokens are the same where the
+        conversation goes on. None if there is no such token.
         """
         inside = np.flatnonzero((encoded.ends > begin) & (encoded.begins < end))
         if not len(inside):
@@ -169,13 +173,22 @@ class Masks:
         usual = np.flatnonzero(ids == self.turn_end)
         if len(usual):
             return first, first + int(usual[-1]) + 1
-        # A call of tools can end otherwise than an answer.
-        others = np.flatnonzero(np.isin(ids, self._special))
-        if not len(others):
+        # A call of tools can end otherwise than an answer, and the text then with one token more.
+        closing = self._closing(encoded, first, stop)
+        if not closing:
             return (first, stop) if may_grow else None
-        last = first + int(others[-1])
-        is_end = not encoded.text[encoded.ends[last] : encoded.ends[stop - 1]].strip()
-        return (first, last + 1) if is_end else (first, stop) if may_grow else None
+        last = next((place for place in closing if place < shared), closing[0])
+        return first, last + 1
+
+    def _closing(self, encoded: _Encoded, first: int, stop: int) -> list[int]:
+        """Return the places of the special tokens that a range of tokens ends with, blanks aside, the last first."""
+        found = []
+        for place in range(stop - 1, first - 1, -1):
+            if encoded.ids[place] in self._special:
+                found.append(place)
+            elif encoded.text[encoded.begins[place] : encoded.ends[place]].strip():
+                break
+        return found
 
     def _encode(self, text: str) -> _Encoded:
         ids, places = self._template.encode_text(text)
