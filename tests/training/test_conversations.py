@@ -22,7 +22,7 @@ from llmbuilder.model import build_model, load_model, save_model
 from llmbuilder.tokenizer import Tokenizer
 from llmbuilder.training import Callback, finetune_model, resume_training
 from llmbuilder.training.tuning import inspect_conversations, tuning_config
-from tests.command_line import run
+from tests.command_line import run, run_program
 from tests.conversations.templates import CHATML_TOOLS, marked_tokenizer
 
 ANSWERS = {"What is red?": "A rose.", "What is blue?": "The sky at noon.", "What is green?": "Grass, and most leaves."}
@@ -68,6 +68,10 @@ def test_a_tuned_model_answers_and_stops_by_itself(tmp_path: Path, bare: Path, t
     chat.close()
     assert found == ANSWERS
     assert tuned.config.vocab_size == load_model(bare, "cpu").config.vocab_size + 2
+    told = run_program(
+        "generate", "text", "-m", "run", "--chat", "-i", "--greedy", cwd=tmp_path, stdin="What is blue?\n"
+    )
+    assert told.stdout == "The sky at noon.\n\n"
     # With the embedding that learned beside them, adapters alone are not the model.
     assert not (tmp_path / "run" / "adapter").exists()
 
@@ -138,6 +142,20 @@ def test_a_stopped_run_goes_on_bit_for_bit(tmp_path: Path, bare: Path, talk: Pat
     assert losses[0] == losses[1]
     assert stopped.metadata["chat_template"] == whole.metadata["chat_template"]
     assert load_generator(stopped).tokenizer.ending_ids == load_generator(whole).tokenizer.ending_ids
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_losses_of_one(tmp_path: Path, bare: Path, talk: Path) -> None:
+    given = ("training.max_steps=6", "training.batch_size=4", "training.log_every=1", "training.mixed_precision=no",
+             "training.eval_every=3", "system.num_threads=1")  # fmt: skip
+    overrides = [word for setting in given for word in ("--set", setting)]
+    command = ("finetune", "model", "-m", bare, "--data", talk, "--quiet", *overrides)
+    run_program(*command, "-o", "one", cwd=tmp_path)
+    run_program(*command, "-o", "two", "--nproc", 2, cwd=tmp_path)
+    one, two = ([line for line in read_json_lines(tmp_path / name / "metrics.jsonl") if "learning_rate" in line]
+                for name in ("one", "two"))  # fmt: skip
+    assert len(one) == len(two) == 6
+    assert [line["loss"] for line in two] == pytest.approx([line["loss"] for line in one], rel=1e-5)
 
 
 def test_broken_rows_are_listed_and_the_rest_is_used(
