@@ -142,6 +142,19 @@ def test_lists_and_tables_and_folders_of_them(tmp_path: Path) -> None:
     assert all(isinstance(item, Conversation) and item.messages == EXCHANGE for item in found)
 
 
+def test_a_list_is_told_by_its_first_item(tmp_path: Path) -> None:
+    rows = json.dumps([{"prompt": "Why?", "completion": "So."}] * 3)
+    (tmp_path / "whole.json").write_text(rows)
+    (tmp_path / "cut.json").write_text(rows[:-20])
+    assert conversation_files(tmp_path / "whole.json") is not None
+    cut = conversation_files(tmp_path / "cut.json")
+    assert cut is not None
+    with pytest.raises(DataError, match="cut.json is no JSON"):
+        list(read_conversations(cut))
+    (tmp_path / "texts.json").write_text('[{"text": "Why?"}, {"prompt"')
+    assert conversation_files(tmp_path / "texts.json") is None
+
+
 def test_text_stays_text(tmp_path: Path) -> None:
     assert conversation_files(written(tmp_path / "t.jsonl", [{"text": "x"}])) is None
     assert conversation_files(written(tmp_path / "t.txt", [{"messages": EXCHANGE}])) is None

@@ -18,6 +18,7 @@ _ABOUT = re.compile(r"(readme|licen[cs]e|notice|citation|dataset_infos?|card)([.
 _LONGEST_LINE = 64 << 20  # bytes
 _LARGEST_LIST = 2 << 30  # bytes of a JSON file, which is read as one
 _LOOKED_AT = 20  # rows
+_BEGINNING = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,9 @@ def read_conversations(files: list[Path]) -> Iterator[Conversation | LeftOut]:
 def _holds_conversations(file: Path) -> bool:
     if file.suffix.lower() not in (*_LINES, *_LIST, *_PARQUET):
         return False
-    for number, (_, row) in enumerate(_rows(file)):
+    first = _first_item(file) if file.suffix.lower() in _LIST else None
+    rows = _rows(file) if first is None else iter([("", first)])
+    for number, (_, row) in enumerate(rows):
         form = None if isinstance(row, DataError) else form_of(row)
         if form == "preferences":
             raise DataError(
@@ -77,6 +80,18 @@ def _holds_conversations(file: Path) -> bool:
         if number >= _LOOKED_AT:
             break
     return False
+
+
+def _first_item(file: Path) -> Any:
+    """Return what a list in a JSON file begins with, without reading all of it; None if that is not seen at once."""
+    with open(file, "rb") as handle:
+        start = handle.read(_BEGINNING).decode("utf-8-sig", "ignore").lstrip()
+    if not start.startswith("["):
+        return None
+    try:
+        return json.JSONDecoder().raw_decode(start[1:].lstrip())[0]
+    except (ValueError, RecursionError):
+        return None
 
 
 def _rows(file: Path) -> Iterator[tuple[str, Any]]:

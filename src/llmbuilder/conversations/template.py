@@ -8,10 +8,12 @@ from __future__ import annotations
 import datetime
 import functools
 import json
+import math
 import re
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from llmbuilder.tokenizer import Tokenizer
 from llmbuilder.tokenizer.marked import MarkedEncoder
 
 _SECONDS = 20.0  # for the renderings of one conversation, which take milliseconds
+_LOOKED_AFTER = 0.1  # seconds between looks at whether a rendering takes too long
 _MEMORY = 2 << 30  # bytes of the process that renders
 
 Message = Mapping[str, Any]
@@ -57,6 +60,7 @@ class ChatTemplate:
         self._now = datetime.datetime.now().replace(microsecond=0)  # one time for all that it renders
         self._process: subprocess.Popen[str] | None = None
         self._took_too_long = False
+        self._deadline = math.inf
 
     @property
     def uses_tools(self) -> bool:
@@ -110,11 +114,12 @@ class ChatTemplate:
     def _started(self) -> subprocess.Popen[str]:
         if self._process is None or self._process.poll() is not None:
             self.close()
-            self._took_too_long = False
+            self._took_too_long, self._deadline = False, math.inf
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "llmbuilder.conversations.render_worker", str(_MEMORY)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8",
             )  # fmt: skip
+            threading.Thread(target=self._watch, args=[self._process], daemon=True).start()
             named = {"source": self.source, "variables": _named_tokens(self.tokenizer), "now": self._now.isoformat()}
             answer = self._ask(self._process, named)
             if "error" in answer:
@@ -124,8 +129,7 @@ class ChatTemplate:
     def _ask(self, process: subprocess.Popen[str], request: Any) -> Any:
         assert process.stdin is not None
         assert process.stdout is not None
-        timer = threading.Timer(self._seconds, self._give_up, [process])
-        timer.start()
+        self._deadline = time.monotonic() + self._seconds
         try:
             process.stdin.write(json.dumps(request) + "\n")
             process.stdin.flush()
@@ -133,7 +137,7 @@ class ChatTemplate:
         except BrokenPipeError:
             line = ""
         finally:
-            timer.cancel()
+            self._deadline = math.inf
         if not line.endswith("\n"):
             process.wait()
             why = (f"does not come to an end within {self._seconds:g} seconds" if self._took_too_long
@@ -141,9 +145,13 @@ class ChatTemplate:
             raise DataError(f"the chat template {why}")
         return json.loads(line)
 
-    def _give_up(self, process: subprocess.Popen[str]) -> None:
-        self._took_too_long = True
-        process.kill()
+    def _watch(self, process: subprocess.Popen[str]) -> None:
+        """End a process that has not answered in time; one thread for all answers, as starting one takes longer."""
+        while process.poll() is None:
+            if time.monotonic() > self._deadline:
+                self._took_too_long = True
+                process.kill()
+            time.sleep(_LOOKED_AFTER)
 
     def close(self) -> None:
         """End the process that renders; the next rendering starts another."""
