@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from llmbuilder.conversations.chatml import chatml_for
+from llmbuilder.conversations.template import template_from
 from llmbuilder.errors import DataError
+from llmbuilder.formats.huggingface.belongings import kept_metadata
 from llmbuilder.tokenizer import Tokenizer
 from tests.conversations.templates import ALL, marked_tokenizer, template
 
@@ -91,3 +93,20 @@ def test_what_a_template_uses(bpe: Tokenizer) -> None:
     with_tools, without = template(ALL["tools"], bpe), template(ALL["instruct"], bpe)
     assert (with_tools.uses_tools, with_tools.uses_tool_calls) == (True, True)
     assert (without.uses_tools, without.uses_tool_calls) == (False, False)
+
+
+def test_a_template_for_tools_is_used_where_there_are_some(tmp_path: Path, bpe: Tokenizer) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = marked_tokenizer(bpe)
+    tokenizer.save_pretrained(tmp_path, {"split_special_tokens": None})
+    (tmp_path / "chat_template.jinja").write_text(ALL["opened"])
+    (tmp_path / "additional_chat_templates").mkdir()
+    (tmp_path / "additional_chat_templates" / "tool_use.jinja").write_text(ALL["tools"])
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    ours = template_from(kept_metadata(tmp_path), tokenizer)
+    assert ours is not None and ours.uses_tools
+    with ours:
+        plain, with_tools = (ours.encode(CONVERSATIONS[0], tools) for tools in (None, TOOLS))
+    assert plain == theirs.apply_chat_template(CONVERSATIONS[0], return_dict=False)
+    assert with_tools == theirs.apply_chat_template(CONVERSATIONS[0], tools=TOOLS, return_dict=False) != plain

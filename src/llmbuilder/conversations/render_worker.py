@@ -1,7 +1,8 @@
 """Renders conversations in a process of its own, so that a template that loops or grows costs only itself.
 
 Usage: python -m llmbuilder.conversations.render_worker MEMORY_BYTES
-The first line of standard input is a JSON object with `source`, `variables` and `now`, each other a list of requests
+The first line of standard input is a JSON object with `source`, `with_tools` (another template for conversations with
+tools, or null), `variables` and `now`, each other a list of requests
 with `messages`, `tools` and `add_generation_prompt`. Each line of standard output is the answer: `error`, or for the
 requests a list of `text` and `spans`, or `error`. It ends with its input.
 """
@@ -25,16 +26,23 @@ def main() -> None:
     _limit_memory(int(sys.argv[1]))
     given = json.loads(sys.stdin.readline())
     try:
-        renderer = Renderer(given["source"], given["variables"], datetime.datetime.fromisoformat(given["now"]))
+        now = datetime.datetime.fromisoformat(given["now"])
+        usual, with_tools = (
+            None if source is None else Renderer(source, given["variables"], now)
+            for source in (given["source"], given["with_tools"])
+        )
     except DataError as error:
         _say({"error": str(error)})
         return
     _say({})
     for line in sys.stdin:
-        _say([_answer(renderer, request) for request in json.loads(line)])
+        _say(
+            [_answer(with_tools if with_tools and request["tools"] else usual, request) for request in json.loads(line)]
+        )
 
 
-def _answer(renderer: Renderer, request: dict[str, Any]) -> dict[str, Any]:
+def _answer(renderer: Renderer | None, request: dict[str, Any]) -> dict[str, Any]:
+    assert renderer is not None
     try:
         text, spans = renderer.render(**request)
     except DataError as error:

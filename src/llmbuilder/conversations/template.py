@@ -48,13 +48,16 @@ class Rendering:
 
 
 class ChatTemplate:
-    """A template with the tokenizer of its model.
+    """A template with the tokenizer of its model; `with_tools` is another one that it has for conversations with tools.
 
     Raises DataError, when it is first used, for a text that is no template or does not come to an end.
     """
 
-    def __init__(self, source: str, tokenizer: Tokenizer, *, seconds: float = _SECONDS) -> None:
+    def __init__(
+        self, source: str, tokenizer: Tokenizer, *, with_tools: str | None = None, seconds: float = _SECONDS
+    ) -> None:
         self.source = source
+        self.with_tools = with_tools
         self.tokenizer = tokenizer
         self._seconds = seconds
         self._now = datetime.datetime.now().replace(microsecond=0)  # one time for all that it renders
@@ -73,7 +76,7 @@ class ChatTemplate:
         return self._names("tool_calls")
 
     def _names(self, name: str) -> bool:
-        return re.search(rf"\b{name}\b", self.source) is not None
+        return re.search(rf"\b{name}\b", self.source + (self.with_tools or "")) is not None
 
     def render(
         self, messages: Sequence[Message], tools: Sequence[Any] | None = None, *, add_generation_prompt: bool = False
@@ -120,7 +123,8 @@ class ChatTemplate:
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8",
             )  # fmt: skip
             threading.Thread(target=self._watch, args=[self._process], daemon=True).start()
-            named = {"source": self.source, "variables": _named_tokens(self.tokenizer), "now": self._now.isoformat()}
+            named = {"source": self.source, "with_tools": self.with_tools,
+                     "variables": _named_tokens(self.tokenizer), "now": self._now.isoformat()}  # fmt: skip
             answer = self._ask(self._process, named)
             if "error" in answer:
                 raise DataError(answer["error"])
@@ -179,7 +183,19 @@ class ChatTemplate:
 def template_from(metadata: Mapping[str, Any], tokenizer: Tokenizer) -> ChatTemplate | None:
     """Return the template that a model came with, by its metadata; None for one without."""
     source = metadata.get("chat_template")
-    return ChatTemplate(source, tokenizer) if isinstance(source, str) and source.strip() else None
+    if not isinstance(source, str) or not source.strip():
+        return None
+    return ChatTemplate(source, tokenizer, with_tools=_template_for_tools(metadata))
+
+
+def _template_for_tools(metadata: Mapping[str, Any]) -> str | None:
+    """Return the template that models of Hugging Face call `tool_use`, as it came from a folder or a GGUF file."""
+    folder, file = metadata.get("huggingface"), metadata.get("gguf")
+    named = folder.get("chat_templates") if isinstance(folder, Mapping) else None
+    found = named.get("tool_use") if isinstance(named, Mapping) else None
+    if found is None and isinstance(file, Mapping):
+        found = file.get("tokenizer.chat_template.tool_use")
+    return found if isinstance(found, str) and found.strip() else None
 
 
 def _named_tokens(tokenizer: Tokenizer) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def prepare_for_chat(model: LanguageModel) -> tuple[ChatTemplate, bool]:
     name = template.tokenizer.tokens()[turn_end]
     assert name is not None
     model.tokenizer = ending_with(template.tokenizer, name)
-    return ChatTemplate(template.source, model.tokenizer), has_new
+    return ChatTemplate(template.source, model.tokenizer, with_tools=template.with_tools), has_new
 
 
 def _give_chatml(model: LanguageModel) -> bool:
