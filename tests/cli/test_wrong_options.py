@@ -70,7 +70,7 @@ COMMANDS: dict[str, tuple[dict[str, str], dict[str, list[Case]]]] = {
         "--set": SET[:1]}),
     "finetune model": ({"--model": "model.bin", "--data": "text.txt", "--output": "new"}, {
         "--model": MODEL, "--data": INPUT, "--output": NEW_FOLDER, "--method": [("lorra", "--method: finetuning.method")],
-        "--window": [("0", "--window"), ("x", "--window")], "--nproc": NUMBER, "--set": SET[:1]}),
+        "--window": [("0", "--window"), ("x", "--window")], "--inspect": [("0", "--inspect"), ("2", "trains nothing")], "--nproc": NUMBER, "--set": SET[:1]}),
     "data load": ({"--input": "text.txt", "--output": "new.txt"}, {
         "--input": INPUT, "--output": [*FILE_OUTPUT, ("x.doc", "cannot write a corpus"), ("text.txt", "both input and")],
         "--text-column": ANY, "--filter": ANY, "--language": ANY, "--near-duplicates": THRESHOLD}),
@@ -97,7 +97,7 @@ COMMANDS: dict[str, tuple[dict[str, str], dict[str, list[Case]]]] = {
         "--max-new-tokens": [("x", "--max-new-tokens")], "--temperature": [("x", "--temperature")],
         "--top-k": [("x", "--top-k")], "--top-p": [("x", "--top-p")], "--min-p": [("x", "--min-p")],
         "--repetition-penalty": [("x", "--repetition")], "--num-samples": [("x", "--num-samples")], "--stop": ANY,
-        "--seed": [("x", "--seed")], "--config": CONFIG, "--device": DEVICE,
+        "--seed": [("x", "--seed")], "--config": CONFIG, "--device": DEVICE, "--system": [("x", "give --chat, too")],
         "--set": [*SET[:1], ("training.seed=1", "did you mean system.seed"), ("system.seed=1", "does not use it"),
                   ("generation.top_p=2", "--set generation.top_p=2: generation.top_p"),
                   ("generation.n_predict=3", "did you mean generation.max_new_tokens?")]}),

@@ -78,6 +78,7 @@ _LORA: Settings = {"finetuning.method": "lora"}
 FINETUNING: Cases = {
     "finetuning.method": ("lora", {}), "finetuning.rank": (2, _LORA), "finetuning.alpha": (3.0, _LORA),
     "finetuning.dropout": (0.5, _LORA), "finetuning.layers": (["c_proj"], _LORA),
+    "finetuning.embeddings": (True, _LORA),
 }  # fmt: skip
 SYSTEM: Cases = {
     "system.device": ("mps", {}), "system.seed": (7, {}), "system.deterministic": (False, {}),

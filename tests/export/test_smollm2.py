@@ -13,8 +13,11 @@ import pytest
 import torch
 
 from llmbuilder.config.schema import GenerationConfig
+from llmbuilder.conversations.forms import Conversation
+from llmbuilder.conversations.masking import Masks
 from llmbuilder.export import export_gguf, export_huggingface, verify_gguf
 from llmbuilder.export.verification import ask_llamacpp
+from llmbuilder.finetuning.chat import prepare_for_chat
 from llmbuilder.formats.gguf.file import GGUFFile
 from llmbuilder.inference import Generator
 from llmbuilder.machine import cpu_count
@@ -116,3 +119,23 @@ def test_ten_prompts_go_on_alike(tmp_path: Path, model: LanguageModel) -> None:
     export_gguf(model, tmp_path / "f32.gguf", "f32")
     exact = greedy(tmp_path / "f32.gguf", prompts, 64)
     assert [theirs[: len(row)] for theirs, row in zip(exact, ours, strict=True)] == ours
+
+
+def test_its_conversations_are_rendered_as_in_transformers(tmp_path: Path, model: LanguageModel) -> None:
+    from transformers import AutoTokenizer
+
+    export_huggingface(model, tmp_path / "hf")
+    theirs = AutoTokenizer.from_pretrained(tmp_path / "hf")
+    turns = [{"role": "user", "content": "What  is\n gravity?"}, {"role": "assistant", "content": " A force. "},
+             {"role": "user", "content": "Whose idea? 日本"}, {"role": "assistant", "content": "Newton's."}]  # fmt: skip
+    system = {"role": "system", "content": "Be brief."}
+    template, has_new_tokens = prepare_for_chat(model)
+    assert not has_new_tokens
+    with template:
+        for messages in (turns[:1], turns, [system, *turns[:3]]):
+            for asks in (False, True):
+                expected = theirs.apply_chat_template(messages, add_generation_prompt=asks, return_dict=False)
+                assert template.encode(messages, add_generation_prompt=asks) == expected
+        (sample,) = Masks(template).samples(Conversation("x:1", turns))
+    learned = template.tokenizer.decode(sample.ids[sample.is_learned].tolist())
+    assert learned == " A force. <|im_end|>Newton's.<|im_end|>"

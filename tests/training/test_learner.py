@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from llmbuilder.config import Config
 from llmbuilder.data import TextDataset
 from llmbuilder.model import build_model
 from llmbuilder.model.loss import IGNORE_INDEX
+from llmbuilder.tokens.samples import SampleRows, SampleWriter
 from llmbuilder.tokens.windows import TokenWindows
 from llmbuilder.training.loop.batches import StepBatches
 from llmbuilder.training.loop.learner import Learner
@@ -51,36 +53,53 @@ class RaggedWindows(TokenWindows):
         return int((starts % (BLOCK + 1)).sum())
 
 
+def sequences(folder: Path, kind: str) -> TokenWindows | SampleRows:
+    if kind == "ragged":
+        return RaggedWindows(folder / "train.bin", BLOCK, 5, seed=2)
+    return SampleRows(folder / "packed.bin", BLOCK, seed=2)
+
+
 def token_folder(folder: Path) -> Path:
     random = np.random.default_rng(5)
+    with SampleWriter(folder / "packed.bin", 40, tokenizer=None) as writer:
+        for length in random.integers(2, BLOCK + 2, 200):
+            writer.add(random.integers(0, 40, length), random.random(length) < 0.3, 0)
     for name in ("train", "val"):
         random.integers(0, 40, 4000).astype(np.uint16).tofile(folder / f"{name}.bin")
     return folder
 
 
-def step(folder: Path, config: Config, processes: Processes | None = None, **options: Any) -> dict[str, Any]:
+def step(
+    folder: Path, config: Config, processes: Processes | None = None, kind: str = "ragged", **options: Any
+) -> dict[str, Any]:
     """The loss of a step and the gradients it leaves, whole."""
     processes = processes or Processes()
     torch.manual_seed(1)
     learner = Learner(build_model(config.model), config, torch.device("cpu"), processes, **options)
-    windows = RaggedWindows(folder / "train.bin", BLOCK, 5, seed=2)
-    batch = StepBatches(windows, config.training, processes).fetch(3 * SEQUENCES)
+    batch = StepBatches(sequences(folder, kind), config.training, processes).fetch(3 * SEQUENCES)
     loss = processes.mean(learner.compute_gradients(batch))
     gradients = {name: parameter.grad for name, parameter in learner.model.named_parameters()}
     whole = {n: g.full_tensor() if hasattr(g, "full_tensor") else g for n, g in gradients.items() if g is not None}
     return {"loss": loss, **whole}
 
 
-def expected(folder: Path) -> dict[str, Any]:
-    """The sum over the targets that count, divided by their number, in one forward pass by PyTorch's own loss."""
+def expected(folder: Path, kind: str = "ragged") -> dict[str, Any]:
+    """The sum over the targets that count, divided by their number, each sample alone, by PyTorch's own loss."""
     torch.manual_seed(1)
     model = build_model(settings().model)
-    windows = RaggedWindows(folder / "train.bin", BLOCK, 5, seed=2)
-    inputs, targets = windows.gather(windows.starts_at(3 * SEQUENCES, SEQUENCES))
-    loss = model(inputs, targets)[1]
-    assert loss is not None
-    loss.backward()
-    return {"loss": loss.detach(), **{name: parameter.grad for name, parameter in model.named_parameters()}}
+    windows = sequences(folder, kind)
+    inputs, targets, *positions = windows.gather(windows.starts_at(3 * SEQUENCES, SEQUENCES))
+    count = (targets != IGNORE_INDEX).sum()
+    total = torch.zeros(())
+    for row in range(len(inputs)):
+        begins = (positions[0][row] == 0).nonzero().flatten().tolist() if positions else [0]
+        for begin, end in itertools.pairwise([*begins, inputs.shape[1]]):
+            part = targets[row : row + 1, begin:end]
+            loss = model(inputs[row : row + 1, begin:end], part)[1]
+            if (part != IGNORE_INDEX).any():
+                total = total + loss * (part != IGNORE_INDEX).sum() / count
+    total.backward()
+    return {"loss": total.detach(), **{name: parameter.grad for name, parameter in model.named_parameters()}}
 
 
 def assert_alike(found: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -89,10 +108,11 @@ def assert_alike(found: dict[str, Any], wanted: dict[str, Any]) -> None:
         torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-7, msg=lambda text, name=name: name + text)
 
 
+@pytest.mark.parametrize("kind", ["ragged", "packed"])
 @pytest.mark.parametrize("batch_size", [8, 4, 1])
-def test_accumulation_changes_neither_loss_nor_gradients(tmp_path: Path, batch_size: int) -> None:
+def test_accumulation_changes_neither_loss_nor_gradients(tmp_path: Path, batch_size: int, kind: str) -> None:
     folder = token_folder(tmp_path)
-    assert_alike(step(folder, settings(batch_size)), expected(folder))
+    assert_alike(step(folder, settings(batch_size), kind=kind), expected(folder, kind))
 
 
 def test_a_mean_of_means_would_be_noticed(tmp_path: Path) -> None:
@@ -114,18 +134,20 @@ def test_processes_change_neither_loss_nor_gradients(tmp_path: Path) -> None:
         command, capture_output=True, text=True, timeout=240, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    wanted = expected(folder)
-    for name in ("ddp-4", "ddp-1", "fsdp-2"):
-        assert_alike(torch.load(folder / f"{name}.pt"), wanted)
+    for kind in ("ragged", "packed"):
+        wanted = expected(folder, kind)
+        for name in ("ddp-4", "ddp-1", "fsdp-2"):
+            assert_alike(torch.load(folder / f"{kind}-{name}.pt"), wanted)
 
 
 def steps_of_one_process(folder: Path) -> None:
     """What each of the processes above does."""
     with joined_processes(settings().system) as processes:
-        for name, batch_size, is_sharded in (("ddp-4", 4, False), ("ddp-1", 1, False), ("fsdp-2", 2, True)):
-            found = step(folder, settings(batch_size), processes, is_sharded=is_sharded)
+        ways = (("ddp-4", 4, False), ("ddp-1", 1, False), ("fsdp-2", 2, True))
+        for kind, (name, batch_size, is_sharded) in itertools.product(("ragged", "packed"), ways):
+            found = step(folder, settings(batch_size), processes, kind, is_sharded=is_sharded)
             if processes.is_main:
-                torch.save(found, folder / f"{name}.pt")
+                torch.save(found, folder / f"{kind}-{name}.pt")
 
 
 class Transfers(TorchFunctionMode):

@@ -1,10 +1,13 @@
-"""`generate text -i`: prompts asked for in a terminal, each continued behind the text so far; or lines from a pipe."""
+"""`generate text -i`: prompts asked for in a terminal, each continued behind the text so far; or lines from a pipe.
+
+With `--chat` they are questions, and go through the model's chat template.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import typer
@@ -13,18 +16,48 @@ from llmbuilder.cli.output import say
 
 if TYPE_CHECKING:
     from llmbuilder.config.schema import GenerationConfig
-    from llmbuilder.inference import Generator
+    from llmbuilder.inference import Chat, Generator
 
 _AFRESH = "/new"
 
 
 def converse(generator: Generator, settings: GenerationConfig) -> None:
     """Continue what is typed until Ctrl-D or an empty line; each line of a pipe is a prompt of its own."""
+    memory = Memory(generator, settings.max_new_tokens)
+    for prompt in _typed("Write the beginning of a text", "the text", memory.forget):
+        if not sys.stdin.isatty():
+            memory.forget()
+        if settings.num_samples > 1:
+            show_samples(prompt, generator.generate([memory.before(prompt)], settings)[0])
+            continue
+        _answer(generator, settings, memory, prompt)
+
+
+def chat(conversation: Chat, settings: GenerationConfig) -> None:
+    """Answer what is typed until Ctrl-D or an empty line; the lines of a pipe are the questions of one conversation."""
+    has_told = False
+    for question in _typed("Ask something", "the conversation", conversation.forget):
+        if settings.num_samples > 1:
+            show_samples("", conversation.answers(question, settings))
+            continue
+        try:
+            for piece in conversation.answer(question, settings):
+                typer.echo(piece, nl=False)
+        except KeyboardInterrupt:
+            if not sys.stdin.isatty():
+                raise
+        typer.echo("\n")
+        if conversation.has_forgotten and not has_told:
+            has_told = True
+            say("(the conversation is longer than the model sees: from here on its beginning is forgotten)")
+
+
+def _typed(invitation: str, memory: str, forget: Callable[[], None]) -> Iterator[str]:
+    """Yield the lines that are typed, or come from a pipe, until the end or an empty one."""
     is_terminal = sys.stdin.isatty()
     ask = _line_editor() if is_terminal else lambda: input("")
     if is_terminal:
-        say(f"Write the beginning of a text. Ctrl-C stops an answer, {_AFRESH} forgets the text so far, Ctrl-D ends.")
-    memory = Memory(generator, settings.max_new_tokens)
+        say(f"{invitation}. Ctrl-C stops an answer, {_AFRESH} forgets {memory} so far, Ctrl-D ends.")
     while True:
         try:
             prompt = ask()
@@ -36,14 +69,9 @@ def converse(generator: Generator, settings: GenerationConfig) -> None:
         if not prompt:
             return
         if prompt.strip() == _AFRESH:
-            memory.text = ""
+            forget()
             continue
-        if not is_terminal:
-            memory.text = ""
-        if settings.num_samples > 1:
-            show_samples(prompt, generator.generate([memory.before(prompt)], settings)[0])
-            continue
-        _answer(generator, settings, memory, prompt)
+        yield prompt
 
 
 def _answer(generator: Generator, settings: GenerationConfig, memory: Memory, prompt: str) -> None:
@@ -70,6 +98,10 @@ class Memory:
         window = generator.model.config.max_seq_length
         self._most = max(window // 2, window - answer_tokens)  # an answer longer than half the window pushes itself out
         self._has_told = False
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.text = ""
 
     def before(self, prompt: str) -> str:
         """Return what the model is to continue: the text so far and the prompt, without lines it could not see."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from llmbuilder.cli.conversation import converse, show_samples
+from llmbuilder.cli.conversation import chat, converse, show_samples
 from llmbuilder.cli.output import Json, Quiet, Set, print_json
+
+if TYPE_CHECKING:
+    from llmbuilder.config.schema import GenerationConfig
+    from llmbuilder.inference import Generator
 
 app = typer.Typer(help="Generate text.", no_args_is_help=True)
 
@@ -40,6 +44,8 @@ def text(
     config: Path = typer.Option(None, "--config", help="Configuration whose 'generation' and system.device to use."),
     device: str = typer.Option(None, "--device", help="auto, cpu, cuda, mps."),
     interactive: bool = typer.Option(False, "--interactive", "-i", help="Ask for prompts until end of input."),
+    as_chat: bool = typer.Option(False, "--chat", help="Prompts are questions, put through the model's chat template."),
+    system: str = typer.Option(None, "--system", help="With --chat: what the model is told before the conversation."),
     quiet: bool = Quiet,
     as_json: bool = Json,
 ) -> None:
@@ -57,6 +63,10 @@ def text(
         raise typer.BadParameter(instead, param_hint="-i")
     if prompt and prompt_file:
         raise typer.BadParameter("--prompt names the text already: leave out one", param_hint="--prompt-file")
+    if system is not None and not as_chat:
+        raise typer.BadParameter("it begins a conversation: give --chat, too", param_hint="--system")
+    if as_chat and not (interactive or prompt or prompt_file):
+        raise typer.BadParameter("ask something with --prompt, or give -i", param_hint="--chat")
     prompts = [_read_prompt(prompt_file)] if prompt_file else prompt or [""]
     loaded = load_config(config, overrides=set_ or [])
     _check(model, tokenizer, device, loaded, set_ or [], given)
@@ -64,6 +74,9 @@ def text(
 
     settings = generation_settings(loaded, given)
     generator = load_generator(model, tokenizer, device or loaded.system.device)
+    if as_chat:
+        _chat(generator, settings, None if interactive else prompts, system, as_json=as_json)
+        return
     if interactive:
         converse(generator, settings)
         return
@@ -79,6 +92,32 @@ def text(
         return
     for p, found in zip(prompts, samples, strict=True):
         show_samples(p, found)
+
+
+def _chat(
+    generator: Generator, settings: GenerationConfig, questions: list[str] | None, system: str | None, *, as_json: bool
+) -> None:
+    """Answer questions, each in a conversation of its own; None asks for them."""
+    from llmbuilder.inference import Chat
+
+    conversation = Chat(generator, system)
+    try:
+        if questions is None:
+            chat(conversation, settings)
+            return
+        if len(questions) == 1 and settings.num_samples == 1 and not as_json:
+            for piece in conversation.answer(questions[0], settings):
+                typer.echo(piece, nl=False)
+            typer.echo("")
+            return
+        answers = [conversation.answers(question, settings) for question in questions]
+    finally:
+        conversation.close()
+    if as_json:
+        print_json([{"prompt": q, "continuations": found} for q, found in zip(questions, answers, strict=True)])
+    else:
+        for question, found in zip(questions, answers, strict=True):
+            show_samples(f"{question}\n", found)
 
 
 def _check(

@@ -146,6 +146,10 @@ class FinetuningConfig(Section):
         default_factory=list,
         description="Ends of the names of the matrices that get an adapter, such as q_proj. Default: all.",
     )
+    embeddings: bool = Field(
+        default=False,
+        description="Let embedding and output projection learn beside adapters; set where a model gets new tokens.",
+    )
 
 
 class SystemConfig(Section):

@@ -114,10 +114,12 @@ def with_window(model: ModelConfig, window: int | None) -> ModelConfig:
 
 
 def count_adapter_parameters(model: ModelConfig, finetuning: FinetuningConfig) -> int:
-    """Return the parameters of the adapters that `finetuning` puts beside a model's matrices."""
+    """Return the parameters that learn where `finetuning` puts adapters beside a model's matrices."""
     chosen = [shape for name, shape in layer_matrices(model).items() if is_adapted(name, finetuning)]
     lengths = sum(outputs for _, outputs in chosen) if finetuning.method == "dora" else 0
-    return model.num_layers * (finetuning.rank * sum(map(sum, chosen)) + lengths)
+    outer = model.vocab_size * model.embedding_dim * (1 if model.tie_embeddings else 2)
+    adapters = model.num_layers * (finetuning.rank * sum(map(sum, chosen)) + lengths)
+    return adapters + (outer if finetuning.embeddings else 0)
 
 
 def is_adapted(name: str, finetuning: FinetuningConfig) -> bool:

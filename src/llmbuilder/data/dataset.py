@@ -23,6 +23,7 @@ from llmbuilder.files import link_file
 from llmbuilder.notices import counted
 from llmbuilder.tokenizer import Tokenizer, train_tokenizer
 from llmbuilder.tokens.overlap import overlap_of
+from llmbuilder.tokens.samples import SAMPLE_FILES, SampleRows, has_samples
 from llmbuilder.tokens.sampling import tokenizer_sample
 from llmbuilder.tokens.shards import OpenedTokens, TokenFileInfo, TokenWriter, open_tokens
 from llmbuilder.tokens.splitting import PARTS, Split, split_pieces
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _READ_DOCUMENTS = "documents.jsonl"
 _TOKEN_FILES = [f"{part}.{kind}" for part in ("train", "validation", "val") for kind in ("bin", "json")]
+_TOKEN_FILES += SAMPLE_FILES
 
 
 class TextDataset:
@@ -83,8 +85,8 @@ class TextDataset:
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._corpus: PreparedCorpus | None = None
         self._split: Split | None = None
-        self._train: TokenWindows | None = None
-        self._validation: TokenWindows | None = None
+        self._train: TokenWindows | SampleRows | None = None
+        self._validation: TokenWindows | SampleRows | None = None
         self._locate(source)
 
     @classmethod
@@ -158,14 +160,14 @@ class TextDataset:
         return self._train is not None
 
     @property
-    def train(self) -> TokenWindows:
+    def train(self) -> TokenWindows | SampleRows:
         """The training windows."""
         if self._train is None:
             raise DataError("this dataset has no tokens yet: give it a tokenizer= or call prepare()")
         return self._train
 
     @property
-    def validation(self) -> TokenWindows | None:
+    def validation(self) -> TokenWindows | SampleRows | None:
         """The validation windows; None without a validation part."""
         self.train  # noqa: B018 - raises when there are no tokens yet
         return self._validation
@@ -180,6 +182,11 @@ class TextDataset:
             return None
         if self._corpus is not None and self._corpus.held_out_overlap is not None:
             return self._corpus.held_out_overlap
+        if isinstance(self.train, SampleRows) and isinstance(self.validation, SampleRows):
+            # What a template writes is alike everywhere.
+            return overlap_of(
+                (self.train.answers(), self.train.info), (self.validation.answers(), self.validation.info)
+            )
         return overlap_of((self.train.tokens, self.train.info), (self.validation.tokens, self.validation.info))
 
     def __len__(self) -> int:
@@ -187,7 +194,7 @@ class TextDataset:
             self.prepare()
         return len(self.train)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
         if self._train is None and self.tokenizer is not None:
             self.prepare()
         return self.train[index]
@@ -283,7 +290,7 @@ class TextDataset:
         split = self._find_split()
         options = {"tokenizer": tokenizer.fingerprint, "separator": tokenizer.end_of_text_id}
         folder.mkdir(parents=True, exist_ok=True)
-        for stale in ("validation.bin", "validation.json"):
+        for stale in ("validation.bin", "validation.json", *SAMPLE_FILES):
             (folder / stale).unlink(missing_ok=True)
         for part in PARTS if split.has_validation else PARTS[:1]:
             pieces = ((text, ends) for _, text, ends in split.select(self.iter_texts(), part))
@@ -292,6 +299,12 @@ class TextDataset:
 
     def _open(self, folder: Path) -> None:
         train, validation = self._open_corpus() if self._corpus is not None else _open_folder(folder)
+        if has_samples(folder / "train.bin"):
+            self._train = SampleRows(folder / "train.bin", self.block_size, self.seed, train)
+            if validation is not None:
+                self._validation = SampleRows(folder / "validation.bin", self.block_size, self.seed, validation)
+            self._check_tokenizer()
+            return
         self._train = TokenWindows(folder / "train.bin", self.block_size, self.stride, self.seed, train)
         if validation is not None:
             available = validation[1].tokens

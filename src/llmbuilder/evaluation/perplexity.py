@@ -22,6 +22,7 @@ from llmbuilder.evaluation.token_bytes import token_bytes
 from llmbuilder.inference.generation import load_generator
 from llmbuilder.model import LanguageModel
 from llmbuilder.tokenizer import Tokenizer
+from llmbuilder.tokens.samples import SampleRows
 from llmbuilder.tokens.windows import TokenWindows
 
 
@@ -105,7 +106,11 @@ def _score_stream(
 
 
 def bits_per_byte(
-    model: LanguageModel, windows: TokenWindows, tokenizer: Tokenizer, batch_size: int, batches: int | None = None
+    model: LanguageModel,
+    windows: TokenWindows | SampleRows,
+    tokenizer: Tokenizer,
+    batch_size: int,
+    batches: int | None = None,
 ) -> float:
     """Return the bits per byte of the windows that a validation loss is taken over (at most `batches` batches)."""
     _require_positive(None, batch_size)

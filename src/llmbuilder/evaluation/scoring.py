@@ -37,20 +37,20 @@ class Score:
 
 
 @torch.inference_mode()
-def score(model: LanguageModel, batches: Iterable[tuple[Tensor, Tensor]], sizes: np.ndarray) -> Score:
-    """Return the score of a model on (inputs, targets); `sizes` are the bytes of each token (see `token_bytes`).
+def score(model: LanguageModel, batches: Iterable[tuple[Tensor, ...]], sizes: np.ndarray) -> Score:
+    """Return the score of a model on batches of what `LanguageModel.losses` takes; targets of -100 do not count.
 
-    Targets of -100 do not count.
+    `sizes` are the bytes of each token (see `token_bytes`).
     """
     model.eval()
     table = torch.from_numpy(sizes)
     found = Score()
     with FairThreads.on(model.device) as threads:
-        for inputs, targets in batches:
+        for batch in batches:
             begin = time.perf_counter()
-            nats = model.losses(inputs.to(model.device), targets.to(model.device)).flatten().double().cpu()
+            nats = model.losses(*(tensor.to(model.device) for tensor in batch)).flatten().double().cpu()
             threads.note(time.perf_counter() - begin)
-            flat = targets.flatten()
+            flat = batch[1].flatten()
             counted = flat != IGNORE_INDEX
             nats, bytes_of = nats[counted], table[flat[counted]]
             is_text = bytes_of >= 0

@@ -71,25 +71,44 @@ class Generator:
 
     def generate(self, prompts: Sequence[str], config: GenerationConfig) -> list[list[str]]:
         """Return, for each prompt, `config.num_samples` continuations (without the prompt)."""
-        rows = [prompt for prompt in prompts for _ in range(config.num_samples)]
-        texts = [self._continuation(prompt, config) for prompt in rows]
-        for row, token in self.stream_tokens([self.encode_prompt(prompt) for prompt in rows], config, texts):
+        texts = [
+            self._continuation(self.tokenizer.encode(p), config) for p in prompts for _ in range(config.num_samples)
+        ]
+        return self._generate([self.encode_prompt(prompt) for prompt in prompts], config, texts)
+
+    def generate_from(self, prompts: Sequence[list[int]], config: GenerationConfig) -> list[list[str]]:
+        """Return what `generate` does for prompts that are tokens already."""
+        texts = [self._continuation(tokens, config) for tokens in prompts for _ in range(config.num_samples)]
+        return self._generate(prompts, config, texts)
+
+    def _generate(
+        self, prompts: Sequence[list[int]], config: GenerationConfig, texts: Sequence[Continuation]
+    ) -> list[list[str]]:
+        rows = [tokens for tokens in prompts for _ in range(config.num_samples)]
+        for row, token in self.stream_tokens(rows, config, texts):
             texts[row].add(token)
         finished = [text.whole() for text in texts]
         return [finished[i : i + config.num_samples] for i in range(0, len(rows), config.num_samples)]
 
     def stream(self, prompt: str, config: GenerationConfig) -> Iterator[str]:
         """Yield the continuation of one prompt piece by piece, never half a character or part of a stop string."""
-        text = self._continuation(prompt, config)
-        for _, token in self.stream_tokens([self.encode_prompt(prompt)], config, [text]):
+        text = self._continuation(self.tokenizer.encode(prompt), config)
+        yield from self._stream(self.encode_prompt(prompt), config, text)
+
+    def stream_from(self, prompt: list[int], config: GenerationConfig) -> Iterator[str]:
+        """Yield what `stream` does for a prompt that is tokens already."""
+        yield from self._stream(prompt, config, self._continuation(prompt, config))
+
+    def _stream(self, prompt: list[int], config: GenerationConfig, text: Continuation) -> Iterator[str]:
+        for _, token in self.stream_tokens([prompt], config, [text]):
             text.add(token)
             if piece := text.take():
                 yield piece
         if piece := text.finish():
             yield piece
 
-    def _continuation(self, prompt: str, config: GenerationConfig) -> Continuation:
-        return Continuation(self.tokenizer, self.tokenizer.encode(prompt), config.stop)
+    def _continuation(self, prompt: Sequence[int], config: GenerationConfig) -> Continuation:
+        return Continuation(self.tokenizer, prompt, config.stop)
 
     @torch.inference_mode()
     def stream_tokens(

@@ -53,7 +53,8 @@ class LanguageModel(nn.Module, ABC):
     ) -> Tensor:
         """Return the normalised output of the last layer, shape (batch, positions, width).
 
-        With a cache, `tokens_BT` continue what it holds at `positions_BT`, and are added to it.
+        With a cache, `tokens_BT` continue what it holds at `positions_BT`, and are added to it. Without one, a sequence
+        is made of several where `positions_BT` begin again at 0: they do not see each other.
         Raises ConfigError for a sequence longer than the model's context.
         """
         if cache is None:
@@ -81,17 +82,17 @@ class LanguageModel(nn.Module, ABC):
         loss = F.cross_entropy(logits_BTV.float().flatten(0, 1), targets_BT.flatten(), ignore_index=IGNORE_INDEX)
         return logits_BTV, loss
 
-    def summed_loss(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
+    def summed_loss(self, tokens_BT: Tensor, targets_BT: Tensor, positions_BT: Tensor | None = None) -> Tensor:
         """Return the sum of the cross-entropies in nats; no more than a part of the logits exists at a time.
 
-        Targets of -100 do not count.
+        Targets of -100 do not count. `positions_BT` are those of `hidden_states`.
         """
-        hidden_ND = self.hidden_states(tokens_BT).flatten(0, 1)
+        hidden_ND = self.hidden_states(tokens_BT, positions_BT=positions_BT).flatten(0, 1)
         return summed_cross_entropy(hidden_ND, self.lm_head.weight, targets_BT.flatten())
 
-    def losses(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
+    def losses(self, tokens_BT: Tensor, targets_BT: Tensor, positions_BT: Tensor | None = None) -> Tensor:
         """Return the cross-entropy of each target in nats, shape (batch, positions), without gradients."""
-        hidden_ND = self.hidden_states(tokens_BT).flatten(0, 1)
+        hidden_ND = self.hidden_states(tokens_BT, positions_BT=positions_BT).flatten(0, 1)
         return cross_entropies(hidden_ND, self.lm_head.weight, targets_BT.flatten()).view(targets_BT.shape)
 
     def tie_embeddings(self) -> None:
@@ -194,8 +195,10 @@ def attend(
 def positions_and_mask(
     tokens_BT: Tensor, cache: KeyValueCache | None, positions_BT: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the positions of the tokens, and the attention mask when a cache makes plain causality wrong."""
+    """Return the positions of the tokens, and the attention mask when a cache, or samples side by side, need one."""
     batch, length = tokens_BT.shape
+    if cache is None and positions_BT is not None:
+        return positions_BT, within_samples(positions_BT)
     if cache is None:
         return torch.arange(length, device=tokens_BT.device).expand(batch, length), None
     if positions_BT is None:
@@ -203,6 +206,13 @@ def positions_and_mask(
     cache.reserve(int(positions_BT.max()) + 1)
     seen_S = torch.arange(cache.used, device=tokens_BT.device)
     return positions_BT, (seen_S <= positions_BT[:, None, :, None])
+
+
+def within_samples(positions_BT: Tensor) -> Tensor:
+    """Return a mask that hides what is later, and what belongs to another sample: one begins at each position 0."""
+    samples_BT = (positions_BT == 0).cumsum(-1)
+    same_BTS = samples_BT[:, :, None] == samples_BT[:, None, :]
+    return same_BTS.tril()[:, None]
 
 
 def within_window(mask_B1TS: Tensor | None, positions_BT: Tensor, window: int | None) -> Tensor | None:

@@ -105,7 +105,7 @@ class GPTModel(LanguageModel):
     def apply_layers(
         self, tokens_BT: Tensor, mask: Tensor | None, cache: KeyValueCache | None, positions_BT: Tensor
     ) -> Tensor:
-        places = positions_BT if cache is not None else positions_BT[:1]
+        places = positions_BT if mask is not None else positions_BT[:1]  # without a mask all rows are alike
         x_BTD = self.transformer["drop"](self.embedding(tokens_BT) + self.transformer["wpe"](places))
         for block in self.layers:
             x_BTD = self.through(block, x_BTD, mask, cache, positions_BT)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -146,8 +147,10 @@ class LlamaModel(LanguageModel):
     def apply_layers(
         self, tokens_BT: Tensor, mask: Tensor | None, cache: KeyValueCache | None, positions_BT: Tensor
     ) -> Tensor:
-        places = positions_BT if cache is not None else positions_BT[:1]
-        rotary = rotary_angles(places, self.config)
+        # Without a mask all rows are alike; without a cache a token's place is its column, whatever its position.
+        rotary = rotary_angles(positions_BT if mask is not None else positions_BT[:1], self.config)
+        columns_1T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)[None]
+        places = positions_BT if cache is not None else columns_1T
         window_mask = within_window(mask, places, self.config.sliding_window) if self.windowed else mask
         x_BTD = self.model.embed_tokens(tokens_BT)
         for number, layer in enumerate(self.layers):

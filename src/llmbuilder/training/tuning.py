@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from llmbuilder.config.loading import apply_settings
-from llmbuilder.config.recipe import RECOMMENDED
-from llmbuilder.config.schema import Config
+from llmbuilder.config.recipe import RECOMMENDED, choose_adapter_rate
+from llmbuilder.config.schema import Config, is_auto
+from llmbuilder.conversations.dataset import ConversationDataset
+from llmbuilder.conversations.files import conversation_files
+from llmbuilder.conversations.inspection import Inspection, inspect
 from llmbuilder.data.dataset import TextDataset
-from llmbuilder.errors import TokenizerError
+from llmbuilder.errors import DataError, TokenizerError
+from llmbuilder.finetuning.chat import prepare_for_chat
 from llmbuilder.formats.model_file import load_model
 from llmbuilder.model import LanguageModel
 from llmbuilder.training.display.callbacks import Callback
@@ -33,9 +37,11 @@ def finetune_model(
     overwrite: bool = False,
     continue_run: bool = False,
 ) -> TrainingResults:
-    """Train a model on text that it has not seen, beginning from what it knows, and return the results.
+    """Train a model on text or conversations that it has not seen, beginning from what it knows; return the results.
 
-    `base` is anything `load_model` opens; its tokenizer cuts the text, its shape stays. `config` says what learns
+    `base` is anything `load_model` opens; its tokenizer cuts the text, its shape stays. `data` is text as `TextDataset`
+    takes it, or conversations (see `conversations.forms`): of those the answers are learned, in the form of the model's
+    own chat template, or in ChatML where it has none. `config` says what learns
     (`config.finetuning`, adapters of LoRA by default) and how; without one the recommended recipe does. `window` is the
     length of the sequences to train on, in tokens (default: the model's context, at most 512). The run directory
     gets the whole tuned model as `model.pt`, and adapters as `adapter/` in the files of the `peft` library; an
@@ -50,14 +56,52 @@ def finetune_model(
             "this model comes without a tokenizer, and its tokens would mean nothing: name one with it"
         )
     whole = tuning_config() if config is None else config.copy_of()
-    length = min(model.config.max_seq_length, window or _LONGEST_WINDOW)
+    template = None
+    if conversation_files(data) is not None:
+        template, has_new_tokens = prepare_for_chat(model)
+        if has_new_tokens and whole.finetuning.method != "full":
+            whole.finetuning.embeddings = True
+    _settle_embeddings(whole, model)
+    length = _window(model, window)
     whole.model = model.config.model_copy(update={"max_seq_length": length})
     whole.training.init_from = "scratch" if isinstance(base, LanguageModel) else str(base)
-    dataset = TextDataset.from_config(data, whole, model.tokenizer)
+    if template is None:
+        dataset = TextDataset.from_config(data, whole, model.tokenizer)
+    else:
+        split, seed = whole.data.train_split, whole.system.seed
+        dataset = ConversationDataset(data, length, template, split, seed=seed, data=whole.data)
     return train(
         model, dataset, whole, output_dir, callbacks,
         overwrite=overwrite, continue_run=continue_run, has_weights=True,
     )  # fmt: skip
+
+
+def inspect_conversations(
+    base: str | Path | LanguageModel, data: str | Path, count: int = 3, *, window: int | None = None
+) -> Inspection:
+    """Return the first `count` samples that `finetune_model` would train on, with what of each is learned.
+
+    Raises DataError if `data` holds no conversations, or none of them can be used.
+    """
+    if conversation_files(data) is None:
+        raise DataError(f"{data} holds no conversations but text, of which all tokens are learned")
+    model = base if isinstance(base, LanguageModel) else load_model(base, "cpu")
+    template, _ = prepare_for_chat(model)
+    return inspect(ConversationDataset(data, _window(model, window), template), count)
+
+
+def _window(model: LanguageModel, asked: int | None) -> int:
+    return min(model.config.max_seq_length, asked or _LONGEST_WINDOW)
+
+
+def _settle_embeddings(config: Config, model: LanguageModel) -> None:
+    """Give whole matrices that learn beside adapters a tenth of the adapters' rate, which is too much for them."""
+    training = config.training
+    if config.finetuning.embeddings and is_auto(training.learning_rate):
+        rate = choose_adapter_rate(model.config) / 10
+        training.embedding_learning_rate = training.embedding_learning_rate or rate
+        if not model.config.tie_embeddings:
+            training.head_learning_rate = training.head_learning_rate or rate
 
 
 def tuning_config(settings: Mapping[str, Mapping[str, Any]] | None = None) -> Config:

@@ -16,18 +16,20 @@ from torch import Tensor
 
 from llmbuilder.config.schema import TrainingConfig
 from llmbuilder.errors import ConfigError
+from llmbuilder.tokens.samples import SampleRows
 from llmbuilder.tokens.windows import TokenWindows
 from llmbuilder.training.processes.distributed import Processes
 
 
 @dataclass(frozen=True)
 class StepBatch:
-    """What one process computes in a step: `parts` are the (inputs, targets) of each accumulated forward pass.
+    """What one process computes in a step: `parts` are the tensors of each accumulated forward pass.
 
+    They are inputs, targets and, where samples share a row, positions: what `LanguageModel.summed_loss` takes.
     `num_targets` is the number of targets that count in the loss, in all parts of all processes.
     """
 
-    parts: list[tuple[Tensor, Tensor]]
+    parts: list[tuple[Tensor, ...]]
     num_targets: int
 
 
@@ -39,7 +41,12 @@ class StepBatches:
     """
 
     def __init__(
-        self, windows: TokenWindows, config: TrainingConfig, processes: Processes | None = None, *, pinned: bool = False
+        self,
+        windows: TokenWindows | SampleRows,
+        config: TrainingConfig,
+        processes: Processes | None = None,
+        *,
+        pinned: bool = False,
     ) -> None:
         self.windows = windows
         self.sequences_per_step = config.batch_size * config.gradient_accumulation_steps
@@ -68,9 +75,9 @@ class StepBatches:
         """Return this process's batches of the step whose first sequence has this number."""
         starts = self._starts(first)
         own = starts[self._first : self._first + self._parts * self._size]
-        parts = [self.windows.gather(some) for some in np.split(own, self._parts)]
+        parts: list[tuple[Tensor, ...]] = [self.windows.gather(some) for some in np.split(own, self._parts)]
         if self._pinned:
-            parts = [(inputs.pin_memory(), targets.pin_memory()) for inputs, targets in parts]
+            parts = [tuple(tensor.pin_memory() for tensor in part) for part in parts]
         return StepBatch(parts, self.windows.count_targets(starts))
 
     def starts(self, first: int) -> list[int]:

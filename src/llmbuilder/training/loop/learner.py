@@ -43,7 +43,7 @@ class Learner:
         )
         self.optimizers = Optimizers(model, config.training, processes, self.precision)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == torch.float16)
-        self._summed_loss: Callable[[Tensor, Tensor], Tensor] = self.parallel.module
+        self._summed_loss: Callable[..., Tensor] = self.parallel.module
 
     @property
     def is_sharded(self) -> bool:
@@ -61,11 +61,11 @@ class Learner:
             )
         self._summed_loss = torch.compile(self.parallel.module)  # type: ignore[assignment]
 
-    def summed_loss(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the sum of a forward pass's losses in nats; targets of -100 do not count."""
-        inputs, targets = inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
+    def summed_loss(self, *batch: Tensor) -> Tensor:
+        """Return the sum of the losses in nats of one part of a `StepBatch`; targets of -100 do not count."""
+        on_device = [tensor.to(self.device, non_blocking=True) for tensor in batch]
         with self._autocast():
-            return self._summed_loss(inputs, targets)
+            return self._summed_loss(*on_device)
 
     def _autocast(self) -> torch.autocast:
         enabled = self.precision != torch.float32 and not self.is_sharded
@@ -80,9 +80,9 @@ class Learner:
         self.model.train()
         total = torch.zeros((), device=self.device)
         share = self.processes.count / max(1, batch.num_targets)  # gradients are averaged over the processes
-        for part, (inputs, targets) in enumerate(batch.parts):
-            with self.parallel.averaging(is_last=part == len(batch.parts) - 1):
-                loss = self.summed_loss(inputs, targets) * share
+        for number, part in enumerate(batch.parts):
+            with self.parallel.averaging(is_last=number == len(batch.parts) - 1):
+                loss = self.summed_loss(*part) * share
                 self.scaler.scale(loss).backward()
             total += loss.detach()
         return total

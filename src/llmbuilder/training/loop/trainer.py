@@ -23,6 +23,7 @@ from llmbuilder.machine import describe_machine
 from llmbuilder.model import LanguageModel
 from llmbuilder.model.adapters import has_adapters
 from llmbuilder.notices import command
+from llmbuilder.tokens.samples import SampleRows
 from llmbuilder.tokens.windows import TokenWindows
 from llmbuilder.training.display.callbacks import Callback, RunPlan
 from llmbuilder.training.loop.anomalies import LossWatch
@@ -73,7 +74,7 @@ class Trainer:
         self.tokenizer = dataset.tokenizer
         self.dataset = dataset
         self.validation = dataset.validation
-        self.windows: TokenWindows = dataset.train
+        self.windows: TokenWindows | SampleRows = dataset.train
         device = process_device(config.system)
         self.batches = StepBatches(self.windows, self.settings, self.processes, pinned=device.type == "cuda")
         watch = LossWatch(self.settings.loss_spike_threshold, self.batches.sequences_per_step)
@@ -345,7 +346,8 @@ class Trainer:
     def _save_model(self, path: Path) -> None:
         whole = self.learner.whole_model()
         self.processes.on_main(lambda: self.models.save(whole, path, self._metadata(), self.tokenizer))
-        if path == self.paths.model and has_adapters(whole):
+        # Without the embedding that learned with them, adapters alone are not the tuned model.
+        if path == self.paths.model and has_adapters(whole) and not self.config.finetuning.embeddings:
             self.processes.on_main(lambda: self.models.save_adapter(whole, self.config.training.init_from))
         self._model_written = self._model_written or path == self.paths.model
 

@@ -175,8 +175,8 @@ class _WithLoss(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        return self.model.summed_loss(inputs, targets)
+    def forward(self, *batch: Tensor) -> Tensor:
+        return self.model.summed_loss(*batch)
 
 
 class ReplicatedModel:

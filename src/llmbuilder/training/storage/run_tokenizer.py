@@ -100,8 +100,9 @@ def keep_other_tokenizer(tokenizer: Tokenizer, paths: RunPaths) -> None:
 
 
 def store_tokenizer(tokenizer: Tokenizer, paths: RunPaths) -> None:
-    """Write the tokenizer to its place in the run."""
-    if not _is_at(tokenizer, paths.tokenizer):
+    """Write the tokenizer to its place in the run, unless it is there and ends texts with the same tokens."""
+    is_there = _is_at(tokenizer, paths.tokenizer)
+    if not is_there or Tokenizer.from_pretrained(paths.tokenizer).ending_ids != tokenizer.ending_ids:
         tokenizer.save_pretrained(paths.tokenizer)
 
 

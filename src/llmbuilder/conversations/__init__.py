@@ -1,0 +1,1 @@
+"""Conversations: read from the forms in which others keep them, rendered by a chat template, masked, and cut."""

@@ -1,0 +1,165 @@
+"""Files of conversations: JSON Lines, JSON and Parquet, alone or in a folder, told from text by their first rows."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmbuilder.conversations.forms import Conversation, conversation_of, form_of
+from llmbuilder.documents.folders import is_prepared, list_folder
+from llmbuilder.errors import DataError, MissingDependencyError
+
+_LINES, _LIST, _PARQUET = (".jsonl", ".ndjson"), (".json",), (".parquet",)
+_ABOUT = re.compile(r"(readme|licen[cs]e|notice|citation|dataset_infos?|card)([._-].*)?", re.IGNORECASE)
+_LONGEST_LINE = 64 << 20  # bytes
+_LARGEST_LIST = 2 << 30  # bytes of a JSON file, which is read as one
+_LOOKED_AT = 20  # rows
+_BEGINNING = 1 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A row that is not used, where it stands, and why."""
+
+    place: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}"
+
+
+def conversation_files(source: str | Path) -> list[Path] | None:
+    """Return the files of a source of conversations; None for any other, such as text and documents.
+
+    A folder is one if it holds files of conversations, and beside them nothing but what is said about them. Raises
+    DataError for preference pairs, MissingDependencyError for Parquet without pyarrow.
+    """
+    path = Path(source)
+    if path.is_file():
+        return [path] if _holds_conversations(path) else None
+    if not path.is_dir() or is_prepared(path) or (path / "train.bin").is_file():
+        return None
+    files = [file for file in list_folder(path, may_be_empty=True).files if not _ABOUT.fullmatch(file.name)]
+    known = bool(files) and all(file.suffix.lower() in (*_LINES, *_LIST, *_PARQUET) for file in files)
+    return files if known and all(_holds_conversations(file) for file in files) else None
+
+
+def read_conversations(files: list[Path]) -> Iterator[Conversation | LeftOut]:
+    """Yield what the rows of files hold, in their order."""
+    for file in files:
+        for place, row in _rows(file):
+            if isinstance(row, DataError):
+                yield LeftOut(place, str(row))
+                continue
+            try:
+                if not isinstance(row, dict):
+                    raise DataError(f"it is a {type(row).__name__} and not an object")
+                yield conversation_of(row, place)
+            except DataError as error:
+                yield LeftOut(place, str(error))
+
+
+def _holds_conversations(file: Path) -> bool:
+    if file.suffix.lower() not in (*_LINES, *_LIST, *_PARQUET):
+        return False
+    first = _first_item(file) if file.suffix.lower() in _LIST else None
+    rows = _rows(file) if first is None else iter([("", first)])
+    for number, (_, row) in enumerate(rows):
+        form = None if isinstance(row, DataError) else form_of(row)
+        if form == "preferences":
+            raise DataError(
+                f"{file} holds pairs of answers, of which one is preferred: that is not learned from here; keep the "
+                "preferred ones as conversations (messages)"
+            )
+        if form is not None:
+            return True
+        if number >= _LOOKED_AT:
+            break
+    return False
+
+
+def _first_item(file: Path) -> Any:
+    """Return what a list in a JSON file begins with, without reading all of it; None if that is not seen at once."""
+    with open(file, "rb") as handle:
+        start = handle.read(_BEGINNING).decode("utf-8-sig", "ignore").lstrip()
+    if not start.startswith("["):
+        return None
+    try:
+        return json.JSONDecoder().raw_decode(start[1:].lstrip())[0]
+    except (ValueError, RecursionError):
+        return None
+
+
+def _rows(file: Path) -> Iterator[tuple[str, Any]]:
+    """Yield where each row stands and what it holds, an error in the place of what cannot be read."""
+    kind = file.suffix.lower()
+    try:
+        if kind in _PARQUET:
+            yield from _parquet_rows(file)
+        elif kind in _LIST and _begins_with(file, b"["):
+            yield from _list_rows(file)
+        else:
+            yield from _line_rows(file)
+    except OSError as error:
+        raise DataError(f"{file} cannot be read: {error.strerror or error}") from error
+
+
+def _begins_with(file: Path, sign: bytes) -> bool:
+    with open(file, "rb") as handle:
+        return handle.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(sign)
+
+
+def _line_rows(file: Path) -> Iterator[tuple[str, Any]]:
+    with open(file, "rb") as handle:
+        number = 0
+        while line := handle.readline(_LONGEST_LINE + 1):
+            number += 1
+            place = f"{file.name}:{number}"
+            if len(line) > _LONGEST_LINE and not line.endswith(b"\n"):
+                yield place, DataError(f"the line is longer than {_LONGEST_LINE >> 20} MB")
+                while (more := handle.readline(1 << 20)) and not more.endswith(b"\n"):
+                    pass
+            elif line.strip():
+                yield place, _parsed_line(line)
+
+
+def _parsed_line(line: bytes) -> Any:
+    try:
+        return json.loads(line.removeprefix(b"\xef\xbb\xbf"))
+    except json.JSONDecodeError as error:
+        return DataError(f"the line is no JSON: {error.msg} at character {error.pos + 1}")
+    except (ValueError, RecursionError) as error:
+        return DataError(f"the line is no JSON: {error}")
+
+
+def _list_rows(file: Path) -> Iterator[tuple[str, Any]]:
+    size = file.stat().st_size
+    if size > _LARGEST_LIST:
+        raise DataError(f"{file} has {size:,} bytes, and a JSON list is read as one: make it JSON Lines (.jsonl)")
+    try:
+        values = json.loads(file.read_text("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{file} is no JSON: {error}") from error
+    for number, value in enumerate(values, 1):
+        yield f"{file.name}, item {number}", value
+
+
+def _parquet_rows(file: Path) -> Iterator[tuple[str, Any]]:
+    try:
+        import pyarrow as arrow
+        import pyarrow.parquet as parquet
+    except ImportError:
+        raise MissingDependencyError("pyarrow", "parquet", f"reading {file.name}") from None
+    number = 0
+    try:
+        with parquet.ParquetFile(file) as table:
+            for batch in table.iter_batches(batch_size=256):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{file.name}, row {number}", row
+    except arrow.ArrowException as error:
+        raise DataError(f"{file} is no complete Parquet file: {error}") from error
