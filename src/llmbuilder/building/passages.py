@@ -17,7 +17,7 @@ import numpy as np
 from llmbuilder.config.schema import GenerationConfig
 from llmbuilder.data import TextDataset
 from llmbuilder.inference import Generator
-from llmbuilder.tokens.overlap import run_length, shared_runs
+from llmbuilder.tokens.overlap import longest_shared_run, run_length, shared_runs
 
 _MOST_WRITTEN, _MOST_REAL = 12, 48  # passages
 _PROMPT, _LENGTH = 16, 80  # tokens
@@ -47,11 +47,15 @@ class Writing:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a model wrote beside what people did; `copied` is the share of it that stands in the training text."""
+    """What a model wrote beside what people did; `copied` is the share of it that stands in the training text.
+
+    `longest_copied` is the longest piece of it that does, "" if there is none of some length.
+    """
 
     model: Writing
     people: Writing
     copied: float | None
+    longest_copied: str = ""
 
 
 def compare_writing(generator: Generator, dataset: TextDataset) -> Comparison:
@@ -76,7 +80,13 @@ def compare_writing(generator: Generator, dataset: TextDataset) -> Comparison:
     weights = [len(new) for new, share in zip(written, shares, strict=True) if share is not None]
     found = [share for share in shares if share is not None]
     copied = float(np.average(found, weights=weights)) if found else None
-    return Comparison(known.measure(own), known.measure(real), copied)
+    longest = max((_longest_copied(dataset, new, run) for new in written), key=len, default=[])
+    return Comparison(known.measure(own), known.measure(real), copied, decode(longest).strip())
+
+
+def _longest_copied(dataset: TextDataset, written: list[int], run: int) -> list[int]:
+    begin, end = longest_shared_run(dataset.train.tokens, np.asarray(written, np.int64), run)
+    return written[begin:end]
 
 
 def split_words(text: str) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from llmbuilder.building.durations import in_words
 from llmbuilder.building.prediction import Corpus, Prediction, predict, predicted_bits
@@ -168,7 +169,20 @@ def choose_plan(
     )
 
 
-def require_useful(plan: Plan, seconds: float, besides: float | None = None) -> None:
+class TimedPlan(Protocol):
+    """What a plan says of its steps, whatever it plans."""
+
+    @property
+    def config(self) -> Config: ...
+    @property
+    def tokens_per_second(self) -> float: ...
+    @property
+    def tokens_per_step(self) -> int: ...
+    @property
+    def training_seconds(self) -> float: ...
+
+
+def require_useful(plan: TimedPlan, seconds: float, besides: float | None = None) -> None:
     """Raise ConfigError if `seconds` for a whole build leave its training too few steps to learn anything.
 
     `besides` is what the build takes without training (default: what the plan leaves for it). The message names the

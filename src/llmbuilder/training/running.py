@@ -46,7 +46,7 @@ from llmbuilder.training.storage.checkpoints import (
 )
 from llmbuilder.training.storage.continuing import changes_asked, continued_config, kept_config, say_what_changes
 from llmbuilder.training.storage.paths import RunPaths
-from llmbuilder.training.storage.run_base import begin_adapting
+from llmbuilder.training.storage.run_base import begin_adapting, belongings
 from llmbuilder.training.storage.run_record import (
     describe_computation,
     describe_dataset,
@@ -168,7 +168,7 @@ def _resume(
         if saved.tokenizer is not None and tokenizer is not None and saved.tokenizer != tokenizer.fingerprint:
             raise TrainingError(f"{paths.tokenizer} is not the tokenizer this run was started with")
         model = build_model(config)
-        model.tokenizer = tokenizer
+        model.tokenizer, model.metadata = tokenizer, dict(record.get("belongings", {}))
         return _run(model, dataset, config, paths, callbacks, processes, saved, record, before)
 
 
@@ -240,6 +240,7 @@ def _take_over(model: LanguageModel, dataset: TextDataset, config: Config) -> No
     """Give `model` the weights of training.init_from, and the tokenizer whose tokens those know."""
     source = load_model(config.training.init_from, "cpu")
     model.load_weights(source.weights())
+    model.metadata = belongings(source)
     is_named = model.tokenizer is not None or dataset.tokenizer is not None or config.tokenizer.path is not None
     if source.tokenizer is not None and not is_named:
         model.tokenizer = source.tokenizer
@@ -273,7 +274,9 @@ def _prepare(
         store_tokenizer(tokenizer, paths)
         model.tokenizer = tokenizer
     config.save(paths.config)
+    kept = belongings(model)
     description = {"launch": this_launch().name, **describe_dataset(dataset, paths)}
+    description |= {"belongings": kept} if kept else {}
     paths.write_record({**paths.read_record(), **description})
 
 

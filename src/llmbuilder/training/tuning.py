@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbuilder.config.loading import apply_settings
-from llmbuilder.config.recipe import RECOMMENDED
+from llmbuilder.config.recipe import RECOMMENDED, settle_tuning
 from llmbuilder.config.schema import Config
 from llmbuilder.data.dataset import TextDataset
 from llmbuilder.errors import TokenizerError
@@ -52,6 +52,7 @@ def finetune_model(
     whole = tuning_config() if config is None else config.copy_of()
     length = min(model.config.max_seq_length, window or _LONGEST_WINDOW)
     whole.model = model.config.model_copy(update={"max_seq_length": length})
+    settle_tuning(whole)
     whole.training.init_from = "scratch" if isinstance(base, LanguageModel) else str(base)
     dataset = TextDataset.from_config(data, whole, model.tokenizer)
     return train(

@@ -1,6 +1,12 @@
-"""The model that a run's adapters lie beside: the run keeps a copy of its own, so that it can go on wherever it is."""
+"""What a run keeps of the model that it begins from: a copy for adapters to lie beside, and what came with it.
+
+So the run can go on wherever it is, and its models have the chat template, the licence and the defaults of generation
+that the first one had.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 from llmbuilder.config.schema import Config
 from llmbuilder.errors import TrainingError
@@ -9,6 +15,14 @@ from llmbuilder.formats.model_file import load_model, save_model
 from llmbuilder.model import LanguageModel
 from llmbuilder.training.processes.distributed import Processes
 from llmbuilder.training.storage.paths import RunPaths
+
+# What every run says of itself in the models that it writes: nothing that is handed on to the next.
+_OF_A_RUN = {"training_config", "step", "tokens", "loss", "best_validation_loss", "machine", "written", "run"}
+
+
+def belongings(model: LanguageModel) -> dict[str, Any]:
+    """Return what came with a model: all its metadata but what the run that made it says of itself."""
+    return {name: value for name, value in model.metadata.items() if name not in _OF_A_RUN}
 
 
 def begin_adapting(

@@ -1,0 +1,256 @@
+"""The plan of a build that begins from a model: what learns, how fast, for how long, and what the base knows already.
+
+The rules and where they come from are in docs/explanation/adaptation.md.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from llmbuilder.building.before_after import Measure, Scores, measure_scores
+from llmbuilder.building.durations import in_words
+from llmbuilder.building.general_text import find_general_text
+from llmbuilder.building.plan import require_useful
+from llmbuilder.building.planning import (
+    EVALUATION_SHARE,
+    EXPORT_SECONDS,
+    PARAMETERS_A_SECOND,
+    choose_evaluations,
+    reserved_seconds,
+)
+from llmbuilder.building.result import Expectation
+from llmbuilder.building.speed import tuning_speed
+from llmbuilder.config.loading import apply_settings
+from llmbuilder.config.recipe import choose_rank, choose_step_tokens, longest_batch, resolve_recipe, settle_tuning
+from llmbuilder.config.schema import Config
+from llmbuilder.config.sizes import count_adapter_parameters, count_parameters, estimate_run_memory, with_window
+from llmbuilder.data import TextDataset
+from llmbuilder.errors import ConfigError
+from llmbuilder.finetuning.adapting import adapter_shapes
+from llmbuilder.machine import memory_bytes, resolve_device, slowdown
+from llmbuilder.model import LanguageModel
+from llmbuilder.notices import counted
+from llmbuilder.training.tuning import TUNING
+
+METHODS = ("auto", "lora", "dora", "full")
+_LONGEST_WINDOW = 512  # tokens: more costs memory, and most documents fill less
+_WINDOWS_OF_A_TEXT = 20  # at least, so that a short text is not one window seen over and over
+_MOST_PASSES = 4  # repeated text is worth nearly as much as new text so often (Muennighoff et al. 2023)
+_WARMUP_SHARE, _MOST_WARMUP = 0.05, 100
+_MEASURING_SHARE = 0.03  # of the time, for the speed
+_SCORING_SHARE = 0.04  # of the time, for what the base knows, and as much again for what the adapted model does
+_FEWEST_SCORED, _GENERAL_SHARE = 4, 0.5  # windows of held-out text; those of general text as a share of them
+_STEP_OVER_SCORE = 2.0  # a step with frozen matrices does as much again for its gradients
+_WRITING_TOKENS = 180  # one after the other: what the adapted model writes for the summary
+_CHECKPOINTS, _LOG_LINES = 5, 200
+_ROOM = 0.6  # of the memory, for what learns as a whole
+
+
+@dataclass(frozen=True)
+class AdaptationPlan:
+    """How a base is adapted, what the time allows, and the `before`: what the base predicts untouched.
+
+    `window` tokens are a training sequence; `learned` of the `parameters` learn; `memory` is an estimate in bytes.
+    `evaluated` names what is measured before and after, `general_text` in words.
+    """
+
+    config: Config
+    window: int
+    parameters: int
+    learned: int
+    memory: int
+    tokens_per_second: float
+    training_tokens: int
+    passes: float
+    steps: int
+    training_seconds: float
+    before: Scores
+    measure: Measure
+
+    @property
+    def tokens_per_step(self) -> int:
+        """The tokens that a step trains on."""
+        training = self.config.training
+        assert not isinstance(training.batch_size, str)
+        return training.batch_size * training.gradient_accumulation_steps * self.window
+
+    @property
+    def general_text(self) -> str:
+        """What the general text is, in words; "" if there is none that the documents do not hold."""
+        return self.measure.general.name if self.measure.general is not None else ""
+
+    def expectation(self) -> Expectation:
+        """Return what is foreseen, to be kept beside what is reached."""
+        return Expectation(self.steps, self.training_tokens, self.tokens_per_second, training_seconds=self.training_seconds)
+
+    def summary(self) -> str:
+        """Return two or three sentences for people."""
+        asked, said = self.config.finetuning, "all weights learn"
+        if asked.method != "full":
+            name = {"lora": "LoRA", "dora": "DoRA"}[asked.method]
+            which = "all matrices of the layers" if not asked.layers else ", ".join(asked.layers)
+            said = f"{name} of rank {asked.rank} on {which}"
+        text = (
+            f"{said}: {self.learned / 1e6:.1f}M of {self.parameters / 1e6:.1f}M parameters learn, at a rate of "
+            f"{self.config.training.learning_rate:.2g}; about {counted(self.steps, 'step')} of {self.tokens_per_step:,} "
+            f"tokens = {self.training_tokens / 1e6:.2f}M tokens ({self.passes:.1f} passes) at "
+            f"{self.tokens_per_second:,.0f} tokens/s in {in_words(self.training_seconds)}, about "
+            f"{self.memory / 2**30:.1f} GiB of memory"
+        )
+        if self.before.held_out is not None:
+            text += f"; the base takes {self.before.held_out:.3f} bits per byte of your held-out documents"
+        if self.before.general is not None:
+            text += f" and {self.before.general:.3f} of general text ({self.general_text})"
+        return text
+
+
+def plan_adaptation(
+    model: LanguageModel,
+    config: Config,
+    method: str,
+    dataset: TextDataset,
+    explicit: Mapping[str, Mapping[str, Any]],
+    begin: float,
+    seconds: float,
+    announce: Callable[[str], None],
+) -> AdaptationPlan:
+    """Choose how to adapt `model` in a build of `seconds` since `begin`, on perf_counter; `explicit` settings win.
+
+    The speed is measured by a few steps of the method chosen, and the base is scored. The model is afterwards what it
+    was. Raises ConfigError if there is too little time or memory, or a setting does not fit the base.
+    """
+    assert dataset.tokenizer is not None
+    tokens = dataset.info.tokens
+    planned = tuning_settings(model, config, method, tokens, explicit)
+    window = _choose_window(model, tokens)
+    dataset.set_windows(window, planned.data.stride)
+    if planned.finetuning.method != "full":
+        adapter_shapes(model, planned)  # what it would refuse, before anything is measured
+    _require_memory(planned, window)
+    announce("Measuring how fast the base is tuned here, and what it knows of the documents")
+    speed = tuning_speed(model, planned, window, _MEASURING_SHARE * seconds)
+    general = find_general_text(dataset, dataset.tokenizer)
+    windows = max(_FEWEST_SCORED, int(_SCORING_SHARE * seconds * _STEP_OVER_SCORE * speed / window))
+    measure = Measure(windows, max(2, int(_GENERAL_SHARE * windows)), general)
+    started = time.perf_counter()
+    before = measure_scores(model, dataset, dataset.tokenizer, measure)
+    scoring = time.perf_counter() - started
+    parameters = count_parameters(planned.model)
+    after = EXPORT_SECONDS + parameters / PARAMETERS_A_SECOND + scoring + _writing_seconds(speed, window)
+    besides = time.perf_counter() - begin + reserved_seconds(after, slowdown(), seconds)
+    training_seconds = planned.training.time_budget_seconds or max(0.001, seconds - besides)
+    plan = _fill(planned, window, tokens, training_seconds, speed, before, measure, dataset)
+    apply_settings(plan.config, explicit)
+    if planned.training.time_budget_seconds is None:
+        require_useful(plan, seconds, besides)
+    return plan
+
+
+def tuning_settings(
+    model: LanguageModel, config: Config, method: str, tokens: int, explicit: Mapping[str, Mapping[str, Any]]
+) -> Config:
+    """Return the configuration for adapting `model` to a text of `tokens`: what learns, of what rank, and at what rate."""
+    planned = config.copy_of()
+    planned.model = model.config.model_copy()
+    planned.training = planned.training.model_copy(update=TUNING)
+    planned.finetuning.method = "lora" if method == "auto" else method  # type: ignore[assignment]
+    rank = choose_rank(planned.model, planned.finetuning, tokens)
+    if rank is not None:
+        planned.finetuning.rank = rank
+    elif method == "auto" and _all_fits(planned):
+        planned.finetuning.method = "full"  # more text than adapters hold
+    else:
+        planned.finetuning.rank = 128
+    apply_settings(planned, explicit)
+    if explicit.get("finetuning") and method == "auto":
+        planned.finetuning.method = "lora"  # settings of adapters ask for them
+    settle_tuning(planned)
+    return planned
+
+
+def _choose_window(model: LanguageModel, tokens: int) -> int:
+    return max(1, min(model.config.max_seq_length, _LONGEST_WINDOW, max(8, tokens // _WINDOWS_OF_A_TEXT)))
+
+
+def _fill(
+    planned: Config,
+    window: int,
+    tokens: int,
+    seconds: float,
+    speed: float,
+    before: Scores,
+    measure: Measure,
+    dataset: TextDataset,
+) -> AdaptationPlan:
+    """Choose batch, steps and rhythm for `seconds` of training."""
+    training = planned.training
+    share = 1 - EVALUATION_SHARE if dataset.validation is not None else 1.0
+    affordable = max(1, min(int(speed * seconds * share), _MOST_PASSES * tokens))
+    if training.max_steps is not None and training.batch_size != "auto":
+        affordable = min(affordable, training.max_steps * training.batch_size * window)
+    sequences = max(1, round(choose_step_tokens(affordable) / window))
+    shape = with_window(planned.model, window)
+    if training.batch_size == "auto":
+        longest = longest_batch(shape, memory_bytes(resolve_device(planned.system.device)))
+        training.gradient_accumulation_steps = -(-sequences // longest)
+        training.batch_size = -(-sequences // training.gradient_accumulation_steps)
+    a_step = training.batch_size * training.gradient_accumulation_steps * window
+    steps = max(1, affordable // a_step)
+    most = max(1, -(-_MOST_PASSES * tokens // a_step))
+    steps = min(steps, training.max_steps or steps)
+    training.max_steps = training.max_steps or most
+    training.warmup_steps = max(1, min(_MOST_WARMUP, int(_WARMUP_SHARE * steps)))
+    resolve_recipe(planned, tokens, memory_bytes(resolve_device(planned.system.device)), window=window)
+    scored = len(dataset.validation.tokens) if dataset.validation is not None else 0
+    evaluations, training.eval_batches = choose_evaluations(
+        seconds * speed * _STEP_OVER_SCORE, max(1, scored), training.batch_size * window
+    )
+    training.eval_every = max(1, steps // evaluations)
+    training.save_every = max(1, steps // _CHECKPOINTS)
+    training.log_every = max(1, steps // _LOG_LINES)
+    training.sample_every = 0  # what it writes is seen at the end, beside what the base does
+    asked = planned.finetuning
+    parameters = count_parameters(planned.model)
+    return AdaptationPlan(
+        config=planned,
+        window=window,
+        parameters=parameters,
+        learned=parameters if asked.method == "full" else count_adapter_parameters(planned.model, asked),
+        memory=estimate_run_memory(planned, window=window).total,
+        tokens_per_second=speed,
+        training_tokens=steps * a_step,
+        passes=steps * a_step / max(1, tokens),
+        steps=steps,
+        training_seconds=min(seconds, steps * a_step / speed / share),
+        before=before,
+        measure=measure,
+    )
+
+
+def _writing_seconds(speed: float, window: int) -> float:
+    """Return about how long the samples of the summary take: a token after the other, each like reading some tokens."""
+    return _WRITING_TOKENS * 8 / (_STEP_OVER_SCORE * speed)
+
+
+def _all_fits(planned: Config) -> bool:
+    whole = planned.copy_of()
+    whole.finetuning.method = "full"
+    needed = estimate_run_memory(whole, window=min(_LONGEST_WINDOW, planned.model.max_seq_length)).total
+    return needed < _ROOM * memory_bytes(resolve_device(planned.system.device))
+
+
+def _require_memory(planned: Config, window: int) -> None:
+    """Raise ConfigError for a base that no batch of this machine's memory tunes, before anything is tried."""
+    one = planned.copy_of()
+    one.training = one.training.model_copy(update={"batch_size": 1, "gradient_accumulation_steps": 1})
+    needed = estimate_run_memory(one, window=window).total
+    there = memory_bytes(resolve_device(planned.system.device))
+    if needed > there:
+        less = "" if planned.finetuning.method != "full" else ", or --method lora, which needs about a third"
+        raise ConfigError(
+            f"tuning this base takes at least {needed / 2**30:,.1f} GiB, and there are {there / 2**30:.1f}: choose a "
+            f"smaller base{less}"
+        )
