@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from llmbuilder.building.bases import NEEDS_TOKENIZER
 from llmbuilder.building.before_after import Measure, Scores, measure_scores
 from llmbuilder.building.durations import in_words
 from llmbuilder.building.general_text import find_general_text
@@ -28,14 +30,16 @@ from llmbuilder.config.recipe import choose_rank, choose_step_tokens, longest_ba
 from llmbuilder.config.schema import Config
 from llmbuilder.config.sizes import count_adapter_parameters, count_parameters, estimate_run_memory, with_window
 from llmbuilder.data import TextDataset
-from llmbuilder.errors import ConfigError
+from llmbuilder.errors import ConfigError, TokenizerError
 from llmbuilder.finetuning.adapting import adapter_shapes
+from llmbuilder.formats.model_file import load_model
 from llmbuilder.machine import memory_bytes, resolve_device, slowdown
 from llmbuilder.model import LanguageModel
 from llmbuilder.notices import counted
+from llmbuilder.tokenizer import Tokenizer
 from llmbuilder.training.tuning import TUNING
 
-METHODS = ("auto", "lora", "dora", "full")
+ADAPTING_SECONDS = 20 * 60.0  # for the whole build, where nothing is said
 _LONGEST_WINDOW = 512  # tokens: more costs memory, and most documents fill less
 _WINDOWS_OF_A_TEXT = 20  # at least, so that a short text is not one window seen over and over
 _MOST_PASSES = 4  # repeated text is worth nearly as much as new text so often (Muennighoff et al. 2023)
@@ -54,7 +58,7 @@ class AdaptationPlan:
     """How a base is adapted, what the time allows, and the `before`: what the base predicts untouched.
 
     `window` tokens are a training sequence; `learned` of the `parameters` learn; `memory` is an estimate in bytes.
-    `evaluated` names what is measured before and after, `general_text` in words.
+    `measure` says what is scored before and after.
     """
 
     config: Config
@@ -69,6 +73,7 @@ class AdaptationPlan:
     training_seconds: float
     before: Scores
     measure: Measure
+    seconds_after: float  # what follows training, on a quiet machine
 
     @property
     def tokens_per_step(self) -> int:
@@ -82,9 +87,16 @@ class AdaptationPlan:
         """What the general text is, in words; "" if there is none that the documents do not hold."""
         return self.measure.general.name if self.measure.general is not None else ""
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        own = {**vars(self), "config": self.config.to_dict(), "before": asdict(self.before)}
+        return {**own, "measure": self.measure.to_dict(), "general_text": self.general_text}
+
     def expectation(self) -> Expectation:
         """Return what is foreseen, to be kept beside what is reached."""
-        return Expectation(self.steps, self.training_tokens, self.tokens_per_second, training_seconds=self.training_seconds)
+        return Expectation(
+            self.steps, self.training_tokens, self.tokens_per_second, training_seconds=self.training_seconds
+        )
 
     def summary(self) -> str:
         """Return two or three sentences for people."""
@@ -95,8 +107,8 @@ class AdaptationPlan:
             said = f"{name} of rank {asked.rank} on {which}"
         text = (
             f"{said}: {self.learned / 1e6:.1f}M of {self.parameters / 1e6:.1f}M parameters learn, at a rate of "
-            f"{self.config.training.learning_rate:.2g}; about {counted(self.steps, 'step')} of {self.tokens_per_step:,} "
-            f"tokens = {self.training_tokens / 1e6:.2f}M tokens ({self.passes:.1f} passes) at "
+            f"{self.config.training.learning_rate:.2g}; about {counted(self.steps, 'step')} of "
+            f"{self.tokens_per_step:,} tokens = {self.training_tokens / 1e6:.2f}M tokens ({self.passes:.1f} passes) at "
             f"{self.tokens_per_second:,.0f} tokens/s in {in_words(self.training_seconds)}, about "
             f"{self.memory / 2**30:.1f} GiB of memory"
         )
@@ -105,6 +117,20 @@ class AdaptationPlan:
         if self.before.general is not None:
             text += f" and {self.before.general:.3f} of general text ({self.general_text})"
         return text
+
+
+def open_base(base: str | Path, config: Config) -> LanguageModel:
+    """Open the model that is to be adapted. Raises TokenizerError for one without a tokenizer."""
+    model = load_model(base, config.system.device)
+    base_tokenizer(model, base)
+    return model
+
+
+def base_tokenizer(model: LanguageModel, base: str | Path | None) -> Tokenizer:
+    """Return the tokenizer that came with a base. Raises TokenizerError if none did."""
+    if model.tokenizer is None:
+        raise TokenizerError(f"{base} comes without a tokenizer, and its tokens would mean nothing: {NEEDS_TOKENIZER}")
+    return model.tokenizer
 
 
 def plan_adaptation(
@@ -142,7 +168,7 @@ def plan_adaptation(
     after = EXPORT_SECONDS + parameters / PARAMETERS_A_SECOND + scoring + _writing_seconds(speed, window)
     besides = time.perf_counter() - begin + reserved_seconds(after, slowdown(), seconds)
     training_seconds = planned.training.time_budget_seconds or max(0.001, seconds - besides)
-    plan = _fill(planned, window, tokens, training_seconds, speed, before, measure, dataset)
+    plan = _fill(planned, window, training_seconds, speed, dataset, _Known(before, measure, after))
     apply_settings(plan.config, explicit)
     if planned.training.time_budget_seconds is None:
         require_useful(plan, seconds, besides)
@@ -152,7 +178,7 @@ def plan_adaptation(
 def tuning_settings(
     model: LanguageModel, config: Config, method: str, tokens: int, explicit: Mapping[str, Mapping[str, Any]]
 ) -> Config:
-    """Return the configuration for adapting `model` to a text of `tokens`: what learns, of what rank, and at what rate."""
+    """Return the configuration for adapting `model` to `tokens` of text: what learns, its rank and its rate."""
     planned = config.copy_of()
     planned.model = model.config.model_copy()
     planned.training = planned.training.model_copy(update=TUNING)
@@ -175,18 +201,20 @@ def _choose_window(model: LanguageModel, tokens: int) -> int:
     return max(1, min(model.config.max_seq_length, _LONGEST_WINDOW, max(8, tokens // _WINDOWS_OF_A_TEXT)))
 
 
+@dataclass(frozen=True)
+class _Known:
+    """What is measured already: the base's scores, on what, and the seconds that follow training."""
+
+    before: Scores
+    measure: Measure
+    seconds_after: float
+
+
 def _fill(
-    planned: Config,
-    window: int,
-    tokens: int,
-    seconds: float,
-    speed: float,
-    before: Scores,
-    measure: Measure,
-    dataset: TextDataset,
+    planned: Config, window: int, seconds: float, speed: float, dataset: TextDataset, known: _Known
 ) -> AdaptationPlan:
     """Choose batch, steps and rhythm for `seconds` of training."""
-    training = planned.training
+    training, tokens = planned.training, dataset.info.tokens
     share = 1 - EVALUATION_SHARE if dataset.validation is not None else 1.0
     affordable = max(1, min(int(speed * seconds * share), _MOST_PASSES * tokens))
     if training.max_steps is not None and training.batch_size != "auto":
@@ -225,8 +253,9 @@ def _fill(
         passes=steps * a_step / max(1, tokens),
         steps=steps,
         training_seconds=min(seconds, steps * a_step / speed / share),
-        before=before,
-        measure=measure,
+        before=known.before,
+        measure=known.measure,
+        seconds_after=known.seconds_after,
     )
 
 

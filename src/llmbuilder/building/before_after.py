@@ -29,6 +29,10 @@ class Measure:
     general_windows: int
     general: GeneralText | None = None
 
+    def to_dict(self) -> dict[str, int]:
+        """Return the numbers as plain values."""
+        return {"windows": self.windows, "general_windows": self.general_windows}
+
 
 @dataclass(frozen=True)
 class Scores:

@@ -21,7 +21,7 @@ from llmbuilder.tokens.overlap import run_length, shared_runs
 HELP, LIBRARY = "the topics of Python's help", "docstrings of Python's library"
 _OF_A_TOPIC = 1500  # characters; few topics are long
 _MODULES = ("argparse", "calendar", "datetime", "difflib", "fractions", "ipaddress", "locale", "mailbox", "optparse",
-            "pathlib", "random", "statistics", "tarfile", "textwrap", "threading", "unittest/case", "zipfile")  # fmt: skip
+            "pathlib", "random", "statistics", "tarfile", "textwrap", "threading", "zipfile")  # fmt: skip
 _KNOWN = 0.1  # of its runs of tokens in the training text: that is no text to forget
 
 

@@ -22,6 +22,7 @@ from llmbuilder.tokens.overlap import longest_shared_run, run_length, shared_run
 _MOST_WRITTEN, _MOST_REAL = 12, 48  # passages
 _PROMPT, _LENGTH = 16, 80  # tokens
 _MOST_KNOWN = 3_000_000  # characters of the training text, which is compared by words
+_NO_TOKEN = -1  # between passages
 _REPEATED = 4  # words of a group that is looked for again in the same passage
 # Scripts that put no spaces between words: two neighbouring characters stand for a word.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -80,13 +81,14 @@ def compare_writing(generator: Generator, dataset: TextDataset) -> Comparison:
     weights = [len(new) for new, share in zip(written, shares, strict=True) if share is not None]
     found = [share for share in shares if share is not None]
     copied = float(np.average(found, weights=weights)) if found else None
-    longest = max((_longest_copied(dataset, new, run) for new in written), key=len, default=[])
-    return Comparison(known.measure(own), known.measure(real), copied, decode(longest).strip())
+    longest = decode(_longest_copied(dataset, written, run)).strip()
+    return Comparison(known.measure(own), known.measure(real), copied, longest)
 
 
-def _longest_copied(dataset: TextDataset, written: list[int], run: int) -> list[int]:
-    begin, end = longest_shared_run(dataset.train.tokens, np.asarray(written, np.int64), run)
-    return written[begin:end]
+def _longest_copied(dataset: TextDataset, written: list[list[int]], run: int) -> list[int]:
+    whole = [token for passage in written for token in (*passage, _NO_TOKEN)]
+    begin, end = longest_shared_run(dataset.train.tokens, np.asarray(whole, np.int64), run)
+    return whole[begin:end]
 
 
 def split_words(text: str) -> list[str]:

@@ -8,8 +8,8 @@ the promising shapes are measured themselves.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
 
 from llmbuilder.building.durations import in_words
 from llmbuilder.building.prediction import Corpus, Prediction, predict, predicted_bits
@@ -84,6 +84,10 @@ class Plan:
         """The tokens that a step trains on."""
         training = self.config.training
         return training.batch_size * training.gradient_accumulation_steps * self.config.model.max_seq_length
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**asdict(self), "config": self.config.to_dict()}
 
     def expectation(self) -> Expectation:
         """Return what is foreseen, to be kept beside what is reached."""

@@ -9,13 +9,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from llmbuilder.building.bases import base_fingerprint, resolved_base
 from llmbuilder.config.schema import Config
 from llmbuilder.corpus.output import is_output
 from llmbuilder.documents.folders import CORPUS_RECORD, is_prepared, list_folder, readable_name
 from llmbuilder.errors import DataError
 from llmbuilder.files import file_checksum
 
-_NAMES = {"time_budget": "the time budget", "preset": "the preset", "quantization": "the quantization"}
+_NAMES = {"time_budget": "the time budget", "quantization": "the quantization",
+          "base": "the base", "method": "the method"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Request:
     """The documents, with a digest of their names, sizes and times; the settings before any is chosen; the rest.
 
     `explicit` are the settings that were given with the command or the environment, which win over what is chosen.
-    `chooses` says whether the model is to be chosen.
+    `chooses` says whether the model is to be chosen. `base` is the model to begin from, with a digest of its files, and
+    `method` how it is adapted; None for a build from nothing.
     """
 
     documents: list[str] | None
@@ -34,11 +37,15 @@ class Request:
     chooses: bool
     time_budget: float | None
     quantization: str
+    base: str | None = None
+    base_digest: str | None = None
+    method: str | None = None
 
     @classmethod
     def of(
         cls, documents: Sequence[str | Path] | None, folder: Path, config: Config, explicit: Mapping[str, Any],
         *, chooses: bool, time_budget: float | None, quantization: str,
+        base: str | Path | None = None, method: str | None = None,
     ) -> Request:  # fmt: skip
         """Return the request for documents as they are now. Raises DataError for one that is not there."""
         digest, files = hashlib.sha256(), 0
@@ -47,8 +54,9 @@ class Request:
             files += 1
         names = None if documents is None else [str(Path(source).resolve()) for source in documents]
         return cls(
-            names, files, digest.hexdigest(), config.to_dict(), dict(explicit), chooses, time_budget, quantization
-        )
+            names, files, digest.hexdigest(), config.to_dict(), dict(explicit), chooses, time_budget, quantization,
+            None if base is None else resolved_base(base), None if base is None else base_fingerprint(base), method,
+        )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -65,8 +73,10 @@ class Request:
         found += [
             f"{words}: {earlier[name]} then, {getattr(self, name)} now"
             for name, words in _NAMES.items()
-            if name in earlier and getattr(self, name) != earlier[name]
+            if getattr(self, name) != earlier.get(name)
         ]
+        if self.base is not None and self.base == earlier.get("base") and self.base_digest != earlier["base_digest"]:
+            found.append(f"the base has changed: {self.base}")
         for section, values in self.settings.items():
             before = earlier["settings"].get(section, {})
             if isinstance(values, dict):

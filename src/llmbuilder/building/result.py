@@ -15,7 +15,8 @@ from llmbuilder.training import TrainingResults
 class Expectation:
     """What a plan foresees: steps, tokens and seconds of training, and bits per byte with their 80% interval.
 
-    Where a model is adapted there is no law that foresees the bits: they are None. `longer` names larger budgets: seconds for the whole build, and the bits per byte to expect with them.
+    Where a model is adapted there is no law that foresees the bits: they are None. `longer` names larger budgets:
+    seconds for the whole build, and the bits per byte to expect with them.
     """
 
     steps: int

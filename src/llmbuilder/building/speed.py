@@ -11,8 +11,8 @@ from llmbuilder.acceleration import limited_threads, measure_acceleration
 from llmbuilder.config.recipe import RECOMMENDED, resolve_recipe
 from llmbuilder.config.schema import Config, ModelConfig
 from llmbuilder.config.sizes import count_flops_per_token
-from llmbuilder.machine import resolve_device, resolve_precision
 from llmbuilder.finetuning.adapting import adapt_model
+from llmbuilder.machine import resolve_device, resolve_precision
 from llmbuilder.model import LanguageModel, build_model
 from llmbuilder.model.adapters import remove_adapters
 from llmbuilder.threads import FairThreads
@@ -110,9 +110,7 @@ def tuning_speed(model: LanguageModel, config: Config, window: int, seconds: flo
         model.eval()
 
 
-def _time_steps(
-    model: LanguageModel, config: Config, size: tuple[int, int], threads: FairThreads, end: float
-) -> float:
+def _time_steps(model: LanguageModel, config: Config, size: tuple[int, int], threads: FairThreads, end: float) -> float:
     """Return the tokens a second of whole steps over sequences of random tokens, a few of them and more until `end`."""
     device, precision = model.device, resolve_precision(config.training.mixed_precision, model.device)
     optimizers = Optimizers(model, config.training, precision=precision)

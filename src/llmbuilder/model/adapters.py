@@ -138,7 +138,7 @@ def merge_adapters(model: LanguageModel) -> LanguageModel:
 def remove_adapters(model: LanguageModel) -> LanguageModel:
     """Take the adapters away, in place, and return the model as it was without them, all of which can learn again."""
     for name, module in list(adapted_layers(model)):
-        _put_plain(model, name, module, module.weight)
+        _put_plain(model, name, module, cast(nn.Parameter, module.weight))
     return cast(LanguageModel, model.requires_grad_(True))
 
 

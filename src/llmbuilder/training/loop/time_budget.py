@@ -39,7 +39,8 @@ def measure_costs(
 ) -> Costs:
     """Take a few steps, by their numbers, and evaluate, if there is something to evaluate; return the times.
 
-    Of a run of `seconds` they take a small part, unless three steps are more. `note` is told what each step took and may make the next ones faster: what counts is the time of the fast ones.
+    Of a run of `seconds` they take a small part, unless three steps are more. `note` is told what each step took and
+    may make the next ones faster: what counts is the time of the fast ones.
     """
     times = []
     for step in range(_MEASURED_STEPS):
