@@ -88,7 +88,7 @@ def test_a_base_is_adapted_and_the_result_says_what_that_did(folder: Path) -> No
     said: list[str] = []
     result = build(announce=said.append)
     plan = next(line for line in said if line.startswith("Plan: "))
-    assert "LoRA of rank 16" in plan and "the base takes" in plan
+    assert "LoRA of rank " in plan and "the base takes" in plan
     found = result.adaptation
     assert found is not None
     assert found.held_out_before is not None and found.held_out_after is not None
@@ -104,7 +104,7 @@ def test_a_base_is_adapted_and_the_result_says_what_that_did(folder: Path) -> No
     assert all(sample.base is not None for sample in result.samples)
     summary, report = Path("run/summary.md").read_text(), Path("run/report.html").read_text()
     for page in (summary, report):
-        assert "did it help" in page and "Yes: of your documents" in page
+        assert "It predicts your documents better than the base" in page
     assert "The base went on:" in summary and "The adapted model went on:" in summary
     assert summary.index("did it help") < summary.index("what it can do")
     again = BuildResult.from_dict(json.loads(Path("run/summary.json").read_text()))

@@ -13,6 +13,7 @@ from typing import Any
 
 from llmbuilder.building.bases import NEEDS_TOKENIZER
 from llmbuilder.building.before_after import Measure, Scores, measure_scores
+from llmbuilder.building.beginnings import held_out_beginnings
 from llmbuilder.building.durations import in_words
 from llmbuilder.building.general_text import find_general_text
 from llmbuilder.building.plan import require_useful
@@ -26,13 +27,21 @@ from llmbuilder.building.planning import (
 from llmbuilder.building.result import Expectation
 from llmbuilder.building.speed import tuning_speed
 from llmbuilder.config.loading import apply_settings
-from llmbuilder.config.recipe import choose_rank, choose_step_tokens, longest_batch, resolve_recipe, settle_tuning
-from llmbuilder.config.schema import Config
+from llmbuilder.config.recipe import (
+    LARGEST_RANK,
+    choose_rank,
+    choose_step_tokens,
+    longest_batch,
+    resolve_recipe,
+    settle_tuning,
+)
+from llmbuilder.config.schema import Config, GenerationConfig
 from llmbuilder.config.sizes import count_adapter_parameters, count_parameters, estimate_run_memory, with_window
 from llmbuilder.data import TextDataset
 from llmbuilder.errors import ConfigError, TokenizerError
 from llmbuilder.finetuning.adapting import adapter_shapes
 from llmbuilder.formats.model_file import load_model
+from llmbuilder.inference import Generator
 from llmbuilder.machine import memory_bytes, resolve_device, slowdown
 from llmbuilder.model import LanguageModel
 from llmbuilder.notices import counted
@@ -48,8 +57,10 @@ _MEASURING_SHARE = 0.03  # of the time, for the speed
 _SCORING_SHARE = 0.04  # of the time, for what the base knows, and as much again for what the adapted model does
 _FEWEST_SCORED, _GENERAL_SHARE = 4, 0.5  # windows of held-out text; those of general text as a share of them
 _STEP_OVER_SCORE = 2.0  # a step with frozen matrices does as much again for its gradients
-_WRITING_TOKENS = 180  # one after the other: what the adapted model writes for the summary
+_TEST_TOKENS = 120  # one after the other: 80 for each of more passages than there are samples
+_TRIED_TOKENS = 8
 _CHECKPOINTS, _LOG_LINES = 5, 200
+_SAMPLES = 3
 _ROOM = 0.6  # of the memory, for what learns as a whole
 
 
@@ -165,8 +176,10 @@ def plan_adaptation(
     before = measure_scores(model, dataset, dataset.tokenizer, measure)
     scoring = time.perf_counter() - started
     parameters = count_parameters(planned.model)
-    after = EXPORT_SECONDS + parameters / PARAMETERS_A_SECOND + scoring + _writing_seconds(speed, window)
-    besides = time.perf_counter() - begin + reserved_seconds(after, slowdown(), seconds)
+    a_token = _seconds_a_token(model, dataset)
+    samples = a_token * planned.generation.max_new_tokens  # of the base, and later of the adapted model
+    after = EXPORT_SECONDS + parameters / PARAMETERS_A_SECOND + scoring + samples + a_token * _TEST_TOKENS
+    besides = time.perf_counter() - begin + samples + reserved_seconds(after, slowdown(), seconds)
     training_seconds = planned.training.time_budget_seconds or max(0.001, seconds - besides)
     plan = _fill(planned, window, training_seconds, speed, dataset, _Known(before, measure, after))
     apply_settings(plan.config, explicit)
@@ -184,12 +197,10 @@ def tuning_settings(
     planned.training = planned.training.model_copy(update=TUNING)
     planned.finetuning.method = "lora" if method == "auto" else method  # type: ignore[assignment]
     rank = choose_rank(planned.model, planned.finetuning, tokens)
-    if rank is not None:
-        planned.finetuning.rank = rank
-    elif method == "auto" and _all_fits(planned):
+    if method == "auto" and rank is None and _all_fits(planned):
         planned.finetuning.method = "full"  # more text than adapters hold
-    else:
-        planned.finetuning.rank = 128
+    elif method != "full":
+        planned.finetuning.rank = rank or LARGEST_RANK
     apply_settings(planned, explicit)
     if explicit.get("finetuning") and method == "auto":
         planned.finetuning.method = "lora"  # settings of adapters ask for them
@@ -259,9 +270,12 @@ def _fill(
     )
 
 
-def _writing_seconds(speed: float, window: int) -> float:
-    """Return about how long the samples of the summary take: a token after the other, each like reading some tokens."""
-    return _WRITING_TOKENS * 8 / (_STEP_OVER_SCORE * speed)
+def _seconds_a_token(model: LanguageModel, dataset: TextDataset) -> float:
+    """Return how long a token takes of each of the samples, which are written side by side."""
+    prompts = held_out_beginnings(dataset, _SAMPLES)
+    begin = time.perf_counter()
+    Generator(model).generate(prompts, GenerationConfig(max_new_tokens=_TRIED_TOKENS, seed=0))
+    return (time.perf_counter() - begin) / _TRIED_TOKENS
 
 
 def _all_fits(planned: Config) -> bool:

@@ -138,7 +138,7 @@ def _adaptation_rows(found: Adaptation) -> list[tuple[str, str]]:
     kept = ""
     if before is not None and after is not None:
         kept = (
-            f"Of {found.general_text}, which your documents do not hold, {_compared(before, after)} bits per byte "
+            f"{after:.3f} bits per byte of a general text, {found.general_text}, where the base takes {before:.3f} "
             f"({_change(before, after)})."
         )
     what = "all weights" if found.rank is None else f"{_METHODS[found.method]} of rank {found.rank}"
@@ -154,15 +154,11 @@ def _helped(found: Adaptation) -> str:
     before, after = found.held_out_before, found.held_out_after
     if before is None or after is None:
         return "Not measured: nothing was held out to test it on."
-    verdict = "Yes" if after < before else "No"
+    verdict = "better than" if after < before else "no better than"
     return (
-        f"{verdict}: of your documents that it has not seen {_compared(before, after)} bits per byte "
-        f"({_change(before, after)})."
+        f"It predicts your documents {verdict} the base: {after:.3f} bits per byte of text it has not seen, where the "
+        f"base takes {before:.3f} ({_change(before, after)})."
     )
-
-
-def _compared(before: float, after: float) -> str:
-    return f"the base takes {before:.3f}, the adapted model {after:.3f}"
 
 
 def _change(before: float, after: float) -> str:
