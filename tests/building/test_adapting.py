@@ -19,12 +19,12 @@ from llmbuilder.building import BuildResult, plan_build, resume_build
 from llmbuilder.building.adapting import tuning_settings
 from llmbuilder.building.before_after import warnings_of
 from llmbuilder.building.checks import check_build
-from llmbuilder.building.general_text import HELP, LIBRARY, find_general_text
+from llmbuilder.building.general_text import HELP, LIBRARY, find_general_text, help_topics, library_docstrings
 from llmbuilder.building.result import Adaptation
 from llmbuilder.building.speed import tuning_speed
 from llmbuilder.config import Config
 from llmbuilder.config.recipe import choose_adapter_rate, choose_full_rate
-from llmbuilder.data import TextDataset, default_corpus
+from llmbuilder.data import TextDataset
 from llmbuilder.errors import CheckpointError, ConfigError, DataError, LLMBuilderError, TokenizerError
 from llmbuilder.formats.gguf.file import GGUFFile
 from llmbuilder.model import build_model, load_model, save_model
@@ -224,11 +224,10 @@ def test_general_text_is_one_that_the_documents_do_not_hold(tmp_path: Path, bpe:
         text = find_general_text(TextDataset(texts, 16, tokenizer=bpe).prepare(), bpe)
         return None if text is None else text.name
 
-    documents = list(default_corpus())
-    topics = [document.text for document in documents if document.format == "help"]
+    topics, docstrings = list(help_topics()), list(library_docstrings())
     assert found(["the cold river sings to the grey stone"] * 20) == HELP
     assert found(topics) == LIBRARY
-    assert found([document.text for document in documents]) is None
+    assert found([*topics, "\n\n".join(docstrings)]) is None
 
 
 def test_a_number_that_says_it_hurt_is_said() -> None:

@@ -119,7 +119,7 @@ class AdaptationPlan:
         text = (
             f"{said}: {self.learned / 1e6:.1f}M of {self.parameters / 1e6:.1f}M parameters learn, at a rate of "
             f"{self.config.training.learning_rate:.2g}; about {counted(self.steps, 'step')} of "
-            f"{self.tokens_per_step:,} tokens = {self.training_tokens / 1e6:.2f}M tokens ({self.passes:.1f} passes) at "
+            f"{self.tokens_per_step:,} tokens = {self.training_tokens:,} tokens ({self.passes:.2g} passes) at "
             f"{self.tokens_per_second:,.0f} tokens/s in {in_words(self.training_seconds)}, about "
             f"{self.memory / 2**30:.1f} GiB of memory"
         )
@@ -272,10 +272,13 @@ def _fill(
 
 def _seconds_a_token(model: LanguageModel, dataset: TextDataset) -> float:
     """Return how long a token takes of each of the samples, which are written side by side."""
-    prompts = held_out_beginnings(dataset, _SAMPLES)
-    begin = time.perf_counter()
-    Generator(model).generate(prompts, GenerationConfig(max_new_tokens=_TRIED_TOKENS, seed=0))
-    return (time.perf_counter() - begin) / _TRIED_TOKENS
+    prompts, generator = held_out_beginnings(dataset, _SAMPLES), Generator(model)
+    times = []
+    for tokens in (1, 1 + _TRIED_TOKENS):  # the first one comes with reading the prompts
+        begin = time.perf_counter()
+        generator.generate(prompts, GenerationConfig(max_new_tokens=tokens, seed=0))
+        times.append(time.perf_counter() - begin)
+    return max(0.0, times[1] - times[0]) / _TRIED_TOKENS
 
 
 def _all_fits(planned: Config) -> bool:

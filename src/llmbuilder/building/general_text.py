@@ -36,7 +36,7 @@ class GeneralText:
 def find_general_text(dataset: TextDataset, tokenizer: Tokenizer) -> GeneralText | None:
     """Return the first general text that the training part does not hold, or None if it holds all of them."""
     run = run_length(dataset.info.tokens, dataset.info.bytes_of_text)
-    for name, texts in ((HELP, _topics()), (LIBRARY, _docstrings())):
+    for name, texts in ((HELP, help_topics()), (LIBRARY, library_docstrings())):
         tokens = _tokens(texts, tokenizer)
         share = shared_runs(dataset.train.tokens, tokens, run)
         if share is not None and share < _KNOWN:
@@ -49,13 +49,15 @@ def _tokens(texts: Iterable[str], tokenizer: Tokenizer) -> np.ndarray:
     return np.concatenate(parts).astype(np.int64)
 
 
-def _topics() -> Iterable[str]:
+def help_topics() -> Iterable[str]:
+    """Return how the topics of Python's help begin."""
     from pydoc_data import topics
 
     return (text[:_OF_A_TOPIC] for _, text in sorted(topics.topics.items()))
 
 
-def _docstrings() -> Iterable[str]:
+def library_docstrings() -> Iterable[str]:
+    """Return the docstrings of some modules of Python's library, as far as their sources are there."""
     library = Path(sysconfig.get_paths()["stdlib"])
     files = (library / f"{name}.py" for name in _MODULES)
     return (text for file in files if file.is_file() for text in docstrings(file))
