@@ -181,6 +181,14 @@ def test_other_methods(folder: Path, method: str) -> None:
     assert Path("run/adapter").is_dir() == (method != "full")
 
 
+def test_a_prepared_corpus_is_cut_by_the_bases_tokenizer(folder: Path) -> None:
+    run("data", "prepare", "docs", "-o", "corpus", "--workers", "1", cwd=folder)
+    result = lb.build("corpus", "run", base="base.pt", time_budget=BUDGET, overrides=SETTINGS, callbacks=[])
+    base, tuned = load_model("base.pt", "cpu").tokenizer, load_model("run/model.pt", "cpu").tokenizer
+    assert base is not None and tuned is not None and base.fingerprint == tuned.fingerprint
+    assert result.adaptation is not None and result.adaptation.held_out_after is not None
+
+
 def test_a_dry_run_trains_nothing(folder: Path) -> None:
     told = run("build", "docs", "--base", "base.pt", "--time-budget", "40s", "--dry-run", "--json", cwd=folder)
     plan = json.loads(told.stdout)

@@ -60,6 +60,7 @@ _STEP_OVER_SCORE = 2.0  # a step with frozen matrices does as much again for its
 _TEST_TOKENS = 120  # one after the other: 80 for each of more passages than there are samples
 _TRIED_TOKENS = 8
 _CHECKPOINTS, _LOG_LINES = 5, 200
+_OF_THE_BASE = ("model", "tokenizer")  # sections of which nothing is chosen
 _SAMPLES = 3
 _ROOM = 0.6  # of the memory, for what learns as a whole
 
@@ -182,7 +183,7 @@ def plan_adaptation(
     besides = time.perf_counter() - begin + samples + reserved_seconds(after, slowdown(), seconds)
     training_seconds = planned.training.time_budget_seconds or max(0.001, seconds - besides)
     plan = _fill(planned, window, training_seconds, speed, dataset, _Known(before, measure, after))
-    apply_settings(plan.config, explicit)
+    apply_settings(plan.config, {"training": explicit.get("training", {})})
     if planned.training.time_budget_seconds is None:
         require_useful(plan, seconds, besides)
     return plan
@@ -195,15 +196,17 @@ def tuning_settings(
     planned = config.copy_of()
     planned.model = model.config.model_copy()
     planned.training = planned.training.model_copy(update=TUNING)
-    planned.finetuning.method = "lora" if method == "auto" else method  # type: ignore[assignment]
+    asked = {section: values for section, values in explicit.items() if section not in _OF_THE_BASE}
     rank = choose_rank(planned.model, planned.finetuning, tokens)
-    if method == "auto" and rank is None and _all_fits(planned):
-        planned.finetuning.method = "full"  # more text than adapters hold
-    elif method != "full":
+    if method == "auto":
+        is_much = rank is None and _all_fits(planned) and "finetuning" not in asked  # more text than adapters hold
+        method = "full" if is_much else "lora"
+    else:
+        asked["finetuning"] = {**asked.get("finetuning", {}), "method": method}
+    planned.finetuning.method = method  # type: ignore[assignment]
+    if method != "full":
         planned.finetuning.rank = rank or LARGEST_RANK
-    apply_settings(planned, explicit)
-    if explicit.get("finetuning") and method == "auto":
-        planned.finetuning.method = "lora"  # settings of adapters ask for them
+    apply_settings(planned, asked)
     settle_tuning(planned)
     return planned
 
@@ -225,34 +228,16 @@ def _fill(
     planned: Config, window: int, seconds: float, speed: float, dataset: TextDataset, known: _Known
 ) -> AdaptationPlan:
     """Choose batch, steps and rhythm for `seconds` of training."""
-    training, tokens = planned.training, dataset.info.tokens
+    tokens = dataset.info.tokens
     share = 1 - EVALUATION_SHARE if dataset.validation is not None else 1.0
     affordable = max(1, min(int(speed * seconds * share), _MOST_PASSES * tokens))
-    if training.max_steps is not None and training.batch_size != "auto":
-        affordable = min(affordable, training.max_steps * training.batch_size * window)
-    sequences = max(1, round(choose_step_tokens(affordable) / window))
-    shape = with_window(planned.model, window)
-    if training.batch_size == "auto":
-        longest = longest_batch(shape, memory_bytes(resolve_device(planned.system.device)))
-        training.gradient_accumulation_steps = -(-sequences // longest)
-        training.batch_size = -(-sequences // training.gradient_accumulation_steps)
-    a_step = training.batch_size * training.gradient_accumulation_steps * window
-    steps = max(1, affordable // a_step)
-    most = max(1, -(-_MOST_PASSES * tokens // a_step))
-    steps = min(steps, training.max_steps or steps)
-    training.max_steps = training.max_steps or most
-    training.warmup_steps = max(1, min(_MOST_WARMUP, int(_WARMUP_SHARE * steps)))
-    resolve_recipe(planned, tokens, memory_bytes(resolve_device(planned.system.device)), window=window)
-    scored = len(dataset.validation.tokens) if dataset.validation is not None else 0
-    evaluations, training.eval_batches = choose_evaluations(
-        seconds * speed * _STEP_OVER_SCORE, max(1, scored), training.batch_size * window
-    )
-    training.eval_every = max(1, steps // evaluations)
-    training.save_every = max(1, steps // _CHECKPOINTS)
-    training.log_every = max(1, steps // _LOG_LINES)
-    training.sample_every = 0  # what it writes is seen at the end, beside what the base does
-    asked = planned.finetuning
-    parameters = count_parameters(planned.model)
+    a_step = _choose_batch(planned, window, affordable)
+    most = planned.training.max_steps or max(1, -(-_MOST_PASSES * tokens // a_step))
+    steps = max(1, min(affordable // a_step, most))
+    planned.training.max_steps = most
+    scored = len(dataset.validation.tokens) if dataset.validation is not None else 1
+    _choose_rhythm(planned, steps, seconds * speed * _STEP_OVER_SCORE, scored, window)
+    asked, parameters = planned.finetuning, count_parameters(planned.model)
     return AdaptationPlan(
         config=planned,
         window=window,
@@ -268,6 +253,31 @@ def _fill(
         measure=known.measure,
         seconds_after=known.seconds_after,
     )
+
+
+def _choose_batch(planned: Config, window: int, affordable: int) -> int:
+    """Choose the sequences of a step for a run over `affordable` tokens, and the rate; return the tokens of a step."""
+    training = planned.training
+    memory = memory_bytes(resolve_device(planned.system.device))
+    if training.batch_size == "auto":
+        longest = longest_batch(with_window(planned.model, window), memory)
+        sequences = max(1, round(choose_step_tokens(affordable) / window))
+        training.gradient_accumulation_steps = -(-sequences // longest)
+        training.batch_size = -(-sequences // training.gradient_accumulation_steps)
+    resolve_recipe(planned, affordable, memory, window=window)
+    return training.batch_size * training.gradient_accumulation_steps * window
+
+
+def _choose_rhythm(planned: Config, steps: int, possible: float, scored: int, window: int) -> None:
+    """Choose warm-up, evaluations, checkpoints and lines of the log; `possible` is as for `choose_evaluations`."""
+    training = planned.training
+    assert not isinstance(training.batch_size, str)
+    training.warmup_steps = max(1, min(_MOST_WARMUP, int(_WARMUP_SHARE * steps)))
+    evaluations, training.eval_batches = choose_evaluations(possible, scored, training.batch_size * window)
+    training.eval_every = max(1, steps // evaluations)
+    training.save_every = max(1, steps // _CHECKPOINTS)
+    training.log_every = max(1, steps // _LOG_LINES)
+    training.sample_every = 0  # what it writes is seen at the end, beside what the base does
 
 
 def _seconds_a_token(model: LanguageModel, dataset: TextDataset) -> float:

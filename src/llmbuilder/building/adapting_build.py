@@ -11,6 +11,7 @@ from llmbuilder.building.before_after import Measure, measure_scores, warnings_o
 from llmbuilder.building.general_text import find_general_text
 from llmbuilder.building.result import Adaptation, BuildResult, Sample
 from llmbuilder.building.stages import Build
+from llmbuilder.config.loading import apply_settings
 from llmbuilder.config.recipe import SAMPLING
 from llmbuilder.config.schema import Config
 from llmbuilder.config.validation import require_valid
@@ -53,6 +54,7 @@ class AdaptingBuild(Build):
         self.announce(f"Plan: {summary}")
         if config.generation.do_sample:
             config.generation = config.generation.model_copy(update=SAMPLING)
+            apply_settings(config, {"generation": self.explicit.get("generation", {})})
         samples = self._write_after_beginnings(self.base, self.dataset, config.generation)
         self._keep_in_time(config, plan.seconds_after)
         require_valid(config, ["training", "finetuning"], "adapt this base", unchecked=["training.warmup_steps"])
