@@ -6,9 +6,11 @@ from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
 
+from llmbuilder.building.ability import describe_fault
 from llmbuilder.building.adapting import ADAPTING_SECONDS, base_tokenizer, open_base, plan_adaptation
 from llmbuilder.building.before_after import Measure, measure_scores, warnings_of
 from llmbuilder.building.general_text import find_general_text
+from llmbuilder.building.passages import Comparison
 from llmbuilder.building.result import Adaptation, BuildResult, Sample
 from llmbuilder.building.stages import Build
 from llmbuilder.config.loading import apply_settings
@@ -87,6 +89,9 @@ class AdaptingBuild(Build):
     def _bits_per_byte(self, results: TrainingResults) -> float | None:
         """Return the bits per byte of the windows that the base was scored on."""
         return self._adaptation.held_out_after
+
+    def _describe_ability(self, writing: Comparison, bits: float | None) -> str:
+        return describe_fault(writing)
 
     @cached_property
     def _adaptation(self) -> Adaptation:

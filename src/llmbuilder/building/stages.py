@@ -17,7 +17,7 @@ from llmbuilder.building.corpus_text import BuildText, read_text
 from llmbuilder.building.held_out import held_out_names
 from llmbuilder.building.journal import Journal
 from llmbuilder.building.modelfile import write_modelfile
-from llmbuilder.building.passages import compare_writing
+from llmbuilder.building.passages import Comparison, compare_writing
 from llmbuilder.building.planning import (
     EXPORT_SECONDS,
     LEAST_TRAINING,
@@ -267,12 +267,15 @@ class Build:
         text = open_text(self.text, self.config, self.tokenizer)
         return {
             "bits_per_byte": bits,
-            "ability": describe_ability(writing, bits),
+            "ability": self._describe_ability(writing, bits),
             "copied_share": writing.copied,
             "longest_copied": writing.longest_copied,
             "held_out": held_out_names(text, self.text.path) if self.run_tokens.validation is not None else [],
             "parameters": count_parameters(self.model.config),
         }
+
+    def _describe_ability(self, writing: Comparison, bits: float | None) -> str:
+        return describe_ability(writing, bits)
 
     def _bits_per_byte(self, results: TrainingResults) -> float | None:
         """Return the bits per byte that the best validation loss comes to; None where nothing was validated."""

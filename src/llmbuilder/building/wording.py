@@ -34,7 +34,7 @@ def describe_result(result: BuildResult) -> list[tuple[str, str]]:
     rows = [
         *(_adaptation_rows(result.adaptation) if result.adaptation is not None else []),
         ("what it can do", result.ability),
-        ("how well it predicts", _prediction(result)),
+        ("how well it predicts", _prediction(result) if result.adaptation is None else ""),
         ("planned and reached", describe_plan_kept(result.expected, result.training) if result.expected else ""),
         ("with more time", _more_time(result)),
         ("tested on", _held_out(result)),
