@@ -43,11 +43,12 @@ def told_by_build(summary: dict[str, Any]) -> str:
 
 
 def _written(sample: dict[str, Any]) -> str:
-    """Return what was written after a beginning; what the base wrote, if there was one, stands above it."""
+    """Return what was written after a beginning; what the base wrote, if there was one, stands beside it."""
     own = f"<pre>{html.escape(sample['continuation'])}</pre>"
     if sample.get("base") is None:
         return own
-    return f"<p>the base</p><pre>{html.escape(sample['base'])}</pre><p>adapted</p>{own}"
+    base = f"<pre>{html.escape(sample['base'])}</pre>"
+    return f'<div class="beside"><div><span>the base</span>{base}</div><div><span>adapted</span>{own}</div></div>'
 
 
 def uses_of_build(summary: dict[str, Any]) -> str:
