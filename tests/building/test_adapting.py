@@ -26,7 +26,9 @@ from llmbuilder.config import Config
 from llmbuilder.config.recipe import choose_adapter_rate, choose_full_rate
 from llmbuilder.data import TextDataset
 from llmbuilder.errors import CheckpointError, ConfigError, DataError, LLMBuilderError, TokenizerError
+from llmbuilder.files import read_json_lines
 from llmbuilder.formats.gguf.file import GGUFFile
+from llmbuilder.formats.model_file import read_metadata
 from llmbuilder.model import build_model, load_model, save_model
 from llmbuilder.tokenizer import Tokenizer
 from llmbuilder.training import Callback, train_model
@@ -59,7 +61,8 @@ def base(tmp_path_factory: pytest.TempPathFactory, prose: str, bpe: Tokenizer) -
     config.model = config.model.model_copy(update={
         "vocab_size": len(bpe), "num_layers": 2, "num_heads": 2, "embedding_dim": 32, "max_seq_length": 64})  # fmt: skip
     config.training = config.training.model_copy(update={
-        "max_steps": 60, "batch_size": 8, "learning_rate": 0.01, "eval_every": 0, "sample_every": 0})  # fmt: skip
+        "max_steps": 150, "batch_size": 8, "learning_rate": 0.01, "warmup_steps": 5, "eval_every": 0, "sample_every": 0,
+    })  # fmt: skip
     train_model(build_model(config), TextDataset([prose], 64, tokenizer=bpe), config, folder / "run", [])
     model = load_model(folder / "run" / "model.pt", "cpu")
     model.metadata = {"chat_template": TEMPLATE, "license": "apache-2.0", "name": "Tiny Base"}
@@ -109,6 +112,23 @@ def test_a_base_is_adapted_and_the_result_says_what_that_did(folder: Path) -> No
     assert summary.index("did it help") < summary.index("tested on")
     again = BuildResult.from_dict(json.loads(Path("run/summary.json").read_text()))
     assert again.adaptation == found
+
+
+def test_the_best_is_kept_and_harm_is_said(folder: Path, prose: str) -> None:
+    for number, path in enumerate(sorted(Path("docs").iterdir())):  # what the base has learned already
+        path.write_text(prose[2000 * number : 2000 * (number + 1)])
+    rates = ["training.learning_rate=0.99", "training.max_grad_norm=0", "training.lr_schedule=constant"]
+    result = build(overrides=[*SETTINGS, *rates])
+    found = result.adaptation
+    assert found is not None and found.warnings
+    summary = Path("run/summary.md").read_text()
+    assert "| take care | It predicts your documents no better than the base" in summary
+    losses = [
+        line["validation_loss"] for line in read_json_lines(Path("run/metrics.jsonl")) if "validation_loss" in line
+    ]
+    assert result.training.best_validation_loss == min(losses) < max(losses)
+    evaluation = read_metadata("run/model.pt")
+    assert evaluation["best_validation_loss"] == min(losses)
 
 
 def test_what_came_with_the_base_goes_out_again(folder: Path) -> None:
