@@ -297,6 +297,8 @@ def test_what_cannot_be_is_found_before_anything_is_read(
         with pytest.raises(error, match=said):
             check_build("docs", "new", **arguments)
         assert not Path("new").exists()
+    with pytest.raises(DataError, match="both input and output"):
+        check_build("docs", ".", base="base.pt", overwrite=True)
     with pytest.raises(TokenizerError, match="without a tokenizer"):
         lb.build("docs", "new", base="bare.pt", callbacks=[])
     assert not Path("new").exists()

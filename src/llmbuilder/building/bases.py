@@ -16,7 +16,7 @@ from llmbuilder.machine import memory_bytes
 from llmbuilder.tokenizer.places import SENTENCEPIECE, has_tokenizer
 
 NEEDS_TOKENIZER = "name a base with the tokenizer that it was trained with"
-_WEIGHT = 4  # bytes of a parameter that is computed with
+_WEIGHT, _TRAINED_WEIGHT = 4, 12  # bytes of a parameter that is computed with, and with both moments
 _LEARNS = {"full": 16}  # with gradient and two moments; adapters' own are few
 _SAFETENSORS_HEADER = 1 << 27  # bytes at most
 
@@ -64,6 +64,12 @@ def resolved_base(base: str | Path) -> str:
     return str(base) if is_on_hub(base) else str(Path(base).resolve())
 
 
+def base_places(base: str | Path) -> list[Path]:
+    """Return the places in which a base lies, none of which a build may write to."""
+    place = Path(base)
+    return [] if is_on_hub(base) else [place, place.parent] if place.is_file() else [place]
+
+
 def _files(place: Path) -> list[Path]:
     """Return the files that make a base: of a run its model, of a folder all weights and settings in it."""
     if not place.is_dir():
@@ -74,7 +80,7 @@ def _files(place: Path) -> list[Path]:
 
 
 def _require_room(place: Path, method: str) -> None:
-    parameters = _least_parameters(place)
+    parameters = least_parameters(place)
     a_parameter = _LEARNS.get(method, _WEIGHT)
     memory = memory_bytes()
     if parameters * a_parameter > memory:
@@ -85,8 +91,14 @@ def _require_room(place: Path, method: str) -> None:
         )
 
 
-def _least_parameters(place: Path) -> int:
-    """Return how many parameters a base surely has; files that do not say it in their heads have one in four bytes."""
+def least_parameters(base: str | Path) -> int:
+    """Return how many parameters a base surely has, none of a name of the hub's.
+
+    Files that name their tensors in their heads say it; of others each parameter may be there with both its moments.
+    """
+    place = Path(base)
+    if is_on_hub(base):
+        return 0
     if is_gguf(place):
         from llmbuilder.formats.gguf.file import GGUFFile
 
@@ -95,7 +107,7 @@ def _least_parameters(place: Path) -> int:
     counted = [file for file in weights if file.suffix == ".safetensors"]
     if counted:
         return sum(sum(_safetensors_sizes(file)) for file in counted)
-    return sum(file.stat().st_size for file in weights) // _WEIGHT
+    return sum(file.stat().st_size // (_WEIGHT if file.suffix == ".bin" else _TRAINED_WEIGHT) for file in weights)
 
 
 def _safetensors_sizes(file: Path) -> Iterator[int]:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from llmbuilder.building.bases import require_base
+from llmbuilder.building.bases import base_places, least_parameters, require_base
 from llmbuilder.building.journal import is_build
 from llmbuilder.config import load_config
 from llmbuilder.config.in_force import changed_config, refuse, require_taken
@@ -25,6 +25,7 @@ from llmbuilder.machine import require_device
 from llmbuilder.tokenizer.places import require_tokenizer
 
 _SMALLEST_RUN = 16_000_000  # bytes: tokens, a small model with its checkpoints, the page
+_COPIES = 2  # of a base: the run's own, and what it becomes
 _WEIGHT, _TRAINED_WEIGHT = 4, 12  # bytes of a parameter in a model file, and in a checkpoint with both moments
 Sources = str | Path | Sequence[str | Path] | None
 
@@ -57,10 +58,11 @@ def check_build(
     if time_budget is not None and not 0 < time_budget < float("inf"):
         raise ConfigError(f"the time budget must be more than 0 seconds, not {time_budget}")
     sources = require_documents(documents if documents is not None else planned.data.path)
-    require_other(Path(output), sources)
+    require_other(Path(output), sources if base is None else [*sources, *base_places(base)])
     require_absent(Path(output), overwrite=overwrite or is_build(output))  # what differs from a build is said later
     is_chosen = preset is None and config is None
-    check_run(planned, Path(output), bytes_needed=_SMALLEST_RUN if is_chosen else None)
+    least = _SMALLEST_RUN + (0 if base is None else _COPIES * _WEIGHT * least_parameters(base))
+    check_run(planned, Path(output), bytes_needed=least if is_chosen else None)
     return planned
 
 
