@@ -110,7 +110,8 @@ def test_a_build_adapts_it_and_all_that_came_with_it_goes_out_again(tmp_path: Pa
     for number in range(12):
         (tmp_path / f"{number}.txt").write_text("\n".join(f"Ship {number}{n} sails at {n % 24}." for n in range(200)))
     settings = ["training.max_steps=3", "training.eval_batches=1", "generation.max_new_tokens=8"]
-    result = lb.build(tmp_path, tmp_path / "run", base=file, overrides=settings, callbacks=[], quantization="q8_0")
+    result = lb.build(tmp_path, tmp_path / "run", base=file, time_budget=60.0, overrides=settings, callbacks=[],
+                      quantization="q8_0")  # fmt: skip
     found, checked = result.adaptation, result.verification
     assert found is not None and found.method == "lora" and found.learned == 4_884_480
     assert found.held_out_before is not None and found.held_out_after is not None
