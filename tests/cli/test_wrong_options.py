@@ -58,7 +58,8 @@ ANY: list[Case] = []  # any text is right, or what is wrong is known only later
 COMMANDS: dict[str, tuple[dict[str, str], dict[str, list[Case]]]] = {
     "build": ({"documents": "text.txt", "--output": "new"}, {
         "documents": INPUT, "--data": INPUT, "--output": [*NEW_FOLDER[1:], ("full", "already exists")], "--preset": PRESET,
-        "--config": CONFIG, "--time-budget": [("soon", "is no duration"), ("", "is no duration"), ("-3m", "duration")],
+        "--config": CONFIG, "--base": MODEL, "--method": [("lora", "name one with --base")],
+        "--time-budget": [("soon", "is no duration"), ("", "is no duration"), ("-3m", "duration")],
         "--quantization": QUANTIZATION, "--set": [*SET, ("model.num_layers=0", "--set model.num_layers=0: model.num_l"),
                                                   ("tokenizer.path=my-tokenizer", "no tokenizer folder")]}),
     "train model": ({"--data": "text.txt", "--output": "new"}, {

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import llmbuilder as lb
 from llmbuilder.config.schema import GenerationConfig
 from llmbuilder.conversations.forms import Conversation
 from llmbuilder.conversations.masking import Masks
@@ -106,6 +107,23 @@ def test_it_is_exported_again_and_checked(tmp_path: Path, file: Path, quantizati
     checked = json.loads(shown)["verification"]
     assert checked["equal_tokenizations"] == checked["texts"]
     assert checked["mean_kl_divergence"] < {"f16": 1e-4, "q8_0": 2e-2}[quantization]
+
+
+def test_a_build_adapts_it_and_all_that_came_with_it_goes_out_again(tmp_path: Path, file: Path) -> None:
+    for number in range(12):
+        (tmp_path / f"{number}.txt").write_text("\n".join(f"Ship {number}{n} sails at {n % 24}." for n in range(200)))
+    settings = ["training.max_steps=3", "training.eval_batches=1", "generation.max_new_tokens=8"]
+    result = lb.build(tmp_path, tmp_path / "run", base=file, time_budget=60.0, overrides=settings, callbacks=[],
+                      quantization="q8_0")  # fmt: skip
+    found, checked = result.adaptation, result.verification
+    assert found is not None and found.method == "lora" and found.learned == 4_884_480
+    assert found.held_out_before is not None and found.held_out_after is not None
+    assert found.held_out_after < found.held_out_before
+    assert checked is not None and checked.equal_tokenizations == checked.texts
+    assert result.gguf_path is not None
+    fields, first = GGUFFile(result.gguf_path).fields, GGUFFile(file).fields
+    for key in ("tokenizer.chat_template", "general.license", "tokenizer.ggml.tokens", "tokenizer.ggml.pre"):
+        assert fields[key] == first[key], key
 
 
 def test_ten_prompts_go_on_alike(tmp_path: Path, model: LanguageModel) -> None:

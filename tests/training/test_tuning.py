@@ -10,6 +10,7 @@ import torch
 
 import llmbuilder as lb
 from llmbuilder.config import Config
+from llmbuilder.config.recipe import choose_full_rate
 from llmbuilder.data import TextDataset
 from llmbuilder.errors import ConfigError, TokenizerError
 from llmbuilder.files import read_json_lines
@@ -122,6 +123,37 @@ def test_what_cannot_be_is_refused(tmp_path: Path, tiny_config: Config, base: Pa
     save_model(build_model(tiny_config), tmp_path / "bare.pt")
     with pytest.raises(TokenizerError, match="without a tokenizer"):
         finetune_model(tmp_path / "bare.pt", verses, tmp_path / "run", settings(), callbacks=[])
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_what_came_with_the_base_stays_with_its_children(method: str, tmp_path: Path, base: Path, verses: Path) -> None:
+    own = {"chat_template": "{{ messages }}", "license": "apache-2.0", "huggingface": {"generation": {"top_k": 5}}}
+    model = load_model(base, "cpu")
+    model.metadata |= own
+    save_model(model, tmp_path / "base.pt")
+    config = settings(method, learning_rate=0.001)
+    finetune_model(tmp_path / "base.pt", verses, tmp_path / "whole", config, callbacks=[])
+    with pytest.raises(RuntimeError, match="plug"):
+        finetune_model(tmp_path / "base.pt", verses, tmp_path / "stopped", config, callbacks=[_Stop(7)])
+    resume_training(tmp_path / "stopped", callbacks=[])
+    config.training.init_from = str(tmp_path / "base.pt")
+    config.finetuning.method = "full"
+    child = build_model(load_model(base, "cpu").config)
+    config.model = child.config
+    config.training.learning_rate = 0.001
+    train_model(child, TextDataset.from_config(verses, config), config, tmp_path / "child", [])
+    for name in ("whole", "stopped", "child"):
+        metadata = load_model(tmp_path / name / "model.pt", "cpu").metadata
+        assert {key: metadata.get(key) for key in own} == own, name
+        assert metadata["training_config"]["training"]["max_steps"] == 12
+
+
+def test_all_weights_are_tuned_by_a_small_rate(tmp_path: Path, base: Path, verses: Path) -> None:
+    config = settings("full", learning_rate="auto", max_steps=1)
+    finetune_model(base, verses, tmp_path / "run", config, callbacks=[])
+    chosen = lb.load_config(tmp_path / "run" / "config.json").training
+    assert chosen.optimizer == "adamw"
+    assert chosen.learning_rate == choose_full_rate(load_model(base, "cpu").config) < 0.002
 
 
 def test_the_command(tmp_path: Path, base: Path, verses: Path) -> None:

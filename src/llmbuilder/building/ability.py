@@ -23,10 +23,8 @@ def describe_ability(found: Comparison, bits_per_byte: float | None) -> str:
     model, people = found.model, found.people
     if model.words < _FEWEST_WORDS:
         return "It writes too little to say what it can do."
-    if model.repetition > max(_LOOPS, 2 * people.repetition):
-        return "It repeats itself: the same words come back again and again."
-    if found.copied is not None and found.copied > _MOST_COPIED:
-        return f"It recites: {found.copied:.0%} of what it writes stands word for word in its documents."
+    if fault := describe_fault(found):
+        return fault
     # Without held-out text nothing shows that more was learned than words: no more is said.
     bits = bits_per_byte if bits_per_byte is not None else _PHRASES_BITS
     words = _ratio(model.known_words, people.known_words)
@@ -42,6 +40,18 @@ def describe_ability(found: Comparison, bits_per_byte: float | None) -> str:
     if coherence < _TOPIC or bits > _TOPIC_BITS:
         return "It forms sentences, but does not keep a topic from one to the next."
     return "It forms sentences and keeps a topic over a paragraph."
+
+
+def describe_fault(found: Comparison) -> str:
+    """Return what is wrong with what the model writes, "" if it neither repeats itself nor recites.
+
+    That is all there is to say of a model that knew more than its documents: words that they lack are not made up.
+    """
+    if found.model.repetition > max(_LOOPS, 2 * found.people.repetition):
+        return "It repeats itself: the same words come back again and again."
+    if found.copied is not None and found.copied > _MOST_COPIED:
+        return f"It recites: {found.copied:.0%} of what it writes stands word for word in its documents."
+    return ""
 
 
 def _ratio(part: float, whole: float) -> float:

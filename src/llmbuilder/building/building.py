@@ -10,7 +10,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from llmbuilder.building.checks import check_build, require_buildable
+from llmbuilder.building.adapting import ADAPTING_SECONDS, AdaptationPlan, base_tokenizer, open_base, plan_adaptation
+from llmbuilder.building.adapting_build import AdaptingBuild
+from llmbuilder.building.checks import check_base, check_build, require_buildable
 from llmbuilder.building.corpus_text import read_text
 from llmbuilder.building.journal import JOURNAL, STAGES, Journal
 from llmbuilder.building.plan import Plan
@@ -47,6 +49,8 @@ def build(
     overrides: Iterable[str] = (),
     quantization: str = "f16",
     overwrite: bool = False,
+    base: str | Path | None = None,
+    method: str | None = None,
     announce: Announce = lambda message: None,
     callbacks: Sequence[Callback] | None = None,
     progress: Progress = no_progress,
@@ -57,7 +61,9 @@ def build(
     `documents` is a folder, a file or several of them; None takes data.path, or the running interpreter's own
     documentation. A setting that was asked for and would not act is a ConfigError.
     Without a preset or config the model is chosen for the corpus, the machine and `time_budget`, the seconds for
-    the whole build (default 110), `elapsed` of which have passed already. `overrides` are "section.key=value" settings
+    the whole build (default 110, with a base 1200), `elapsed` of which have passed already. With a `base`, anything
+    that `load_model` opens, that model is adapted to the documents instead, by `method` lora, dora, full or auto (the
+    default), with its own tokenizer; it is measured before and after. `overrides` are "section.key=value" settings
     that always win. `progress` is called with "extract", the files read and all of them.
 
     A build that was stopped, however that was, goes on when it is asked for again: what is done is not done twice, and
@@ -71,12 +77,13 @@ def build(
     sources = [documents] if isinstance(documents, str | Path) else documents
     planned = check_build(
         documents, output, preset=preset, config=config, time_budget=time_budget, overrides=given,
-        quantization=quantization, overwrite=overwrite,
+        quantization=quantization, overwrite=overwrite, base=base, method=method,
     )  # fmt: skip
     request = Request.of(
         sources if sources is not None or planned.data.path is None else [planned.data.path],
         folder, planned, explicit_settings(given), chooses=preset is None and config is None,
-        time_budget=time_budget, quantization=quantization,
+        time_budget=time_budget, quantization=quantization, base=base,
+        method=None if base is None else method or "auto",
     )  # fmt: skip
     journal = None if overwrite else Journal.read(folder)
     if journal is not None:
@@ -90,7 +97,7 @@ def build(
         remove_path(folder / JOURNAL)
         journal = Journal(folder, request.to_dict(), replaces=run_name(RunPaths.choose(folder)))
         journal.write()
-        return _run(Build(journal, announce, callbacks, progress=progress, begin=begin))
+        return _run(_kind_of(journal)(journal, announce, callbacks, progress=progress, begin=begin))
 
 
 def resume_build(
@@ -130,9 +137,12 @@ def _go_on(
     done = [STAGES[stage] for stage in STAGES if journal.has(stage)]
     announce(f"Going on with the build in {folder}" + (f"; done already: {', '.join(done)}" if done else ""))
     with _held(folder):
-        return _run(
-            Build(journal, announce, callbacks, progress=progress, begin=begin - journal.seconds, overrides=changes)
-        )
+        begin -= journal.seconds
+        return _run(_kind_of(journal)(journal, announce, callbacks, progress=progress, begin=begin, overrides=changes))
+
+
+def _kind_of(journal: Journal) -> type[Build]:
+    return Build if journal.request.get("base") is None else AdaptingBuild
 
 
 @contextlib.contextmanager
@@ -169,26 +179,37 @@ def _run(work: Build) -> BuildResult:
 def plan_build(
     documents: str | Path | Sequence[str | Path] | None,
     *,
-    time_budget: float = DEFAULT_SECONDS,
+    time_budget: float | None = None,
     overrides: Iterable[str] = (),
+    base: str | Path | None = None,
+    method: str | None = None,
     announce: Announce = lambda message: None,
     progress: Progress = no_progress,
-) -> Plan:
+) -> Plan | AdaptationPlan:
     """Return what `build` would train, and the loss to expect, from the documents and a short measurement.
 
-    Nothing is left on the disk. Raises DataError if there is nothing to read.
+    With a `base`, what it would make of that, and what the base predicts untouched. Nothing is left on the disk. Raises
+    DataError if there is nothing to read. `time_budget` defaults as in `build`.
     """
     begin = time.perf_counter()
     given = list(overrides)
     planned, explicit = load_config(overrides=given), explicit_settings(given)
-    require_buildable(planned, given, {"documents": documents})
+    check_base(planned, base, method)
+    require_buildable(planned, given, {"documents": documents, "base": base})
+    model = None if base is None else open_base(base, planned)
+    usual = DEFAULT_SECONDS if model is None else ADAPTING_SECONDS
+    seconds = usual if time_budget is None else time_budget
     with tempfile.TemporaryDirectory(prefix="llmbuilder-plan-") as folder:
         announce("Reading documents")
         text = read_text(
             documents if documents is not None else planned.data.path, Path(folder) / "run", planned, progress
         )
         announce(text.summary())
+        if model is not None:
+            dataset = open_text(text, planned, base_tokenizer(model, base))
+            dataset.prepare(Path(folder) / "tokens")
+            return plan_adaptation(model, planned, method or "auto", dataset, explicit, begin, seconds, announce)
         choose_vocabulary(planned, text.report.characters, explicit)
         dataset = open_text(text, planned, find_tokenizer(text, planned, announce))
         dataset.prepare(Path(folder) / "tokens")
-        return make_plan(planned, dataset, explicit, begin, time_budget, announce)
+        return make_plan(planned, dataset, explicit, begin, seconds, announce)

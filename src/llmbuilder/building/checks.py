@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from llmbuilder.building.bases import base_places, least_parameters, require_base
 from llmbuilder.building.journal import is_build
 from llmbuilder.config import load_config
 from llmbuilder.config.in_force import changed_config, refuse, require_taken
@@ -24,6 +25,7 @@ from llmbuilder.machine import require_device
 from llmbuilder.tokenizer.places import require_tokenizer
 
 _SMALLEST_RUN = 16_000_000  # bytes: tokens, a small model with its checkpoints, the page
+_COPIES = 2  # of a base: the run's own, and what it becomes
 _WEIGHT, _TRAINED_WEIGHT = 4, 12  # bytes of a parameter in a model file, and in a checkpoint with both moments
 Sources = str | Path | Sequence[str | Path] | None
 
@@ -38,6 +40,8 @@ def check_build(
     overrides: Iterable[str] = (),
     quantization: str = "f16",
     overwrite: bool = False,
+    base: str | Path | None = None,
+    method: str | None = None,
 ) -> Config:
     """Return the configuration that a build with these arguments begins with.
 
@@ -46,17 +50,39 @@ def check_build(
     given = list(overrides)
     require_quantization(quantization)
     planned = config.copy_of() if config is not None else load_config(preset=preset, overrides=given)
+    check_base(planned, base, method, chosen=preset if preset is not None else config)
     if output is None:
         raise ConfigError("name a run directory with --output (or training.output_dir)")
-    require_buildable(planned, given, {"time_budget": time_budget, "documents": documents, "output": output})
+    arguments = {"time_budget": time_budget, "documents": documents, "output": output, "base": base}
+    require_buildable(planned, given, arguments)
     if time_budget is not None and not 0 < time_budget < float("inf"):
         raise ConfigError(f"the time budget must be more than 0 seconds, not {time_budget}")
     sources = require_documents(documents if documents is not None else planned.data.path)
-    require_other(Path(output), sources)
+    require_other(Path(output), sources if base is None else [*sources, *base_places(base)])
     require_absent(Path(output), overwrite=overwrite or is_build(output))  # what differs from a build is said later
     is_chosen = preset is None and config is None
-    check_run(planned, Path(output), bytes_needed=_SMALLEST_RUN if is_chosen else None)
+    least = _SMALLEST_RUN + (0 if base is None else _COPIES * _WEIGHT * least_parameters(base))
+    check_run(planned, Path(output), bytes_needed=least if is_chosen else None)
     return planned
+
+
+def check_base(config: Config, base: str | Path | None, method: str | None, *, chosen: object = None) -> None:
+    """Let `config` be one that adapts `base`, if there is one.
+
+    Raises ConfigError for a method without a base, and for a preset or configuration (`chosen`) beside one; else as
+    `require_base` does.
+    """
+    if base is None:
+        if method is not None:
+            raise ConfigError("--method says how a base is adapted: name one with --base")
+        return
+    if chosen is not None:
+        raise ConfigError(
+            "a base brings the shape of its model along: name no preset and no configuration with it (single settings "
+            "go with --set)"
+        )
+    require_base(base, "auto" if method is None else method)
+    config.finetuning.method = "lora" if method in (None, "auto") else method  # type: ignore[assignment]
 
 
 def check_run(config: Config, output: Path | None, *, bytes_needed: int | None = None) -> None:
@@ -122,7 +148,7 @@ def require_buildable(config: Config, given: list[str], arguments: Mapping[str, 
         "training.time_budget_seconds": named.get("time_budget"),
         "data.path": named.get("documents"),
     }
-    require_taken("build", given, config, replaced=replaced)
+    require_taken("build" if arguments.get("base") is None else "build --base", given, config, replaced=replaced)
     if config.training.eval_only:
         refuse(["training.eval_only"], "a build trains: use `llmbuilder model evaluate`")
     if config.training.init_from == "resume":

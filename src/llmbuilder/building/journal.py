@@ -19,7 +19,7 @@ JOURNAL = "build.json"
 # In their order, with the words for what is at work.
 STAGES = {
     "documents": "reading documents",
-    "tokenizer": "training a tokenizer",
+    "tokenizer": "making the tokenizer ready",
     "plan": "planning",
     "training": "training",
     "evaluation": "evaluating",

@@ -10,12 +10,14 @@ from llmbuilder.files import write_text
 
 
 def write_modelfile(
-    gguf: Path, generation: GenerationConfig, *, context: int, ending: str | None, ability: str = ""
-) -> Path:
+    gguf: Path, generation: GenerationConfig, *, context: int, ending: str | None, ability: str = "",
+    has_template: bool = False,
+) -> Path:  # fmt: skip
     """Write the `Modelfile` beside an exported model and return its path.
 
-    The prompt is given to the model as it is, because the model continues texts and knows no turns of a conversation.
-    `context` is the model's window in tokens, `ending` its end-of-text token, `ability` a comment.
+    The prompt is given to the model as it is, because the model continues texts and knows no turns of a conversation;
+    one that `has_template` for those has it in its file, where Ollama finds it. `context` is the model's window in
+    tokens, `ending` its end-of-text token, `ability` a comment.
     """
     stops = [*generation.stop, *([ending] if ending and generation.stop_at_eos else [])]
     parameters = {
@@ -31,7 +33,7 @@ def write_modelfile(
     lines = [
         *([f"# {ability}"] if ability else []),
         f"FROM ./{gguf.name}",
-        'TEMPLATE "{{ .Prompt }}"',
+        *([] if has_template else ['TEMPLATE "{{ .Prompt }}"']),
         *(f"PARAMETER {name} {value}" for name, value in parameters.items()),
         *(f"PARAMETER stop {_quoted(stop)}" for stop in stops),
     ]

@@ -17,11 +17,12 @@ import numpy as np
 from llmbuilder.config.schema import GenerationConfig
 from llmbuilder.data import TextDataset
 from llmbuilder.inference import Generator
-from llmbuilder.tokens.overlap import run_length, shared_runs
+from llmbuilder.tokens.overlap import longest_shared_run, run_length, shared_runs
 
 _MOST_WRITTEN, _MOST_REAL = 12, 48  # passages
 _PROMPT, _LENGTH = 16, 80  # tokens
 _MOST_KNOWN = 3_000_000  # characters of the training text, which is compared by words
+_NO_TOKEN = -1  # between passages
 _REPEATED = 4  # words of a group that is looked for again in the same passage
 # Scripts that put no spaces between words: two neighbouring characters stand for a word.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -47,11 +48,15 @@ class Writing:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a model wrote beside what people did; `copied` is the share of it that stands in the training text."""
+    """What a model wrote beside what people did; `copied` is the share of it that stands in the training text.
+
+    `longest_copied` is the longest piece of it that does, "" if there is none of some length.
+    """
 
     model: Writing
     people: Writing
     copied: float | None
+    longest_copied: str = ""
 
 
 def compare_writing(generator: Generator, dataset: TextDataset) -> Comparison:
@@ -76,7 +81,14 @@ def compare_writing(generator: Generator, dataset: TextDataset) -> Comparison:
     weights = [len(new) for new, share in zip(written, shares, strict=True) if share is not None]
     found = [share for share in shares if share is not None]
     copied = float(np.average(found, weights=weights)) if found else None
-    return Comparison(known.measure(own), known.measure(real), copied)
+    longest = decode(_longest_copied(dataset, written, run)).strip()
+    return Comparison(known.measure(own), known.measure(real), copied, longest)
+
+
+def _longest_copied(dataset: TextDataset, written: list[list[int]], run: int) -> list[int]:
+    whole = [token for passage in written for token in (*passage, _NO_TOKEN)]
+    begin, end = longest_shared_run(dataset.train.tokens, np.asarray(whole, np.int64), run)
+    return whole[begin:end]
 
 
 def split_words(text: str) -> list[str]:

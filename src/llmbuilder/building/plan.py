@@ -8,7 +8,8 @@ the promising shapes are measured themselves.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
 
 from llmbuilder.building.durations import in_words
 from llmbuilder.building.prediction import Corpus, Prediction, predict, predicted_bits
@@ -83,6 +84,10 @@ class Plan:
         """The tokens that a step trains on."""
         training = self.config.training
         return training.batch_size * training.gradient_accumulation_steps * self.config.model.max_seq_length
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**asdict(self), "config": self.config.to_dict()}
 
     def expectation(self) -> Expectation:
         """Return what is foreseen, to be kept beside what is reached."""
@@ -168,7 +173,20 @@ def choose_plan(
     )
 
 
-def require_useful(plan: Plan, seconds: float, besides: float | None = None) -> None:
+class TimedPlan(Protocol):
+    """What a plan says of its steps, whatever it plans."""
+
+    @property
+    def config(self) -> Config: ...
+    @property
+    def tokens_per_second(self) -> float: ...
+    @property
+    def tokens_per_step(self) -> int: ...
+    @property
+    def training_seconds(self) -> float: ...
+
+
+def require_useful(plan: TimedPlan, seconds: float, besides: float | None = None) -> None:
     """Raise ConfigError if `seconds` for a whole build leave its training too few steps to learn anything.
 
     `besides` is what the build takes without training (default: what the plan leaves for it). The message names the

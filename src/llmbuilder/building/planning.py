@@ -28,7 +28,7 @@ _MEASURING_SHARE = 0.03  # of the time, for speeds alone: the whole of planning 
 _SPEED_FACTOR, _CROWDED_SPEED_FACTOR = 1.5, 2.5  # within which the speed may turn out otherwise
 _EVALUATIONS, _CHECKPOINTS, _LOG_LINES = 10, 5, 200  # in the course of a planned run
 # All evaluations together take no more of the training's time than that: fewer of them first, then of less text.
-_EVALUATION_SHARE, _FEWEST_EVALUATIONS = 0.06, 3
+EVALUATION_SHARE, _FEWEST_EVALUATIONS = 0.06, 3
 _STEP_OVER_EVALUATION = 3.0  # a step does as much again for its gradients, twice
 
 
@@ -85,7 +85,7 @@ def make_plan(
     load = slowdown()
     besides = time.perf_counter() - begin + reserved_seconds(EXPORT_SECONDS, load, seconds)
     training_seconds = config.training.time_budget_seconds or max(_NO_TIME, seconds - besides)
-    learning_seconds = training_seconds * (1 - _EVALUATION_SHARE) if dataset.validation else training_seconds
+    learning_seconds = training_seconds * (1 - EVALUATION_SHARE) if dataset.validation else training_seconds
     plan = choose_plan(
         config, dataset.info.tokens, vocabulary, learning_seconds, speed, mean_token_bytes(scored.tokens, sizes),
         ngram_bits=ngram_bits, besides=besides,
@@ -94,7 +94,11 @@ def make_plan(
     if config.training.time_budget_seconds is None:
         require_useful(plan, seconds, besides)
     training = plan.config.training
-    evaluations, training.eval_batches = _choose_evaluations(plan, len(scored.tokens))
+    evaluations, training.eval_batches = choose_evaluations(
+        plan.training_seconds * plan.tokens_per_second * _STEP_OVER_EVALUATION,
+        len(scored.tokens),
+        training.batch_size * plan.config.model.max_seq_length,  # type: ignore[operator]
+    )
     training.eval_every = max(1, plan.steps // evaluations)
     training.save_every = max(1, plan.steps // _CHECKPOINTS)
     training.log_every = max(1, plan.steps // _LOG_LINES)
@@ -104,11 +108,13 @@ def make_plan(
     return plan
 
 
-def _choose_evaluations(plan: Plan, tokens: int) -> tuple[int, int | None]:
-    """Return how often to evaluate on `tokens` of validation, and on how many batches of it; None for all."""
-    affordable = _EVALUATION_SHARE * plan.training_seconds * plan.tokens_per_second * _STEP_OVER_EVALUATION
+def choose_evaluations(possible: float, tokens: int, of_a_batch: int) -> tuple[int, int | None]:
+    """Return how often to evaluate on `tokens` of validation, and on how many batches of it; None for all.
+
+    In the time of the whole training `possible` tokens could be evaluated; a batch has `of_a_batch` of them.
+    """
+    affordable = EVALUATION_SHARE * possible
     evaluations = max(_FEWEST_EVALUATIONS, min(_EVALUATIONS, int(affordable // tokens)))
     if evaluations * tokens <= affordable:
         return evaluations, None
-    of_a_batch = plan.config.training.batch_size * plan.config.model.max_seq_length
     return evaluations, max(1, int(affordable / evaluations / of_a_batch))

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from llmbuilder.building.bases import base_fingerprint, resolved_base
 from llmbuilder.building.durations import in_words
 from llmbuilder.config.schema import Config
 from llmbuilder.corpus.output import is_output
@@ -17,7 +18,8 @@ from llmbuilder.errors import DataError
 from llmbuilder.files import file_checksum
 from llmbuilder.notices import command
 
-_NAMES = {"time_budget": "the time budget", "preset": "the preset", "quantization": "the quantization"}
+_NAMES = {"time_budget": "the time budget", "quantization": "the quantization",
+          "base": "the base", "method": "the method"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Request:
     """The documents, with a digest of their names, sizes and times; the settings before any is chosen; the rest.
 
     `explicit` are the settings that were given with the command or the environment, which win over what is chosen.
-    `chooses` says whether the model is to be chosen.
+    `chooses` says whether the model is to be chosen. `base` is the model to begin from, with a digest of its files, and
+    `method` how it is adapted; None for a build from nothing.
     """
 
     documents: list[str] | None
@@ -36,11 +39,15 @@ class Request:
     chooses: bool
     time_budget: float | None
     quantization: str
+    base: str | None = None
+    base_digest: str | None = None
+    method: str | None = None
 
     @classmethod
     def of(
         cls, documents: Sequence[str | Path] | None, folder: Path, config: Config, explicit: Mapping[str, Any],
         *, chooses: bool, time_budget: float | None, quantization: str,
+        base: str | Path | None = None, method: str | None = None,
     ) -> Request:  # fmt: skip
         """Return the request for documents as they are now. Raises DataError for one that is not there."""
         digest, files = hashlib.sha256(), 0
@@ -49,8 +56,9 @@ class Request:
             files += 1
         names = None if documents is None else [str(Path(source).resolve()) for source in documents]
         return cls(
-            names, files, digest.hexdigest(), config.to_dict(), dict(explicit), chooses, time_budget, quantization
-        )
+            names, files, digest.hexdigest(), config.to_dict(), dict(explicit), chooses, time_budget, quantization,
+            None if base is None else resolved_base(base), None if base is None else base_fingerprint(base), method,
+        )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -67,8 +75,10 @@ class Request:
         found += [
             f"{words}: {_in_words(name, earlier[name])} then, {_in_words(name, getattr(self, name))} now"
             for name, words in _NAMES.items()
-            if name in earlier and getattr(self, name) != earlier[name]
+            if getattr(self, name) != earlier.get(name)
         ]
+        if self.base is not None and self.base == earlier.get("base") and self.base_digest != earlier["base_digest"]:
+            found.append(f"the base has changed: {self.base}")
         for section, values in self.settings.items():
             before = earlier["settings"].get(section, {})
             if isinstance(values, dict):

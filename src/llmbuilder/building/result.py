@@ -15,16 +15,17 @@ from llmbuilder.training import TrainingResults
 class Expectation:
     """What a plan foresees: steps, tokens and seconds of training, and bits per byte with their 80% interval.
 
-    `longer` names larger budgets: seconds for the whole build, and the bits per byte to expect with them.
+    Where a model is adapted there is no law that foresees the bits: they are None. `longer` names larger budgets:
+    seconds for the whole build, and the bits per byte to expect with them.
     """
 
     steps: int
     tokens: int
     tokens_per_second: float
-    bits_per_byte: float
-    bits_low: float
-    bits_high: float
-    training_seconds: float
+    bits_per_byte: float | None = None
+    bits_low: float | None = None
+    bits_high: float | None = None
+    training_seconds: float = 0.0
     longer: list[tuple[float, float]] = field(default_factory=list)
 
     @classmethod
@@ -36,13 +37,35 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Sample:
-    """A beginning that was given to the model, and what it wrote after it."""
+    """A beginning that was given to the model, and what it wrote after it; `base` is what its base wrote."""
 
     prompt: str
     continuation: str
+    base: str | None = None
 
     def __str__(self) -> str:
         return self.prompt + self.continuation
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What became of a base: how it was adapted, and bits per byte before and after, on the same bytes.
+
+    `learned` is the number of parameters that learned. `held_out` is of the owner's documents, `general` of a
+    `general_text` that they do not hold; None where that was not measured. `warnings` say where the numbers are worse
+    than they were.
+    """
+
+    base: str
+    method: str
+    rank: int | None
+    learned: int
+    held_out_before: float | None
+    held_out_after: float | None
+    general_text: str
+    general_before: float | None
+    general_after: float | None
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -51,7 +74,8 @@ class BuildResult:
 
     `ability` says in a sentence what the model can do, and `copied_share` is the share of what it wrote in its
     samples that stands in its corpus word for word, 0 to 1. `held_out` names the documents that were kept out of
-    training; it is empty where they have no names. `modelfile` is what Ollama makes its model from.
+    training; it is empty where they have no names. `longest_copied` is the longest piece of its corpus that it wrote in
+    its samples. `modelfile` is what Ollama makes its model from. `adaptation` is there where it began from a base.
     """
 
     output: str
@@ -70,6 +94,8 @@ class BuildResult:
     held_out: list[str] = field(default_factory=list)
     ability: str = ""
     copied_share: float | None = None
+    longest_copied: str = ""
+    adaptation: Adaptation | None = None
     modelfile: str | None = None
     parameters: int | None = None
 
@@ -99,7 +125,8 @@ class BuildResult:
         known = _known(cls, values)
         known["training"] = TrainingResults(**_known(TrainingResults, values["training"]))
         known["samples"] = [Sample(**_known(Sample, sample)) for sample in values["samples"]]
-        for name, kind in (("export", GGUFExport), ("verification", GGUFVerification)):
+        kinds = {"export": GGUFExport, "verification": GGUFVerification, "adaptation": Adaptation}
+        for name, kind in kinds.items():
             if values.get(name) is not None:
                 known[name] = kind(**_known(kind, values[name]))
         if (expected := values.get("expected")) is not None:

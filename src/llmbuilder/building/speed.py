@@ -11,8 +11,10 @@ from llmbuilder.acceleration import limited_threads, measure_acceleration
 from llmbuilder.config.recipe import RECOMMENDED, resolve_recipe
 from llmbuilder.config.schema import Config, ModelConfig
 from llmbuilder.config.sizes import count_flops_per_token
+from llmbuilder.finetuning.adapting import adapt_model
 from llmbuilder.machine import resolve_device, resolve_precision
-from llmbuilder.model import build_model
+from llmbuilder.model import LanguageModel, build_model
+from llmbuilder.model.adapters import remove_adapters
 from llmbuilder.threads import FairThreads
 from llmbuilder.training.loop.optimizers import Optimizers
 from llmbuilder.training.loop.processor import choose_precision
@@ -23,6 +25,8 @@ Speed = Callable[[ModelConfig, int], float]  # model, sequences a step -> tokens
 _MOST_SECONDS = 10.0  # of measuring, where nothing else is said
 _SECONDS_A_SHAPE = 0.5
 _FEWEST_STEPS, _MOST_STEPS = 3, 10
+_RATES = ("learning_rate", "muon_learning_rate", "vector_learning_rate", "embedding_learning_rate",
+          "head_learning_rate")  # fmt: skip
 # With less time than that, the first shape is measured by small steps: nobody knows yet what one takes.
 _LITTLE_SECONDS, _FEW_TOKENS = 2.0, 512
 
@@ -75,25 +79,55 @@ class _Stopwatch:
         whole = Config(model=shape, training=self._config.training.model_copy(update=RECOMMENDED))
         resolve_recipe(whole, 1, 1 << 40)
         choose_precision(whole, self._device, Processes())
-        precision = resolve_precision(whole.training.mixed_precision, self._device)
         model = build_model(shape, seed=0).to(self._device)
-        optimizers = Optimizers(model, whole.training, precision=precision)
-        scaler = torch.amp.GradScaler(self._device.type, enabled=False)
-        tokens = torch.randint(shape.vocab_size, (sequences, shape.max_seq_length), device=self._device)
-        times: list[float] = []
-        with measure_acceleration(self._device, precision).applied():
-            begin = time.perf_counter()
-            end = min(begin + _SECONDS_A_SHAPE, self._deadline)
-            while len(times) < _FEWEST_STEPS or (len(times) < _MOST_STEPS and time.perf_counter() < end):
-                start = time.perf_counter()
-                with torch.autocast(self._device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
-                    loss = model.summed_loss(tokens, tokens) / tokens.numel()
-                loss.backward()
-                optimizers.set_step(0, 100)
-                optimizers.step(scaler)
-                optimizers.zero_grad()
-                loss.item()  # waits for the device
-                times.append(time.perf_counter() - start)
-                threads.note(times[-1])
-        settled = sorted(times[1:])  # the first step allocates
-        return tokens.numel() / settled[len(settled) // 4]  # some were taken in ways that are not kept
+        size = (sequences, shape.max_seq_length)
+        return _time_steps(model, whole, size, threads, min(time.perf_counter() + _SECONDS_A_SHAPE, self._deadline))
+
+
+def tuning_speed(model: LanguageModel, config: Config, window: int, seconds: float) -> float:
+    """Return the tokens a second that a model is tuned on as `config` says, a sequence of `window` tokens a step.
+
+    Three steps are taken, more as long as `seconds` allow. The model is afterwards what it was.
+    """
+    whole = config.copy_of()
+    resolve_recipe(whole, 1, 1 << 40, window=window)
+    whole.training = whole.training.model_copy(update={**dict.fromkeys(_RATES, 0.0), "min_learning_rate": None})
+    choose_precision(whole, model.device, Processes())
+    has_adapters = whole.finetuning.method != "full"
+    if has_adapters:
+        adapt_model(model, whole)
+    model.train()
+    model.gradient_checkpointing = whole.training.gradient_checkpointing
+    fair = FairThreads.on(model.device, may_change_number=whole.system.num_threads is None)
+    try:
+        with limited_threads(whole.system.num_threads), fair as threads:
+            return _time_steps(model, whole, (1, window), threads, time.perf_counter() + seconds)
+    finally:
+        model.zero_grad(set_to_none=True)
+        model.gradient_checkpointing = False
+        if has_adapters:
+            remove_adapters(model)
+        model.eval()
+
+
+def _time_steps(model: LanguageModel, config: Config, size: tuple[int, int], threads: FairThreads, end: float) -> float:
+    """Return the tokens a second of whole steps over sequences of random tokens, a few of them and more until `end`."""
+    device, precision = model.device, resolve_precision(config.training.mixed_precision, model.device)
+    optimizers = Optimizers(model, config.training, precision=precision)
+    scaler = torch.amp.GradScaler(device.type, enabled=False)
+    tokens = torch.randint(model.config.vocab_size, size, device=device)
+    times: list[float] = []
+    with measure_acceleration(device, precision).applied():
+        while len(times) < _FEWEST_STEPS or (len(times) < _MOST_STEPS and time.perf_counter() < end):
+            start = time.perf_counter()
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == torch.bfloat16):
+                loss = model.summed_loss(tokens, tokens) / tokens.numel()
+            loss.backward()
+            optimizers.set_step(0, 100)
+            optimizers.step(scaler)
+            optimizers.zero_grad()
+            loss.item()  # waits for the device
+            times.append(time.perf_counter() - start)
+            threads.note(times[-1])
+    settled = sorted(times[1:])  # the first step allocates
+    return tokens.numel() / settled[len(settled) // 4]  # some were taken in ways that are not kept

@@ -17,7 +17,7 @@ from llmbuilder.building.corpus_text import BuildText, read_text
 from llmbuilder.building.held_out import held_out_names
 from llmbuilder.building.journal import Journal
 from llmbuilder.building.modelfile import write_modelfile
-from llmbuilder.building.passages import compare_writing
+from llmbuilder.building.passages import Comparison, compare_writing
 from llmbuilder.building.planning import (
     EXPORT_SECONDS,
     LEAST_TRAINING,
@@ -28,10 +28,10 @@ from llmbuilder.building.planning import (
     open_text,
     reserved_seconds,
 )
-from llmbuilder.building.result import BuildResult, Expectation, Sample
+from llmbuilder.building.result import Adaptation, BuildResult, Expectation, Sample
 from llmbuilder.building.summary import write_summary
 from llmbuilder.config.loading import build_config, read_config
-from llmbuilder.config.schema import Config
+from llmbuilder.config.schema import Config, GenerationConfig
 from llmbuilder.config.sizes import count_parameters
 from llmbuilder.config.validation import fix_config, validate_config
 from llmbuilder.corpus.load_report import LoadReport
@@ -71,6 +71,8 @@ class Build:
     `begin` is when the build began, on `time.perf_counter`, as if it had never been stopped.
     """
 
+    default_seconds = DEFAULT_SECONDS
+
     def __init__(
         self,
         journal: Journal,
@@ -95,7 +97,7 @@ class Build:
         self.quantization: str = request["quantization"]
         self.explicit: dict[str, Any] = request["explicit"]
         budget = request["time_budget"]
-        self.seconds: float | None = budget if budget is not None else DEFAULT_SECONDS if self.chooses else None
+        self.seconds: float | None = budget if budget is not None else self.default_seconds if self.chooses else None
         self.config = build_config(request["settings"], "the settings of this build")
 
     def run(self) -> BuildResult:
@@ -127,6 +129,8 @@ class Build:
             held_out=found["held_out"],
             ability=found["ability"],
             copied_share=found["copied_share"],
+            longest_copied=found.get("longest_copied", ""),
+            adaptation=Adaptation(**found["adaptation"]) if found.get("adaptation") else None,
             modelfile=exported and exported["modelfile"],
             parameters=found["parameters"],
         )
@@ -218,16 +222,19 @@ class Build:
             self.announce(f"Plan: {summary}")
         else:
             config.model.vocab_size = max(config.model.vocab_size, len(self.tokenizer))
-        if seconds is not None and config.training.time_budget_seconds is None:
-            alone = EXPORT_SECONDS + count_parameters(config.model) / PARAMETERS_A_SECOND
-            reserve = reserved_seconds(alone, slowdown(), seconds)
-            left = seconds - (time.perf_counter() - self.begin)
-            config.training.time_budget_seconds = max(LEAST_TRAINING + reserve, left)
-            config.training.time_reserve_seconds = reserve
+        self._keep_in_time(config, EXPORT_SECONDS + count_parameters(config.model) / PARAMETERS_A_SECOND)
         if not validate_config(config)[0]:
             config = fix_config(config)  # says what it changes
         config.training.output_dir = None
         return {"config": config.to_dict(), "summary": summary, "expected": expected}
+
+    def _keep_in_time(self, config: Config, alone: float) -> None:
+        """Give the run what is left of the build's time; what follows training takes `alone` on a quiet machine."""
+        if self.seconds is not None and config.training.time_budget_seconds is None:
+            reserve = reserved_seconds(alone, slowdown(), self.seconds)
+            left = self.seconds - (time.perf_counter() - self.begin)
+            config.training.time_budget_seconds = max(LEAST_TRAINING + reserve, left)
+            config.training.time_reserve_seconds = reserve
 
     def _trained(self) -> TrainingResults:
         """Return the results of training; the step-by-step history is in metrics.jsonl."""
@@ -238,15 +245,16 @@ class Build:
         if self._has_run and list_checkpoints(self.paths.checkpoints):
             results = resume_training(self.folder, overrides=self.overrides, callbacks=self.callbacks)
         else:
-            config = self.planned.copy_of()
-            dataset = self.dataset
-            dataset.set_windows(config.model.max_seq_length, config.data.stride)
-            results = train_model(
-                build_model(config), dataset, config, self.folder, self.callbacks,
-                overwrite=not self._has_run, continue_run=self._has_run,
-            )  # fmt: skip
+            results = self._begin_training(self.planned.copy_of(), self.dataset)
         self.announce("Evaluating, sampling, exporting")
         return {**results.to_dict(), "history": []}
+
+    def _begin_training(self, config: Config, dataset: TextDataset) -> TrainingResults:
+        dataset.set_windows(config.model.max_seq_length, config.data.stride)
+        return train_model(
+            build_model(config), dataset, config, self.folder, self.callbacks,
+            overwrite=not self._has_run, continue_run=self._has_run,
+        )  # fmt: skip
 
     @cached_property
     def model(self) -> LanguageModel:
@@ -259,11 +267,15 @@ class Build:
         text = open_text(self.text, self.config, self.tokenizer)
         return {
             "bits_per_byte": bits,
-            "ability": describe_ability(writing, bits),
+            "ability": self._describe_ability(writing, bits),
             "copied_share": writing.copied,
+            "longest_copied": writing.longest_copied,
             "held_out": held_out_names(text, self.text.path) if self.run_tokens.validation is not None else [],
             "parameters": count_parameters(self.model.config),
         }
+
+    def _describe_ability(self, writing: Comparison, bits: float | None) -> str:
+        return describe_ability(writing, bits)
 
     def _bits_per_byte(self, results: TrainingResults) -> float | None:
         """Return the bits per byte that the best validation loss comes to; None where nothing was validated."""
@@ -275,10 +287,15 @@ class Build:
 
     def _samples(self) -> list[Sample]:
         """Continue the beginnings of a few documents that were held out."""
-        prompts = held_out_beginnings(self.run_tokens, _SAMPLES)
-        settings = self.planned.generation.model_copy()
+        return self._write_after_beginnings(self.model, self.run_tokens, self.planned.generation)
+
+    def _write_after_beginnings(
+        self, model: LanguageModel, dataset: TextDataset, generation: GenerationConfig
+    ) -> list[Sample]:
+        prompts = held_out_beginnings(dataset, _SAMPLES)
+        settings = generation.model_copy()
         settings.seed = self.config.system.seed if settings.seed is None else settings.seed
-        found = Generator(self.model).generate(prompts, settings)
+        found = Generator(model).generate(prompts, settings)
         return [Sample(prompt, text) for prompt, texts in zip(prompts, found, strict=True) for text in texts]
 
     def _export(self) -> dict[str, Any] | None:
@@ -289,6 +306,7 @@ class Build:
         modelfile = write_modelfile(
             Path(file.path), self.planned.generation, context=context, ending=self.tokenizer.end_of_text,
             ability=self.journal.left_by("evaluation")["ability"],
+            has_template="chat_template" in self.model.metadata,
         )  # fmt: skip
         return {"file": asdict(file), "modelfile": str(modelfile)}
 

@@ -49,7 +49,9 @@ def summary_markdown(result: BuildResult) -> str:
 
 
 def _sample(sample: Sample) -> list[str]:
-    return ["", "Given:", "", *_block(sample.prompt), "", "It went on:", "", *_block(sample.continuation)]
+    base = [] if sample.base is None else ["", "The base went on:", "", *_block(sample.base)]
+    who = "It went on:" if sample.base is None else "The adapted model went on:"
+    return ["", "Given:", "", *_block(sample.prompt), *base, "", who, "", *_block(sample.continuation)]
 
 
 def _block(text: str) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from llmbuilder.building.durations import in_words
 from llmbuilder.building.modelfile import ollama_name
 from llmbuilder.building.plan import USEFUL_STEPS
-from llmbuilder.building.result import BuildResult, Expectation
+from llmbuilder.building.result import Adaptation, BuildResult, Expectation
 from llmbuilder.notices import counted, quoted
 from llmbuilder.tokens.overlap import describe_overlap
 from llmbuilder.training import TrainingResults
@@ -18,6 +18,8 @@ _MORE_TIME = "there was more time for them than planned"
 _NAMED = 3  # documents in a sentence
 _AS_PLANNED = 0.05  # of the speed: no more than measuring it varies by
 _WORTH_NAMING = 0.05  # bits per byte
+_METHODS = {"lora": "LoRA", "dora": "DoRA"}
+_SHOWN = 120  # characters of a copied piece
 _LITTLE, _MUCH = 0.01, 0.1  # of the held-out text in the training text
 
 
@@ -32,13 +34,14 @@ class Use:
 def describe_result(result: BuildResult) -> list[tuple[str, str]]:
     """Return what an owner wants to know, the most important first: names and sentences."""
     rows = [
+        *(_adaptation_rows(result.adaptation) if result.adaptation is not None else []),
         ("what it can do", result.ability),
-        ("how well it predicts", _prediction(result)),
+        ("how well it predicts", _prediction(result) if result.adaptation is None else ""),
         ("planned and reached", describe_plan_kept(result.expected, result.training) if result.expected else ""),
         ("with more time", _more_time(result)),
         ("tested on", _held_out(result)),
         ("is the test fair", _overlap(result.training.validation_overlap)),
-        ("copied", _copied(result.copied_share)),
+        ("copied", _copied(result.copied_share, result.longest_copied)),
         ("read", describe_documents(result)),
         ("size", _size(result)),
         ("time", f"{in_words(result.seconds)}, {in_words(result.training.training_time)} of them training."),
@@ -72,7 +75,10 @@ def _more_time(result: BuildResult) -> str:
 
 def describe_more_time(expected: Expectation, seconds: float, reached: float | None = None) -> str:
     """Return what builds longer than one of `seconds` would gain over what was reached, "" where nothing is known."""
-    now = expected.bits_per_byte if reached is None else max(reached, expected.bits_per_byte)
+    foreseen = expected.bits_per_byte
+    if foreseen is None:
+        return ""
+    now = foreseen if reached is None else max(reached, foreseen)
     gains = [(longer, now - bits) for longer, bits in expected.longer if longer > seconds]
     gains = [(longer, gain) for longer, gain in gains if gain >= _WORTH_NAMING]
     if not gains:
@@ -122,12 +128,46 @@ def _prediction(result: BuildResult) -> str:
     if bits is None:
         return "Not measured: nothing was held out to test it on."
     said = f"{bits:.2f} bits per byte of text it has not seen (lower is better; guessing takes 8)"
-    if expected is None:
+    if expected is None or expected.bits_low is None or expected.bits_high is None:
         return f"{said}."
     span = f"{expected.bits_low:.2f} to {expected.bits_high:.2f}"
     if bits < expected.bits_low:
         return f"{said}, better than expected ({span})."
     return f"{said}, {'worse than' if bits > expected.bits_high else 'as'} expected ({span})."
+
+
+def _adaptation_rows(found: Adaptation) -> list[tuple[str, str]]:
+    """Return whether adapting helped, what it cost in general ability, where it did harm, and how it was done."""
+    before, after = found.general_before, found.general_after
+    kept = ""
+    if before is not None and after is not None:
+        kept = (
+            f"{after:.3f} bits per byte of a general text, {found.general_text}, where the base takes {before:.3f} "
+            f"({_change(before, after)})."
+        )
+    what = "all weights" if found.rank is None else f"{_METHODS[found.method]} of rank {found.rank}"
+    return [
+        ("did it help", _helped(found)),
+        ("take care", " ".join(f"{warning[:1].upper()}{warning[1:]}." for warning in found.warnings)),
+        ("what it knew before", kept),
+        ("how it was adapted", f"{what}, {found.learned / 1e6:,.1f} million parameters, from {found.base}."),
+    ]
+
+
+def _helped(found: Adaptation) -> str:
+    before, after = found.held_out_before, found.held_out_after
+    if before is None or after is None:
+        return "Not measured: nothing was held out to test it on."
+    verdict = "better than" if after < before else "no better than"
+    return (
+        f"It predicts your documents {verdict} the base: {after:.3f} bits per byte of text it has not seen, where the "
+        f"base takes {before:.3f} ({_change(before, after)})."
+    )
+
+
+def _change(before: float, after: float) -> str:
+    share = after / before - 1
+    return "no change" if abs(share) < 0.0005 else f"{abs(share):.1%} {'less' if share < 0 else 'more'}"
 
 
 def _held_out(result: BuildResult) -> str:
@@ -147,11 +187,15 @@ def _overlap(share: float | None) -> str:
     return f"Mostly: {said}." if share >= _LITTLE else f"Yes: {said}."
 
 
-def _copied(share: float | None) -> str:
+def _copied(share: float | None, longest: str) -> str:
     if share is None:
         return ""
-    said = f"{_percent(share)} of what it wrote in the test is in its documents word for word."
-    return said[:1].upper() + said[1:]
+    said = f"{_percent(share)} of what it wrote in the test is in its documents word for word"
+    if share and longest:
+        piece = " ".join(longest.split())
+        shown = piece if len(piece) <= _SHOWN else f"{piece[:_SHOWN].rstrip()} ..."
+        said += f"; the longest piece has {counted(len(longest.split()), 'word')}: {shown!r}"
+    return f"{said[:1].upper()}{said[1:]}."
 
 
 def _size(result: BuildResult) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +30,16 @@ def build(
         None, "--preset", help="Use this preset instead of choosing a model.", autocompletion=presets
     ),
     config: Path = typer.Option(None, "--config", help="Use this configuration instead of choosing a model."),
+    base: str = typer.Option(
+        None, "--base", help="Adapt this model instead: file, run, Hugging Face folder or name, GGUF."
+    ),
+    method: str = typer.Option(
+        None, "--method", help="How --base is adapted: auto (default), lora, dora (adapters) or full (all weights)."
+    ),
     time_budget: str = typer.Option(
-        None, "--time-budget", help="Time for the whole build, such as 3m. Default without preset or config: 1m50s."
+        None,
+        "--time-budget",
+        help="Time for the whole build, such as 3m. Default without preset or config: 1m50s, with a base 20m.",
     ),
     dry_run: bool = typer.Option(False, "--dry-run", help="Print the plan and the loss to expect; train nothing."),
     plain: bool = Plain,
@@ -59,7 +66,8 @@ def build(
     require_quantization(quantization)
     if dry_run:
         with StageProgress(plain=plain, quiet=quiet) as progress:
-            _show_plan(documents, output, preset or config, time_budget, set_ or [], progress, as_json)
+            origin: dict[str, str | None] = {"base": base, "method": method}
+            _show_plan(documents, output, preset or config, time_budget, set_ or [], progress, as_json, origin)
         return
     loaded = load_config(config, preset=preset, overrides=set_ or [], allow_code=allow_code)
     folder = output or loaded.training.output_dir
@@ -68,7 +76,8 @@ def build(
     seconds = parse_duration(time_budget) if time_budget is not None else None
     check_build(
         list(documents) if documents else None, folder, preset=preset, config=loaded if config is not None else None,
-        time_budget=seconds, overrides=set_ or [], quantization=quantization, overwrite=overwrite,
+        time_budget=seconds, overrides=set_ or [], quantization=quantization, overwrite=overwrite, base=base,
+        method=method,
     )  # fmt: skip
     from llmbuilder.building import build as build_model_from
     from llmbuilder.training.display.progress import TrainingProgress
@@ -83,6 +92,8 @@ def build(
             overrides=set_ or [],
             quantization=quantization,
             overwrite=overwrite,
+            base=base,
+            method=method,
             announce=say,
             callbacks=[] if quiet else [TrainingProgress(plain=plain)],
             progress=progress,
@@ -110,25 +121,27 @@ def _show_plan(
     overrides: list[str],
     progress: StageProgress,
     as_json: bool,
+    origin: dict[str, str | None],
 ) -> None:
-    from llmbuilder.building.checks import check_run, require_buildable, require_documents
+    from llmbuilder.building.checks import check_base, check_run, require_buildable, require_documents
     from llmbuilder.building.durations import parse_duration
     from llmbuilder.config import load_config
     from llmbuilder.errors import ConfigError
 
     if chosen is not None:
         raise ConfigError("--dry-run shows the plan made without --preset and --config; with them there is none")
-    seconds = {"time_budget": parse_duration(time_budget)} if time_budget is not None else {}
+    seconds = parse_duration(time_budget) if time_budget is not None else None
     planned = load_config(overrides=overrides)
-    require_buildable(planned, overrides, {"documents": documents or None})
+    check_base(planned, origin["base"], origin["method"])
+    require_buildable(planned, overrides, {"documents": documents or None, "base": origin["base"]})
     require_documents(list(documents) if documents else planned.data.path)
     check_run(planned, output)
     from llmbuilder.building import plan_build
 
     sources = list(documents) if documents else None
-    plan = plan_build(sources, overrides=overrides, announce=say, progress=progress, **seconds)
+    plan = plan_build(sources, overrides=overrides, announce=say, progress=progress, time_budget=seconds, **origin)
     if as_json:
-        print_json({**asdict(plan), "config": plan.config.to_dict()})
+        print_json(plan.to_dict())
     else:
         print_prose(f"Plan: {plan.summary()}")
 
@@ -147,7 +160,10 @@ def _show_result(result: BuildResult, as_json: bool) -> None:
         print_prose(f"  {name}: {text}", indent="    ")
     for sample in result.samples:
         typer.echo(f"\ngiven: {' '.join(sample.prompt.split()) or '(nothing but blanks)'}")
-        typer.echo(f"it went on:\n{_beginning(sample.continuation)}")
+        if sample.base is not None:
+            typer.echo(f"the base went on:\n{_beginning(sample.base)}")
+        who = "it" if sample.base is None else "the adapted model"
+        typer.echo(f"{who} went on:\n{_beginning(sample.continuation)}")
     typer.echo("")
     for use in list_uses(result):
         typer.echo(f"use it with {use.program}:")

@@ -43,6 +43,11 @@ TAKEN: dict[str, frozenset[str]] = {
         + [f"training.{key}_learning_rate" for key in ("embedding", "head", "vector")] + ["system.seed"],
     ) | {"model.dropout"},
     "build": _settings(*(name for name in Config.model_fields if name != "finetuning"), but=["training.eval_only"]),
+    # The shape and the tokenizer are the base's, and how it is adapted has an option.
+    "build --base": _settings(
+        "training", "finetuning", "system", "data", "generation", "tracking",
+        but=["training.eval_only", "training.init_from", "training.head_learning_rate", "finetuning.method"],
+    ),
     "data prepare": _settings("data", "tokenizer", but=["data.path", "data.stride"]) | {"system.seed"},
     "generate text": _settings("generation") | {"system.device"},
 }  # fmt: skip

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from llmbuilder.config.schema import Config, ModelConfig, TrainingConfig, is_auto
-from llmbuilder.config.sizes import activation_bytes_per_token, with_window
+from llmbuilder.config.schema import Config, FinetuningConfig, ModelConfig, TrainingConfig, is_auto
+from llmbuilder.config.sizes import activation_bytes_per_token, count_adapter_parameters, with_window
 
 # What `build` and the presets train with.
 RECOMMENDED: dict[str, Any] = {
@@ -37,6 +37,9 @@ _TIED_RATE = 3e-3
 
 _FULL_RATE, _FULL_RATE_WIDTH, _FULL_RATE_POWER = 5e-5, 2000, 0.781  # for all weights of a model that knows something
 _LARGEST_ADAPTER_RATE = 2e-3
+_RANKS = (16, 32, 64, 128)
+LARGEST_RANK = _RANKS[-1]
+_BITS_A_PARAMETER, _BITS_A_TOKEN = 2.0, 1.0
 
 _STEP_TOKENS, _AT_TOKENS, _GROWTH = 2048, 250_000, 0.38
 _FREE_PASSES, _FOLDINGS_A_PASS, _MOST_FOLDINGS = 2.0, 1.75, 7.0
@@ -78,7 +81,36 @@ def choose_adapter_rate(model: ModelConfig) -> float:
 
     Source: Schulman et al. 2025, "LoRA Without Regret", whose fit over Llama models this is.
     """
-    return min(_LARGEST_ADAPTER_RATE, 10 * _FULL_RATE * (_FULL_RATE_WIDTH / model.embedding_dim) ** _FULL_RATE_POWER)
+    return min(_LARGEST_ADAPTER_RATE, 10 * choose_full_rate(model))
+
+
+def choose_full_rate(model: ModelConfig) -> float:
+    """Return the learning rate of all weights of a model that knows something; the source is that of adapters' rate."""
+    return _FULL_RATE * (_FULL_RATE_WIDTH / model.embedding_dim) ** _FULL_RATE_POWER
+
+
+def settle_tuning(config: Config) -> None:
+    """Put AdamW and a small rate in the place of 'auto' where all weights of a model learn that knows something.
+
+    What 'auto' means otherwise is for weights that start at random, and would undo what these hold.
+    """
+    training = config.training
+    if config.finetuning.method == "full":
+        training.optimizer = "adamw" if is_auto(training.optimizer) else training.optimizer
+        if training.optimizer == "adamw" and is_auto(training.learning_rate):
+            training.learning_rate = choose_full_rate(config.model)
+
+
+def choose_rank(model: ModelConfig, finetuning: FinetuningConfig, tokens: int) -> int | None:
+    """Return the rank of adapters for a text of so many tokens; None if no usual one holds it.
+
+    A parameter holds about two bits (Allen-Zhu and Li 2024), a token of text brings about one that is new.
+    """
+    for rank in _RANKS:
+        sized = finetuning.model_copy(update={"rank": rank})
+        if _BITS_A_PARAMETER * count_adapter_parameters(model, sized) >= _BITS_A_TOKEN * tokens:
+            return rank
+    return None
 
 
 def choose_step_tokens(training_tokens: int) -> int:

@@ -27,12 +27,13 @@ def default_corpus() -> Iterator[Document]:
         relative = file.relative_to(library)
         if _LEFT_OUT & set(relative.parts):
             continue
-        text = "\n\n".join(_docstrings(file))
+        text = "\n\n".join(docstrings(file))
         if text:
             yield Document(text, f"python:module/{relative.as_posix()}", "docstrings", relative.stem)
 
 
-def _docstrings(file: Path) -> Iterator[str]:
+def docstrings(file: Path) -> Iterator[str]:
+    """Yield the docstrings of a Python file with the names of what they describe; none of one that cannot be parsed."""
     try:
         tree = ast.parse(file.read_bytes())
     except (SyntaxError, ValueError):

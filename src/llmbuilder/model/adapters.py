@@ -131,7 +131,18 @@ def adapter_weights(model: nn.Module) -> dict[str, Tensor]:
 def merge_adapters(model: LanguageModel) -> LanguageModel:
     """Work the adapters into the matrices beside them, in place, and return the model, all of which can learn again."""
     for name, module in list(adapted_layers(model)):
-        plain = nn.Linear(module.in_features, module.out_features, bias=module.bias is not None, device="meta")
-        plain.weight, plain.bias = nn.Parameter(module.merged()), module.bias
-        model.set_submodule(name, plain.train(model.training))
+        _put_plain(model, name, module, nn.Parameter(module.merged()))
     return cast(LanguageModel, model.requires_grad_(True))
+
+
+def remove_adapters(model: LanguageModel) -> LanguageModel:
+    """Take the adapters away, in place, and return the model as it was without them, all of which can learn again."""
+    for name, module in list(adapted_layers(model)):
+        _put_plain(model, name, module, cast(nn.Parameter, module.weight))
+    return cast(LanguageModel, model.requires_grad_(True))
+
+
+def _put_plain(model: LanguageModel, name: str, module: AdaptedLinear, weight: nn.Parameter) -> None:
+    plain = nn.Linear(module.in_features, module.out_features, bias=module.bias is not None, device="meta")
+    plain.weight, plain.bias = weight, module.bias
+    model.set_submodule(name, plain.train(model.training))

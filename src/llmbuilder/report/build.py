@@ -33,14 +33,22 @@ def told_by_build(summary: dict[str, Any]) -> str:
     rows = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>" for name, text in others)
     told = f'<section><p class="lead">{html.escape(first)}</p><table class="pairs">{rows}</table></section>'
     samples = "".join(
-        f'<article><pre class="given">{html.escape(sample["prompt"])}</pre>'
-        f"<pre>{html.escape(sample['continuation'])}</pre></article>"
+        f'<article><pre class="given">{html.escape(sample["prompt"])}</pre>{_written(sample)}</article>'
         for sample in summary.get("samples", [])
     )
     if not samples:
         return told
     note = "<small>grey: the beginning it was given</small>"
     return f'{told}<section class="told"><h2>What it writes {note}</h2>{samples}</section>'
+
+
+def _written(sample: dict[str, Any]) -> str:
+    """Return what was written after a beginning; what the base wrote, if there was one, stands beside it."""
+    own = f"<pre>{html.escape(sample['continuation'])}</pre>"
+    if sample.get("base") is None:
+        return own
+    base = f"<pre>{html.escape(sample['base'])}</pre>"
+    return f'<div class="beside"><div><span>the base</span>{base}</div><div><span>adapted</span>{own}</div></div>'
 
 
 def uses_of_build(summary: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ _TOGETHER = 1 << 20  # tokens
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(31)
 _FILTER_BITS = 24
+_MOST_PLACES = 1 << 14
 
 
 def overlap_of(train: OpenedTokens, validation: OpenedTokens) -> float | None:
@@ -61,6 +62,34 @@ def shared_runs(train: Tokens, validation: Tokens, length: int) -> float | None:
         places[places == len(known)] = 0
         found[places[known[places] == hashes]] = True
     return float(found[np.searchsorted(known, wanted)].mean())
+
+
+def longest_shared_run(train: Tokens, written: np.ndarray, length: int) -> tuple[int, int]:
+    """Return (begin, end) in `written` of its longest run that the training tokens have; (0, 0) below `length` tokens.
+
+    `length` is a power of two. Of a run that stands in very many places a few thousand are looked at.
+    """
+    own = _hashes(written, length)
+    known = np.unique(own)
+    best = (0, 0)
+    looked_at = 0
+    for offset, part in zip(range(0, max(1, len(train)), _TOGETHER), _parts(train, length), strict=False):
+        hashes = _hashes(part, length)
+        for place in np.flatnonzero(np.isin(hashes, known)).tolist():
+            for begin in np.flatnonzero(own == hashes[place]).tolist():
+                end = begin + _equal_tokens(train, offset + place, written[begin:])
+                best = max(best, (begin, end), key=lambda run: run[1] - run[0])
+            looked_at += 1
+            if looked_at >= _MOST_PLACES:
+                return best
+    return best
+
+
+def _equal_tokens(train: Tokens, place: int, written: np.ndarray) -> int:
+    """Return how many tokens from a place on are those of `written`."""
+    there = np.asarray(train[place : place + len(written)])
+    differing = np.flatnonzero(there != written[: len(there)])
+    return int(differing[0]) if len(differing) else len(there)
 
 
 def _parts(tokens: Tokens, length: int) -> Iterator[np.ndarray]:

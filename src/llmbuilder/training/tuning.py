@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbuilder.config.loading import apply_settings
-from llmbuilder.config.recipe import RECOMMENDED, choose_adapter_rate
+from llmbuilder.config.recipe import RECOMMENDED, choose_adapter_rate, settle_tuning
 from llmbuilder.config.schema import Config, is_auto
 from llmbuilder.conversations.dataset import ConversationDataset
 from llmbuilder.conversations.files import conversation_files
@@ -64,6 +64,7 @@ def finetune_model(
     _settle_embeddings(whole, model)
     length = _window(model, window)
     whole.model = model.config.model_copy(update={"max_seq_length": length})
+    settle_tuning(whole)
     whole.training.init_from = "scratch" if isinstance(base, LanguageModel) else str(base)
     if template is None:
         dataset = TextDataset.from_config(data, whole, model.tokenizer)

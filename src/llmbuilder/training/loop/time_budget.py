@@ -16,6 +16,7 @@ from llmbuilder.training.processes.distributed import Processes
 logger = logging.getLogger("llmbuilder")
 USEFUL_STEPS = 20  # fewer teach a model next to nothing
 _MEASURED_STEPS = 12
+_FEWEST_MEASURED, _MEASURING_SHARE = 3, 0.03  # of steps that are long, and of the time that measuring them may take
 _SEEN_SHARE = 0.05  # of the time: so much of the latest past tells how fast steps are
 _FEWEST_SEEN = 3  # steps
 _RESERVE_SECONDS = 1.0  # to write the model
@@ -34,15 +35,19 @@ def measure_costs(
     take_step: Callable[[int], object],
     evaluate: Callable[[], object] | None,
     note: Callable[[float], None] = lambda seconds: None,
+    seconds: float = math.inf,
 ) -> Costs:
     """Take a few steps, by their numbers, and evaluate, if there is something to evaluate; return the times.
 
-    `note` is told what each step took and may make the next ones faster: what counts is the time of the fast ones.
+    Of a run of `seconds` they take a small part, unless three steps are more. `note` is told what each step took and
+    may make the next ones faster: what counts is the time of the fast ones.
     """
     times = []
     for step in range(_MEASURED_STEPS):
         times.append(_seconds(partial(take_step, step)))
         note(times[-1])
+        if len(times) >= _FEWEST_MEASURED and sum(times) > _MEASURING_SHARE * seconds:
+            break
     return Costs(sorted(times)[len(times) // 4], _seconds(evaluate) if evaluate is not None else 0.0)
 
 

@@ -173,7 +173,7 @@ class Trainer:
         settings = self.settings
         budget = TimeBudget(seconds, settings.max_steps, state, self.processes, settings.time_reserve_seconds)
         if is_new:
-            budget.fit(self._rehearse(), every)
+            budget.fit(self._rehearse(seconds), every)
         elif state.planned is not None:
             taken = [line["evaluation_seconds"] for line in state.history if "evaluation_seconds" in line]
             budget.start(every, evaluation=taken[-1] if taken else 0.0)
@@ -184,14 +184,14 @@ class Trainer:
         self.snapshots.restore(saved)
         self.state.max_steps = self._count_steps(self.state.step, self.state.sequences)
 
-    def _rehearse(self) -> Costs:
-        """Measure a few steps and an evaluation, and undo them."""
+    def _rehearse(self, seconds: float) -> Costs:
+        """Measure a few steps and an evaluation of a run of `seconds`, and undo them."""
         evaluate = self.validation_loss if self.validation is not None and self.settings.eval_every else None
         with self.snapshots.undone():
             callbacks, self.callbacks = self.callbacks, []
             sequences = self.batches.sequences_per_step
             costs = measure_costs(
-                lambda step: self.one_step(self.batches.fetch(step * sequences)), evaluate, self.threads.note
+                lambda step: self.one_step(self.batches.fetch(step * sequences)), evaluate, self.threads.note, seconds
             )
             self.callbacks = callbacks
         return costs

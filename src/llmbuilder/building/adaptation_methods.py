@@ -1,0 +1,3 @@
+"""The ways to adapt a base."""
+
+METHODS = ("auto", "lora", "dora", "full")
