@@ -52,7 +52,8 @@ def settings(given: argparse.Namespace):
 
     precision = {"float32": "no", "bf16": "bf16"}[given.precision]
     return tuning_config({
-        "training": {"batch_size": given.batch, "learning_rate": RATE, "max_steps": 10**6, "warmup_steps": 0,
+        "training": {"batch_size": given.batch // given.passes, "gradient_accumulation_steps": given.passes,
+                     "learning_rate": RATE, "max_steps": 10**6, "warmup_steps": 0,
                      "lr_schedule": "constant", "eval_every": 0, "save_every": 0, "mixed_precision": precision,
                      "weight_decay": 0.0, "max_grad_norm": 1.0},
         "finetuning": {"rank": RANK}, "system": {"device": given.device}, "data": {"train_split": 1.0},
@@ -85,8 +86,8 @@ def prepare(given: argparse.Namespace, folder: Path) -> None:
     batches = StepBatches(dataset.train, config.training)
     rows = []
     for step in range(given.steps + 2):
-        for inputs, targets in batches.fetch(step * given.batch).parts:
-            rows.append(torch.cat([inputs, targets[:, -1:]], dim=1).numpy())
+        parts = [torch.cat([inputs, targets[:, -1:]], 1) for inputs, targets in batches.fetch(step * given.batch).parts]
+        rows.append(torch.cat(parts).numpy())
     np.save(folder / "batches.npy", np.stack(rows))
     save_adapter(adapt_model(model, config), folder / "adapter")
 
@@ -147,14 +148,15 @@ def hand_written(given: argparse.Namespace, folder: Path) -> None:
     while True:
         for row in rows:
             begin = time.perf_counter()
-            tokens = row.to(given.device)
-            with torch.autocast(given.device, torch.bfloat16, enabled=given.precision == "bf16"):
-                loss = model(input_ids=tokens, labels=tokens).loss
-            loss.backward()
+            value = 0.0
+            for tokens in row.to(given.device).chunk(given.peer_passes):
+                with torch.autocast(given.device, torch.bfloat16, enabled=given.precision == "bf16"):
+                    loss = model(input_ids=tokens, labels=tokens).loss / given.peer_passes
+                loss.backward()
+                value += loss.item()
             torch.nn.utils.clip_grad_norm_(learned, 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            value = loss.item()
             say(seconds=time.perf_counter() - begin, loss=value, memory=memory(given.device))
 
 
@@ -173,7 +175,8 @@ def trainer(given: argparse.Namespace, folder: Path) -> None:
     config = settings(given).training
     with tempfile.TemporaryDirectory() as run:
         arguments = TrainingArguments(
-            run, per_device_train_batch_size=given.batch, max_steps=10**6, learning_rate=RATE, weight_decay=0.0,
+            run, per_device_train_batch_size=given.batch // given.peer_passes,
+            gradient_accumulation_steps=given.peer_passes, max_steps=10**6, learning_rate=RATE, weight_decay=0.0,
             lr_scheduler_type="constant", logging_steps=10**6, save_strategy="no", report_to=[], disable_tqdm=True,
             use_cpu=given.device == "cpu", bf16=given.precision == "bf16", adam_beta1=config.beta1,
             adam_beta2=config.beta2,
@@ -223,8 +226,8 @@ def compare(given: argparse.Namespace, folder: Path) -> None:
     for side in sides[1:]:
         ratio, held = speeds["ours"] / speeds[side], peaks["ours"] / peaks[side]
         print(
-            f"| LoRA rank {RANK}, {given.batch} x {given.window}, {given.precision}, {given.device} | "
-            f"{speeds['ours']:,.0f} tokens/s, {peaks['ours'] / 1e9:.2f} GB | {side} {speeds[side]:,.0f} tokens/s, "
+            f"| LoRA rank {RANK}, {given.batch} x {given.window} in {given.passes}, {given.precision}, {given.device} | "
+            f"{speeds['ours']:,.0f} tokens/s, {peaks['ours'] / 1e9:.2f} GB | {side}, in {given.peer_passes}: {speeds[side]:,.0f} tokens/s, "
             f"{peaks[side] / 1e9:.2f} GB | {ratio:.2f}, memory {held:.2f} |", flush=True,
         )  # fmt: skip
     apart = [abs(a["loss"] - b["loss"]) for a, b in zip(told["ours"], told["peft"], strict=True)]
@@ -237,6 +240,8 @@ if __name__ == "__main__":
     parser.add_argument("--data", required=True)
     parser.add_argument("--base")
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--passes", type=int, default=1, help="forward passes that our batch is cut into")
+    parser.add_argument("--peer-passes", type=int, default=1, help="the peers'")
     parser.add_argument("--window", type=int, default=512)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--precision", choices=["float32", "bf16"], default="float32")

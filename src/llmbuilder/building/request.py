@@ -83,7 +83,10 @@ class Request:
             before = earlier["settings"].get(section, {})
             if isinstance(values, dict):
                 changed = [key for key in values if values[key] != before.get(key)]
-                found += [f"{section}.{key}: {before.get(key)} then, {values[key]} now" for key in changed]
+                found += [
+                    f"{section}.{key}: {_in_words(key, before.get(key))} then, {_in_words(key, values[key])} now"
+                    for key in changed
+                ]
         if self.chooses != earlier["chooses"]:
             found.append("the model is chosen by the one and given to the other")
         return found
