@@ -225,11 +225,10 @@ def compare(given: argparse.Namespace, folder: Path) -> None:
     peaks = {side: max(step["memory"] for step in steps) for side, steps in told.items()}
     for side in sides[1:]:
         ratio, held = speeds["ours"] / speeds[side], peaks["ours"] / peaks[side]
-        print(
-            f"| LoRA rank {RANK}, {given.batch} x {given.window} in {given.passes}, {given.precision}, {given.device} | "
-            f"{speeds['ours']:,.0f} tokens/s, {peaks['ours'] / 1e9:.2f} GB | {side}, in {given.peer_passes}: {speeds[side]:,.0f} tokens/s, "
-            f"{peaks[side] / 1e9:.2f} GB | {ratio:.2f}, memory {held:.2f} |", flush=True,
-        )  # fmt: skip
+        what = f"LoRA rank {RANK}, {given.batch} x {given.window} in {given.passes}, {given.precision}, {given.device}"
+        mine = f"{speeds['ours']:,.0f} tokens/s, {peaks['ours'] / 1e9:.2f} GB"
+        theirs = f"{side}, in {given.peer_passes}: {speeds[side]:,.0f} tokens/s, {peaks[side] / 1e9:.2f} GB"
+        print(f"| {what} | {mine} | {theirs} | {ratio:.2f}, memory {held:.2f} |", flush=True)
     apart = [abs(a["loss"] - b["loss"]) for a, b in zip(told["ours"], told["peft"], strict=True)]
     print(f"\nlosses of {given.steps} steps: at most {max(apart):.1e} apart ({told['ours'][0]['loss']:.4f} at first, "
           f"{told['ours'][-1]['loss']:.4f} at last)")  # fmt: skip
