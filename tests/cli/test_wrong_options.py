@@ -93,7 +93,7 @@ COMMANDS: dict[str, tuple[dict[str, str], dict[str, list[Case]]]] = {
         "tokenizers": TOKENIZER, "--text": ANY, "--file": [("nowhere", "no such file"), ("empty", "is a folder")],
         "--corpus": INPUT}),
     "generate text": ({"--model": "model.bin"}, {
-        "--model": MODEL, "--tokenizer": TOKENIZER, "--prompt": ANY,
+        "--model": MODEL, "--adapter": ADAPTER, "--tokenizer": TOKENIZER, "--prompt": ANY,
         "--prompt-file": [("nowhere", "no prompt file nowhere"), ("empty", "empty cannot be read")],
         "--max-new-tokens": [("x", "--max-new-tokens")], "--temperature": [("x", "--temperature")],
         "--top-k": [("x", "--top-k")], "--top-p": [("x", "--top-p")], "--min-p": [("x", "--min-p")],
@@ -103,7 +103,7 @@ COMMANDS: dict[str, tuple[dict[str, str], dict[str, list[Case]]]] = {
                   ("generation.top_p=2", "--set generation.top_p=2: generation.top_p"),
                   ("generation.n_predict=3", "did you mean generation.max_new_tokens?")]}),
     "model evaluate": ({"model": "model.bin", "--data": "text.txt"}, {
-        "model": MODEL, "--data": INPUT, "--tokenizer": TOKENIZER, "--stride": NUMBER, "--batch-size": NUMBER,
+        "model": MODEL, "--adapter": ADAPTER, "--data": INPUT, "--tokenizer": TOKENIZER, "--stride": NUMBER, "--batch-size": NUMBER,
         "--device": DEVICE}),
     "model merge": ({"base": "model.bin", "adapter": "ada", "output": "new.pt"}, {
         "base": MODEL, "adapter": ADAPTER, "output": [("text.txt", "already exists"), ("model.bin", "both input and")]}),

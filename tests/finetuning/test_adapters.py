@@ -210,3 +210,28 @@ def test_a_merge_that_would_change_logits_writes_nothing(
     with pytest.raises(CheckpointError, match="cannot be merged into .*: logits change by"):
         merge_adapter_files(base, tmp_path / "adapter", tmp_path / "whole.pt")
     assert not (tmp_path / "whole.pt").exists()
+
+
+def test_commands_lay_adapters_beside_a_model(tmp_path: Path, trained_run: Path) -> None:
+    model = load_model(trained_run, "cpu")
+    add_adapters(model, dict.fromkeys(linear_layers(model), AdapterShape(4, 2.0)))
+    torch.manual_seed(4)
+    for _, layer in adapted_layers(model):
+        torch.nn.init.normal_(layer.lora_B.weight, std=0.1)
+    save_adapter(model, tmp_path / "adapter")
+    merge_adapter_files(trained_run, tmp_path / "adapter", tmp_path / "whole.pt")
+    (tmp_path / "text.txt").write_text("The assert statement is short. " * 20)
+    beside = ["--model", trained_run, "--adapter", tmp_path / "adapter"]
+    asked = ["generate", "text", "--prompt", "The assert", "--greedy", "--max-new-tokens", 12, "--device", "cpu"]
+    written = [
+        run(*asked, *one, cwd=tmp_path).stdout for one in (beside, ["--model", tmp_path / "whole.pt"], beside[:2])
+    ]
+    assert written[0] == written[1] != written[2]
+    told = [
+        json.loads(run("model", "evaluate", *one, "--data", tmp_path / "text.txt", "--json", cwd=tmp_path).stdout)[
+            "loss"
+        ]
+        for one in ([trained_run, *beside[2:]], [tmp_path / "whole.pt"], [trained_run])
+    ]
+    assert told[0] == pytest.approx(told[1], rel=1e-5)
+    assert told[0] != pytest.approx(told[2], rel=1e-3)

@@ -28,6 +28,7 @@ def text(
         ..., "--model", "-m", help="Model file, GGUF file, run directory or Hugging Face folder."
     ),
     tokenizer: str = typer.Option(None, "--tokenizer", help="Tokenizer folder. Default: the model's own."),
+    adapter: Path = typer.Option(None, "--adapter", help="Folder with adapters to lay beside the model's matrices."),
     prompt: list[str] = typer.Option(None, "--prompt", "-p", help="Text to continue. May be repeated."),
     prompt_file: Path = typer.Option(None, "--prompt-file", help="UTF-8 file with the text to continue, as it stands."),
     max_new_tokens: int = typer.Option(None, "--max-new-tokens", "-n", help="Tokens to generate at most (100)."),
@@ -51,6 +52,7 @@ def text(
 ) -> None:
     """Continue a prompt."""
     from llmbuilder.config import load_config
+    from llmbuilder.formats.model_places import require_adapter
 
     given: dict[str, Any] = {
         "max_new_tokens": max_new_tokens, "temperature": temperature, "repetition_penalty": repetition_penalty,
@@ -70,10 +72,14 @@ def text(
     prompts = [_read_prompt(prompt_file)] if prompt_file else prompt or [""]
     loaded = load_config(config, overrides=set_ or [])
     _check(model, tokenizer, device, loaded, set_ or [], given)
+    if adapter is not None:
+        require_adapter(adapter)
+    from llmbuilder.finetuning import load_adapted
     from llmbuilder.inference.generation import generation_settings, load_generator
 
-    settings = generation_settings(loaded, given)
-    generator = load_generator(model, tokenizer, device or loaded.system.device)
+    settings, place = generation_settings(loaded, given), device or loaded.system.device
+    opened = model if adapter is None else load_adapted(model, adapter, place)
+    generator = load_generator(opened, tokenizer, place)
     if as_chat:
         _chat(generator, settings, None if interactive else prompts, system, as_json=as_json)
         return
@@ -81,8 +87,10 @@ def text(
         converse(generator, settings)
         return
     if len(prompts) == 1 and settings.num_samples == 1 and not as_json:
-        typer.echo(prompts[0], nl=False)
-        for piece in generator.stream(prompts[0], settings):
+        pieces = generator.stream(prompts[0], settings)
+        first = next(pieces, "")  # what cannot be continued is said before anything is shown
+        typer.echo(prompts[0] + first, nl=False)
+        for piece in pieces:
             typer.echo(piece, nl=False)
         typer.echo("")
         return

@@ -17,6 +17,7 @@ def evaluate(
         ..., metavar="MODEL", help="Model file, GGUF file, run directory or Hugging Face folder."
     ),
     data: Path = typer.Option(..., "--data", help="Text to predict: .txt, .jsonl, .parquet, or a folder of documents."),
+    adapter: Path = typer.Option(None, "--adapter", help="Folder with adapters to lay beside the model's matrices."),
     tokenizer: str = typer.Option(None, "--tokenizer", help="Tokenizer folder. Default: the model's own."),
     stride: int = typer.Option(None, "--stride", min=1, help="Tokens between windows. Default: half the context."),
     batch_size: int = typer.Option(8, "--batch-size", min=1, help="Windows at a time."),
@@ -26,15 +27,20 @@ def evaluate(
 ) -> None:
     """Measure loss, perplexity and bits per byte on a text."""
     from llmbuilder.building.checks import require_documents, require_model_and_tokenizer
+    from llmbuilder.formats.model_places import require_adapter
     from llmbuilder.machine import require_device
 
     require_model_and_tokenizer(model, tokenizer)
+    if adapter is not None:
+        require_adapter(adapter)
     require_documents(data)
     if device is not None:
         require_device(device, "--device")
     from llmbuilder.evaluation import evaluate_model
+    from llmbuilder.finetuning import load_adapted
 
-    found = evaluate_model(model, data, tokenizer, stride=stride, batch_size=batch_size, device=device)
+    opened = model if adapter is None else load_adapted(model, adapter, device)
+    found = evaluate_model(opened, data, tokenizer, stride=stride, batch_size=batch_size, device=device)
     if as_json:
         print_json(found)
         return

@@ -10,7 +10,7 @@ from llmbuilder.errors import ExportError
 from llmbuilder.export.to_gguf import export_gguf
 from llmbuilder.export.verification import GGUFVerification, verify_gguf
 from llmbuilder.files import atomic_path, require_absent
-from llmbuilder.finetuning.peft_files import load_adapter
+from llmbuilder.finetuning.peft_files import load_adapted
 from llmbuilder.formats.gguf.adapter_writing import write_adapter_gguf
 from llmbuilder.formats.model_file import load_model
 
@@ -32,7 +32,7 @@ def export_gguf_adapter(
     """
     output = Path(output)
     require_absent(output, overwrite=overwrite, error=ExportError)
-    model = load_adapter(load_model(base, "cpu"), adapter)
+    model = load_adapted(base, adapter, "cpu")
     found = None
     with atomic_path(output) as temporary:
         write_adapter_gguf(model, temporary, Path(adapter).resolve().name)

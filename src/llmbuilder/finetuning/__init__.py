@@ -1,5 +1,5 @@
 """Adapting a model that knows something already: adapters and their files."""
 
-from llmbuilder.finetuning.peft_files import load_adapter, save_adapter
+from llmbuilder.finetuning.peft_files import load_adapted, load_adapter, save_adapter
 
-__all__ = ["load_adapter", "save_adapter"]
+__all__ = ["load_adapted", "load_adapter", "save_adapter"]

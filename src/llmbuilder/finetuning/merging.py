@@ -9,8 +9,8 @@ import torch
 
 from llmbuilder.errors import CheckpointError
 from llmbuilder.files import require_absent
-from llmbuilder.finetuning.peft_files import load_adapter
-from llmbuilder.formats.model_file import load_model, save_model
+from llmbuilder.finetuning.peft_files import load_adapted
+from llmbuilder.formats.model_file import save_model
 from llmbuilder.model import LanguageModel
 from llmbuilder.model.adapters import adapted_layers, merge_adapters
 
@@ -34,7 +34,7 @@ def merge_adapter_files(base: str | Path, adapter: str | Path, output: str | Pat
     belongs to another model, or the logits differ by more than rounding.
     """
     require_absent(Path(output), overwrite=overwrite, error=CheckpointError)
-    model = load_adapter(load_model(base, "cpu"), adapter)
+    model = load_adapted(base, adapter, "cpu")
     layers, beside = sum(1 for _ in adapted_layers(model)), _logits(model)
     merged = _logits(merge_adapters(model))
     difference = float((merged - beside).abs().max())

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from llmbuilder.errors import CheckpointError, ConfigError
 from llmbuilder.files import atomic_path, require_absent, write_json
-from llmbuilder.formats.model_file import weights_checksum
+from llmbuilder.formats.model_file import load_model, weights_checksum
 from llmbuilder.formats.model_places import ADAPTER_FILES, require_adapter
+from llmbuilder.machine import resolve_device
 from llmbuilder.model import LanguageModel
 from llmbuilder.model.adapters import (
     AdapterShape,
@@ -105,6 +106,11 @@ def _config(model: LanguageModel, shapes: Mapping[str, AdapterShape], base: str 
         "init_lora_weights": True,
         "inference_mode": True,
     }
+
+
+def load_adapted(base: str | Path, folder: str | Path, device: str | None = None) -> LanguageModel:
+    """Open a model with the adapters of a folder beside its matrices. Raises as `load_model` and `load_adapter` do."""
+    return load_adapter(load_model(base, "cpu"), folder).to(resolve_device(device or "auto"))
 
 
 def load_adapter(model: LanguageModel, folder: str | Path) -> LanguageModel:
