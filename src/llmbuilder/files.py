@@ -158,13 +158,15 @@ def require_writable(path: Path, *, bytes_needed: int = 0, error: type[LLMBuilde
             raise error(f"cannot write {path}: {place} is a file, not a folder")
         if not os.access(place, os.W_OK | os.X_OK):
             raise error(f"cannot write {path}: the folder {place} is not yours to write in")
-        free = shutil.disk_usage(place).free
+        volume = shutil.disk_usage(place)
     except OSError as problem:  # a name that is too long, a volume that is gone
         raise error(f"cannot write {path}: {problem.strerror or problem}") from problem
-    if free < bytes_needed:
+    if volume.free < bytes_needed:
+        if not volume.total:
+            raise error(f"cannot write {path}: {place} is the system's own and holds no files: choose another place")
         raise error(
-            f"cannot write {path}: at least {bytes_needed / 1e6:,.0f} MB are needed and {free / 1e6:,.0f} MB are free "
-            "on its volume; make room, or choose another place"
+            f"cannot write {path}: at least {bytes_needed / 1e6:,.0f} MB are needed and {volume.free / 1e6:,.0f} MB "
+            "are free on its volume; make room, or choose another place"
         )
 
 

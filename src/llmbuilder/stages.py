@@ -23,6 +23,13 @@ DROPPED_AT = {
     "lines": "with nothing but repeated lines",
 }
 
+
+def left_out_in_words(stage: str, count: int) -> str:
+    """Return "2 exact duplicates", "1 exact duplicate", "3 filtered out"."""
+    words = DROPPED_AT[stage]
+    return f"{count:,} {words.replace('duplicates', 'duplicate') if count == 1 else words}"
+
+
 # Reasons that a stage gives itself; readers, filters and checks word their own.
 NOTHING_LEFT = "nothing left after cleaning"
 REPEATS = {

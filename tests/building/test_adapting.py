@@ -185,7 +185,7 @@ def test_another_base_or_method_is_asked_for_otherwise(folder: Path) -> None:
     Path("other.pt").write_bytes(Path("base.pt").read_bytes())
     with pytest.raises(DataError, match="the base: .*base.pt then, .*other.pt now"):
         build(base="other.pt")
-    with pytest.raises(DataError, match="the base: .*base.pt then, None now"):
+    with pytest.raises(DataError, match="the base: .*base.pt then, not given now"):
         lb.build("docs", "run", time_budget=BUDGET, callbacks=[])
     os.utime("base.pt", (1, 1))
     with pytest.raises(DataError, match="the base has changed"):

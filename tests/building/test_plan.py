@@ -101,7 +101,7 @@ def test_a_build_with_too_little_time_goes_on_with_more(tmp_path: Path, prose: s
         lb.build(tmp_path / "a.txt", tmp_path / "run", time_budget=0.5, overrides=steps, callbacks=[])
     result = lb.build(tmp_path / "a.txt", tmp_path / "run", time_budget=60, overrides=steps, callbacks=[])
     assert result.training.steps == 30
-    with pytest.raises(DataError, match="the time budget: 60 then, 90 now"):
+    with pytest.raises(DataError, match="the time budget: 1 minute then, 1.5 minutes now"):
         lb.build(tmp_path / "a.txt", tmp_path / "run", time_budget=90, overrides=steps, callbacks=[])
 
 

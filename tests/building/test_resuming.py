@@ -168,7 +168,7 @@ def test_a_finished_build_is_returned_as_it_is(folder: Path) -> None:
     [
         ({"overrides": [*SETTINGS, "training.batch_size=3"]}, r"training\.batch_size: \S+ then, 3 now"),
         ({"quantization": "q8_0"}, "the quantization: f16 then, q8_0 now"),
-        ({"time_budget": 600.0}, "the time budget: None then, 600.0 now"),
+        ({"time_budget": 600.0}, "the time budget: not given then, 10 minutes now"),
     ],
 )
 def test_another_request_says_what_differs(folder: Path, more: dict[str, Any], said: str) -> None:

@@ -62,9 +62,9 @@ def test_a_leak_is_said_plainly() -> None:
         training = replace(a_result().training, validation_overlap=share)
         return dict(describe_result(a_result(training=training)))["is the test fair"]
 
-    assert fair(0.0).startswith("Yes: nothing of the text")
-    assert fair(0.04).startswith("Mostly: 4% of the text")
-    assert fair(0.4).startswith("No: 40% of the text")
+    assert fair(0.0).startswith("Yes: nothing of the held-out text")
+    assert fair(0.04).startswith("Mostly: 4.0% of the held-out text")
+    assert fair(0.4).startswith("No: 40.0% of the held-out text")
 
 
 def test_commands_can_be_pasted() -> None:

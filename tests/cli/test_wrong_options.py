@@ -27,6 +27,8 @@ CHECKPOINT: list[Case] = [("nowhere.pt", "no such model file: nowhere.pt"), ("",
 MODEL: list[Case] = [*CHECKPOINT[:1], *CHECKPOINT[2:], ("", "the name of the model is empty"),
                      ("nowhere", "one of the Hugging Face hub is named owner/nowhere"),
                      ("./x/y", "no such model file: ./x/y"), ("runs/model.pt", "no such model file")]  # fmt: skip
+ADAPTER: list[Case] = [("nowhere", "nowhere is not there"), ("text.txt", "text.txt is a file: name a folder with"),
+                       ("empty", "empty holds no adapter: there is no adapter_config.json")]  # fmt: skip
 TOKENIZER: list[Case] = [("my-tokenizer", "no tokenizer folder at my-tokenizer"), ("./x/y", "no tokenizer folder at"),
                          ("models/gpt2/", "no tokenizer folder at"), ("C:\\x", "no tokenizer folder at"),
                          ("empty", "empty holds no tokenizer"), ("", "is empty"), ("~/x", "no tokenizer folder")]  # fmt: skip
@@ -103,10 +105,14 @@ COMMANDS: dict[str, tuple[dict[str, str], dict[str, list[Case]]]] = {
     "model evaluate": ({"model": "model.bin", "--data": "text.txt"}, {
         "model": MODEL, "--data": INPUT, "--tokenizer": TOKENIZER, "--stride": NUMBER, "--batch-size": NUMBER,
         "--device": DEVICE}),
+    "model merge": ({"base": "model.bin", "adapter": "ada", "output": "new.pt"}, {
+        "base": MODEL, "adapter": ADAPTER, "output": [("text.txt", "already exists"), ("model.bin", "both input and")]}),
     "model info": ({"model": "model.bin"}, {"model": MODEL}),
     "export gguf": ({"model": "model.bin", "output": "new.gguf"}, {
         "model": MODEL, "output": [*FILE_OUTPUT, ("model.bin", "both input and output"), ("text.txt", "already exists")],
         "--quantization": QUANTIZATION, "--tokenizer": TOKENIZER}),
+    "export adapter": ({"base": "model.bin", "folder": "ada", "output": "new.gguf"}, {
+        "base": MODEL, "folder": ADAPTER, "output": [*FILE_OUTPUT, ("text.txt", "already exists")]}),
     "export hf": ({"model": "model.bin", "output": "new"}, {
         "model": MODEL, "output": [*NEW_FOLDER, ("full", "already exists")], "--tokenizer": TOKENIZER}),
     "import nanogpt": ({"source": "model.bin", "output": "new.pt"}, {
@@ -203,6 +209,9 @@ def prepare(folder: Path) -> None:
     (folder / "holder" / "inner").mkdir(parents=True)
     (folder / "holder" / "inner" / "model.pt").write_bytes(b"PK\x03\x04\x00")
     (folder / "model.bin").write_bytes(b"PK\x03\x04\x00\x01")
+    (folder / "ada").mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (folder / "ada" / name).write_text("{}")
     (folder / "full").mkdir()
     (folder / "full" / "kept.txt").write_text("kept")
     (folder / "tok").mkdir()

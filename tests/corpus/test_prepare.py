@@ -555,7 +555,7 @@ def test_units_do_not_move_when_a_source_is_added() -> None:
 def test_the_report_says_what_happened(raw: Path) -> None:
     prepare = ("data", "prepare", "raw", "-o", "corpus", "--set", "tokenizer.vocab_size=400")
     found = run(*prepare, cwd=Path())
-    assert "28 documents found; 2 could not be read, 1 exact duplicates, 1 near-duplicates" in found.stderr
+    assert "28 documents found; 2 could not be read, 1 exact duplicate, 1 near-duplicate" in found.stderr
     assert "corpus: 24 documents" in found.stdout
     page = Path("corpus/report.html").read_text("utf-8")
     assert "cannot be read as pdf" in page

@@ -221,13 +221,20 @@ def test_large_files_stream_in_pieces_that_join_exactly(tmp_path: Path, prose: s
 def test_binary_and_empty_corpora_are_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.txt").write_bytes(b"\0\1\2" * 100)
     (tmp_path / "empty.txt").write_text("\n \n")
-    (tmp_path / "latin.txt").write_bytes("é".encode("latin-1") * 10)
     with pytest.raises(DataError, match="binary file, not text"):
         list(iter_pieces(tmp_path / "binary.txt"))
     with pytest.raises(DataError, match="holds no text"):
         list(iter_pieces(tmp_path / "empty.txt"))
-    with pytest.raises(DataError, match=r"not UTF-8.*llmbuilder data load"):
-        list(iter_pieces(tmp_path / "latin.txt"))
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "koi8-r"])
+def test_a_corpus_in_another_encoding_is_read_as_it_is_meant(
+    tmp_path: Path, encoding: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = "Съешь же ещё этих мягких французских булок.\n" if encoding == "koi8-r" else "Déjà vu, c'est très bien là.\n"
+    (tmp_path / "old.txt").write_bytes((40 * text).encode(encoding))
+    assert list(iter_pieces(tmp_path / "old.txt")) == [(40 * text, True)]
+    assert "old.txt is not UTF-8 text" in caplog.text
 
 
 def test_filter_redaction_and_near_duplicates_in_one_load(tmp_path: Path) -> None:

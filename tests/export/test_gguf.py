@@ -259,3 +259,15 @@ def test_a_vocabulary_without_an_end_is_said(tmp_path: Path, topics: list[str]) 
     tokenizer = Tokenizer(learned(topics, 400))
     note = export_gguf(randomized("gpt2", 400), tmp_path / "m.gguf", tokenizer=tokenizer).notes[0]
     assert f"no end-of-text token: llama.cpp takes id 11, {tokenizer.tokens()[11]!r}" in note
+
+
+def test_a_text_too_short_for_merges_exports_and_is_read_again(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(["hi there"], vocab_size=300)
+    assert tokenizer.merges() == []
+    model = randomized("qwen3-untied", len(tokenizer))
+    export_gguf(model, tmp_path / "m.gguf", "f32", tokenizer=tokenizer)
+    found = verify_gguf(tmp_path / "m.gguf", model, ["hi there", "Naïve"], tokenizer=tokenizer, greedy_tokens=8)
+    assert (found.equal_tokenizations, found.equal_tokens) == (2, found.greedy_tokens)
+    again = load_model(tmp_path / "m.gguf", "cpu").tokenizer
+    assert again is not None
+    assert again.encode("hi there") == tokenizer.encode("hi there")

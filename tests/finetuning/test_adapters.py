@@ -12,8 +12,10 @@ from safetensors.torch import load_file, save_file
 
 from llmbuilder.errors import CheckpointError, ConfigError
 from llmbuilder.finetuning import load_adapter, save_adapter
+from llmbuilder.finetuning.merging import merge_adapter_files
 from llmbuilder.model import LanguageModel, load_model
 from llmbuilder.model.adapters import (
+    AdaptedLinear,
     AdapterShape,
     adapted_layers,
     add_adapters,
@@ -21,6 +23,7 @@ from llmbuilder.model.adapters import (
     linear_layers,
     merge_adapters,
 )
+from tests.command_line import run
 
 peft = pytest.importorskip("peft")
 transformers = pytest.importorskip("transformers")
@@ -170,3 +173,40 @@ def test_an_adapter_of_ours_knows_its_base(base: Path, tmp_path: Path) -> None:
         other.lm_head.weight += 1
     with pytest.raises(CheckpointError, match="belongs to another model"):
         load_adapter(other, tmp_path / "adapter")
+
+
+def adapted(base: Path, folder: Path, *, has_magnitudes: bool = False) -> LanguageModel:
+    """Write adapters of several ranks and scales, drawn at random, and return the model with them."""
+    model = load_model(base, "cpu")
+    names = linear_layers(model)
+    add_adapters(model, {name: AdapterShape(2 + number % 3, 0.5 + number, has_magnitudes)
+                         for number, name in enumerate(names)})  # fmt: skip
+    torch.manual_seed(4)
+    for _, layer in adapted_layers(model):
+        torch.nn.init.normal_(layer.lora_B.weight, std=0.05)
+    save_adapter(model, folder)
+    return model
+
+
+@pytest.mark.parametrize("has_magnitudes", [False, True], ids=["lora", "dora"])
+def test_a_merged_model_is_one_that_needs_no_adapter(base: Path, tmp_path: Path, has_magnitudes: bool) -> None:
+    beside = ours(adapted(base, tmp_path / "adapter", has_magnitudes=has_magnitudes))
+    found = json.loads(
+        run("model", "merge", base, tmp_path / "adapter", tmp_path / "whole.pt", "--json", cwd=tmp_path).stdout
+    )
+    assert found["layers"] == len(linear_layers(load_model(base, "cpu")))
+    assert found["max_difference"] < 1e-5
+    whole = load_model(tmp_path / "whole.pt", "cpu")
+    assert not has_adapters(whole)
+    assert (ours(whole) - beside).abs().max() < 1e-5
+    assert (ours(whole) - ours(load_model(base, "cpu"))).abs().max() > 0.01
+
+
+def test_a_merge_that_would_change_logits_writes_nothing(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapted(base, tmp_path / "adapter")
+    monkeypatch.setattr(AdaptedLinear, "merged", lambda self: self.weight * 1.1)
+    with pytest.raises(CheckpointError, match="cannot be merged into .*: logits change by"):
+        merge_adapter_files(base, tmp_path / "adapter", tmp_path / "whole.pt")
+    assert not (tmp_path / "whole.pt").exists()

@@ -217,6 +217,12 @@ def test_meta_construction_takes_no_memory() -> None:
     assert model.num_parameters() == count_parameters(config) > 50e9
 
 
+def test_more_weights_than_memory_are_refused_before_any_is_made() -> None:
+    config = ModelConfig(num_layers=1_000_000, num_heads=8, embedding_dim=1024, vocab_size=300)
+    with pytest.raises(ConfigError, match=r"1,000,000 layers and a width of 1,024 has .* billion parameters, which"):
+        build_model(config)
+
+
 def test_estimates_grow_with_the_model() -> None:
     small, large = build_model(shape("llama")), build_model(shape("llama").model_copy(update={"num_layers": 6}))
     assert 0 < small.flops_per_token() < large.flops_per_token()

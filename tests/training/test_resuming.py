@@ -247,3 +247,12 @@ def test_the_newest_checkpoint_counts_sequences(run: Path, tiny_config: Config) 
     assert (state.step, state.sequences, state.sequences_left_out) == (12, 48, 0)
     windows = TextDataset(run / "tokens", 32).train
     assert StepBatches(windows, tiny_config.training).starts(48) == windows.starts_at(48, 4).tolist()
+
+
+def test_a_rate_that_spoils_the_weights_is_refused_and_leaves_the_run(run: Path) -> None:
+    before, longer = content(run), ["training.warmup_steps=1", "training.max_steps=40"]
+    with pytest.raises(ConfigError, match=r"left as it was: one step with them, at a learning rate of .*, takes the"):
+        resume_training(run, overrides=["training.learning_rate=0.9", *longer], callbacks=[])
+    assert content(run) == before
+    faster = resume_training(run, overrides=["training.learning_rate=0.003", *longer], callbacks=[])
+    assert faster.steps == 40

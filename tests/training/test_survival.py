@@ -239,6 +239,35 @@ def test_stop_leaves_what_is_needed_to_look_into_it(
     assert resumed.steps == 60
 
 
+def test_rewind_reaches_past_a_checkpoint_of_spoiled_weights(
+    tmp_path: Path, tiny_config: Config, prose: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from llmbuilder.training.loop.learner import Learner
+
+    tiny_config.training.max_steps = 60
+    honest, is_at_fault = Learner.update_weights, True
+
+    def update(learner: Learner) -> None:
+        honest(learner)
+        if is_at_fault and len(seen) == 45:
+            for parameter in learner.model.parameters():
+                parameter.data.mul_(20)
+        seen.append(1)
+
+    seen: list[int] = []
+    monkeypatch.setattr(Learner, "update_weights", update)
+    with pytest.raises(TrainingError, match=r"rose to .* at step 47, at a learning rate of .*policy=rewind` goes back"):
+        train(tiny_config, prose, tmp_path / "run")
+    is_at_fault = False
+    folder = tmp_path / "run" / "checkpoints"
+    assert list_checkpoints(folder)[-1].stem.endswith("46"), "its weights are the spoiled ones"
+    results = resume_training(tmp_path / "run", overrides=["training.loss_spike_policy=rewind"], callbacks=[])
+    assert results.steps == 60
+    events = [line["event"] for line in results.history if "event" in line]
+    assert [event.partition(": back to ")[2] for event in events] == ["step 44, without the batches since"]
+    assert results.final_loss < 4, "from weights that were sound"
+
+
 def test_a_falling_noisy_loss_is_no_spike() -> None:
     noise = random.Random(0)
     watch = LossWatch(10.0)

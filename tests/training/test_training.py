@@ -279,6 +279,15 @@ def test_an_existing_run_is_not_overwritten(tmp_path: Path, tiny_config: Config,
     )
 
 
+def test_a_run_that_memory_can_never_hold_is_refused_before_anything_is_written(
+    tmp_path: Path, tiny_config: Config, prose: str
+) -> None:
+    tiny_config.training.batch_size = 1_000_000
+    with pytest.raises(ConfigError, match=r"batch_size \(1000000\) takes about .* GiB, and there are .*: a smaller"):
+        train_model(build_model(tiny_config), TextDataset([prose], 32), tiny_config, tmp_path / "run", callbacks=[])
+    assert not (tmp_path / "run").exists()
+
+
 def test_non_finite_loss_stops_with_the_facts(tmp_path: Path, tiny_config: Config, prose: str) -> None:
     model = build_model(tiny_config)
 

@@ -11,14 +11,13 @@ from llmbuilder.building.plan import Plan, choose_plan, require_useful
 from llmbuilder.building.speed import measured_speed
 from llmbuilder.config.loading import apply_settings
 from llmbuilder.config.schema import Config
-from llmbuilder.config.sizes import estimate_training_memory
 from llmbuilder.data import TextDataset
-from llmbuilder.errors import ConfigError
 from llmbuilder.evaluation.ngrams import ngram_bits_per_byte
 from llmbuilder.evaluation.token_bytes import mean_token_bytes, token_bytes
 from llmbuilder.machine import CROWDED, memory_bytes, resolve_device, slowdown
 from llmbuilder.tokenizer import Tokenizer, choose_vocab_size
 from llmbuilder.tokenizer.in_force import require_made_as
+from llmbuilder.training.processes.memory import require_memory
 
 EXPORT_SECONDS = 8.0  # for the last evaluations, samples, export and its check when alone, and one more for every
 PARAMETERS_A_SECOND = 10_000_000
@@ -104,7 +103,8 @@ def make_plan(
     training.save_every = max(1, plan.steps // _CHECKPOINTS)
     training.log_every = max(1, plan.steps // _LOG_LINES)
     apply_settings(plan.config, explicit)
-    _require_memory(plan.config)
+    memory = memory_bytes(resolve_device(config.system.device))
+    require_memory(plan.config, memory, 1, plan.config.model.max_seq_length, is_sharded=False)
     return plan
 
 
@@ -118,15 +118,3 @@ def choose_evaluations(possible: float, tokens: int, of_a_batch: int) -> tuple[i
     if evaluations * tokens <= affordable:
         return evaluations, None
     return evaluations, max(1, int(affordable / evaluations / of_a_batch))
-
-
-def _require_memory(config: Config) -> None:
-    """Raise ConfigError for a model that no batch of this machine's memory trains, before anything is tried."""
-    one = config.training.model_copy(update={"batch_size": 1, "gradient_accumulation_steps": 1})
-    needed = estimate_training_memory(config.model, one).total
-    there = memory_bytes(resolve_device(config.system.device))
-    if needed > there:
-        raise ConfigError(
-            f"training this model takes at least {needed / 2**30:,.1f} GiB, and there are {there / 2**30:.1f}: choose "
-            "a smaller model.max_seq_length, model.embedding_dim or model.num_layers"
-        )

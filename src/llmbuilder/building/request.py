@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from llmbuilder.building.bases import base_fingerprint, resolved_base
+from llmbuilder.building.durations import in_words
 from llmbuilder.config.schema import Config
 from llmbuilder.corpus.output import is_output
 from llmbuilder.documents.folders import CORPUS_RECORD, is_prepared, list_folder, readable_name
 from llmbuilder.errors import DataError
 from llmbuilder.files import file_checksum
+from llmbuilder.notices import command
 
 _NAMES = {"time_budget": "the time budget", "quantization": "the quantization",
           "base": "the base", "method": "the method"}  # fmt: skip
@@ -71,7 +73,7 @@ class Request:
             counts = f"{earlier['files']:,} files then, {self.files:,} now"
             found.append(f"the documents have changed ({counts})")
         found += [
-            f"{words}: {earlier[name]} then, {getattr(self, name)} now"
+            f"{words}: {_in_words(name, earlier.get(name))} then, {_in_words(name, getattr(self, name))} now"
             for name, words in _NAMES.items()
             if getattr(self, name) != earlier.get(name)
         ]
@@ -93,9 +95,15 @@ class Request:
             raise DataError(
                 f"{folder} holds a build that was asked for otherwise, so this one cannot go on with it:\n"
                 + "\n".join(f"  {line}" for line in found)
-                + "\nask as before to go on with it, choose another folder, or pass overwrite=True to "
-                "begin again in its place"
+                + f"\nto finish it as it was begun: {command('train', 'resume', folder)}; or choose another folder, "
+                "or pass overwrite=True to begin again in its place"
             )
+
+
+def _in_words(name: str, value: Any) -> str:
+    if value is None:
+        return "not given"
+    return in_words(value) if name == "time_budget" else str(value)
 
 
 def _sources(documents: Sequence[str] | None) -> str:

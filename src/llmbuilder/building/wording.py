@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from llmbuilder.building.durations import in_words
 from llmbuilder.building.modelfile import ollama_name
+from llmbuilder.building.plan import USEFUL_STEPS
 from llmbuilder.building.result import Adaptation, BuildResult, Expectation
 from llmbuilder.notices import counted, quoted
+from llmbuilder.tokens.overlap import describe_overlap
 from llmbuilder.training import TrainingResults
 
 _LESS_TIME = "there was less time for them than planned"
@@ -54,6 +56,8 @@ def describe_plan_kept(expected: Expectation, training: TrainingResults) -> str:
     if training.interrupted:
         return f"{said}: it was stopped."
     planned, reached = expected.tokens_per_second, training.tokens_per_second
+    if training.steps < USEFUL_STEPS and training.steps < expected.steps:
+        return f"{said}: {_LESS_TIME}."  # so few steps tell no speed
     if reached <= 0 or abs(training.steps - expected.steps) <= _AS_PLANNED * expected.steps:
         return f"{said}."
     if training.steps < expected.steps:
@@ -177,7 +181,7 @@ def _held_out(result: BuildResult) -> str:
 def _overlap(share: float | None) -> str:
     if share is None:
         return ""
-    said = f"{_percent(share)} of the text it was tested on is in the training text, too"
+    said = describe_overlap(share)
     if share >= _MUCH:
         return f"No: {said}, so it is worse on new text than it looks."
     return f"Mostly: {said}." if share >= _LITTLE else f"Yes: {said}."

@@ -10,7 +10,7 @@ import typer
 
 from llmbuilder.cli import STARTED
 from llmbuilder.cli.completion import presets, quantizations
-from llmbuilder.cli.output import AllowCode, Json, Overwrite, Plain, Quiet, Set, print_json, say
+from llmbuilder.cli.output import AllowCode, Json, Overwrite, Plain, Quiet, Set, print_json, print_prose, say
 from llmbuilder.cli.stages import StageProgress
 from llmbuilder.notices import quoted
 
@@ -67,7 +67,7 @@ def build(
     if dry_run:
         with StageProgress(plain=plain, quiet=quiet) as progress:
             origin: dict[str, str | None] = {"base": base, "method": method}
-            _show_plan(documents, preset or config, time_budget, set_ or [], progress, as_json, origin)
+            _show_plan(documents, output, preset or config, time_budget, set_ or [], progress, as_json, origin)
         return
     loaded = load_config(config, preset=preset, overrides=set_ or [], allow_code=allow_code)
     folder = output or loaded.training.output_dir
@@ -115,6 +115,7 @@ def resume_build(
 
 def _show_plan(
     documents: list[Path] | None,
+    output: Path | None,
     chosen: object,
     time_budget: str | None,
     overrides: list[str],
@@ -134,7 +135,7 @@ def _show_plan(
     check_base(planned, origin["base"], origin["method"])
     require_buildable(planned, overrides, {"documents": documents or None, "base": origin["base"]})
     require_documents(list(documents) if documents else planned.data.path)
-    check_run(planned, None)
+    check_run(planned, output)
     from llmbuilder.building import plan_build
 
     sources = list(documents) if documents else None
@@ -142,7 +143,7 @@ def _show_plan(
     if as_json:
         print_json(plan.to_dict())
     else:
-        typer.echo(f"Plan: {plan.summary()}")
+        print_prose(f"Plan: {plan.summary()}")
 
 
 def _show_result(result: BuildResult, as_json: bool) -> None:
@@ -153,11 +154,12 @@ def _show_result(result: BuildResult, as_json: bool) -> None:
         print_json(result.to_dict())
         return
     (_, ability), *facts = describe_result(result)
-    typer.echo(f"\n{ability}")
+    typer.echo("")
+    print_prose(ability)
     for name, text in facts:
-        typer.echo(f"  {name}: {text}")
+        print_prose(f"  {name}: {text}", indent="    ")
     for sample in result.samples:
-        typer.echo(f"\ngiven: {' '.join(sample.prompt.split())}")
+        typer.echo(f"\ngiven: {' '.join(sample.prompt.split()) or '(nothing but blanks)'}")
         if sample.base is not None:
             typer.echo(f"the base went on:\n{_beginning(sample.base)}")
         who = "it" if sample.base is None else "the adapted model"

@@ -22,7 +22,7 @@ from llmbuilder.cli.output import (
 )
 from llmbuilder.cli.stages import StageProgress
 from llmbuilder.notices import counted
-from llmbuilder.stages import DROPPED_AT
+from llmbuilder.stages import DROPPED_AT, left_out_in_words
 
 if TYPE_CHECKING:
     from llmbuilder.config import Config
@@ -166,7 +166,7 @@ def prepare(
         print_json(report.to_dict())
         return
     dropped = {stage: sum(reasons.values()) for stage, reasons in report.description["dropped"].items()}
-    left_out = ", ".join(f"{dropped[stage]:,} {words}" for stage, words in DROPPED_AT.items() if stage in dropped)
+    left_out = ", ".join(left_out_in_words(stage, dropped[stage]) for stage in DROPPED_AT if stage in dropped)
     say(counted(report.description["counts"]["found"], "document") + " found" + (f"; {left_out}" if left_out else ""))
     _say_hidden(report.description["counts"]["hidden"])
     for fate in wiped_out(report.description["groups"]):
@@ -179,7 +179,7 @@ def prepare(
     overlap = (report.description["held_out"] or {}).get("overlap")
     tokens = f", {report.tokens:,} tokens" if report.tokens else ""
     if overlap is not None:
-        say(describe_overlap(overlap))
+        say(describe_overlap(overlap).capitalize())
     characters = counted(report.description["counts"]["characters"], "character")
     typer.echo(f"{output}: {counted(report.documents, 'document')}, {characters}{tokens} ({output}/report.html)")
 

@@ -71,6 +71,43 @@ def gguf(
         typer.echo(f"llama.cpp opens it: {found.summary()}")
 
 
+@app.command("adapter")
+def adapter(
+    base: str = typer.Argument(..., metavar="MODEL", help="Model that the adapters belong to."),
+    folder: Path = typer.Argument(..., metavar="ADAPTER", help="Folder with adapters, such as RUN/adapter."),
+    output: Path = typer.Argument(..., metavar="OUTPUT", help="File to write, such as adapter.gguf."),
+    verify: bool = typer.Option(True, "--verify/--no-verify", help="Open both files in llama.cpp and compare."),
+    overwrite: bool = Overwrite,
+    quiet: bool = Quiet,
+    as_json: bool = Json,
+) -> None:
+    """Write adapters alone as a GGUF file, for llama.cpp's --lora."""
+    from llmbuilder.building.checks import check_output
+    from llmbuilder.errors import ExportError
+    from llmbuilder.formats.model_places import require_adapter, require_model
+
+    require_model(base)
+    require_adapter(folder)
+    if output.is_dir():
+        raise ExportError(f"{output} is a folder: name a file to write, such as {output / 'adapter.gguf'}")
+    check_output(output, [base, folder], overwrite=overwrite, error=ExportError)
+    from llmbuilder.export import export_gguf_adapter
+    from llmbuilder.export.verification import llamacpp_is_installed
+
+    installed = llamacpp_is_installed()
+    texts = _PROBES if verify and installed else []
+    found = export_gguf_adapter(base, folder, output, texts=texts, overwrite=overwrite)
+    if verify and not installed:
+        say("not checked in llama.cpp: pip install 'llmbuilder[verify]'")
+    size = output.stat().st_size
+    if as_json:
+        print_json({"path": str(output), "bytes": size, "verification": asdict(found) if found else None})
+        return
+    typer.echo(f"{output}: {size / 1e6:.1f} MB, for llama.cpp's --lora")
+    if found is not None:
+        typer.echo(f"llama.cpp opens it: {found.summary()}")
+
+
 @app.command("hf")
 def hf(
     model: str = typer.Argument(..., metavar="MODEL", help="Model file or run directory."),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from llmbuilder.cli.output import Json, Quiet, print_json, print_pairs
+from llmbuilder.cli.output import Json, Overwrite, Quiet, print_json, print_pairs
 
 app = typer.Typer(help="Evaluate and describe models.", no_args_is_help=True)
 
@@ -45,6 +45,37 @@ def evaluate(
             "bits per byte": f"{found.bits_per_byte:.4f}",
             "tokens": f"{found.tokens:,}",
         }
+    )
+
+
+@app.command("merge")
+def merge(
+    base: str = typer.Argument(..., metavar="MODEL", help="Model that the adapters belong to."),
+    adapter: Path = typer.Argument(..., metavar="ADAPTER", help="Folder with adapters: RUN/adapter, or peft's."),
+    output: Path = typer.Argument(
+        ..., metavar="OUTPUT", help="Model to write: .pt, .safetensors, or a Hugging Face folder."
+    ),
+    overwrite: bool = Overwrite,
+    quiet: bool = Quiet,
+    as_json: bool = Json,
+) -> None:
+    """Work adapters into the matrices that they lie beside, and check that the one model does what both did."""
+    from llmbuilder.building.checks import check_output
+    from llmbuilder.errors import CheckpointError
+    from llmbuilder.formats.model_places import require_adapter, require_model
+
+    require_model(base)
+    require_adapter(adapter)
+    check_output(output, [base, adapter], overwrite=overwrite, error=CheckpointError)
+    from llmbuilder.finetuning.merging import merge_adapter_files
+
+    found = merge_adapter_files(base, adapter, output, overwrite=overwrite)
+    if as_json:
+        print_json(found)
+        return
+    typer.echo(
+        f"{output}: {found.layers} matrices merged; logits differ by at most {found.max_difference:.1e} from those "
+        "with the adapters beside them"
     )
 
 

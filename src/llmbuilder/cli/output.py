@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import math
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any
@@ -42,6 +44,14 @@ def say(message: str) -> None:
     """Print a line of progress on standard error, unless --quiet was given."""
     if not _is_quiet:
         typer.echo(message, err=True)
+
+
+def print_prose(text: str, *, indent: str = "") -> None:
+    """Print sentences that nobody pastes; a terminal would break them within words, so that is done between them."""
+    if sys.stdout.isatty():
+        width = max(20, shutil.get_terminal_size().columns)
+        text = textwrap.fill(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    typer.echo(text)
 
 
 def print_json(value: Any) -> None:

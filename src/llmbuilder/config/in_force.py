@@ -15,6 +15,7 @@ from llmbuilder.config.loading import build_config, explicit_places, merge, pars
 from llmbuilder.config.schema import Config, Section, is_auto
 from llmbuilder.errors import ConfigError
 
+_FEW = 3  # settings of a section that are named one by one
 LEARNED = tuple(f"tokenizer.{key}" for key in ("algorithm", "vocab_size", "min_frequency", "pretokenizer",
                                                "special_tokens"))  # fmt: skip
 
@@ -183,9 +184,14 @@ def differing(section: Section, names: Iterable[str]) -> list[str]:
 
 def _where_taken(command: str, name: str) -> str:
     takers = [f"`{other}`" for other, names in TAKEN.items() if name in names]
-    sections = dict.fromkeys(setting.split(".")[0] for setting in all_settings() if setting in TAKEN[command])
     where = f"it acts in {', '.join(takers)}" if takers else "no command has such a setting"
-    return f"`{command}` does not use it; {where} (`{command}` uses settings of {', '.join(sections)})"
+    used: dict[str, list[str]] = {}
+    for section, key in (setting.split(".") for setting in all_settings() if setting in TAKEN[command]):
+        used.setdefault(section, []).append(f"{section}.{key}")
+    few = [setting for settings in used.values() if len(settings) <= _FEW for setting in settings]
+    sections = [section for section, settings in used.items() if len(settings) > _FEW]
+    taken = " and ".join([*few, *([f"settings of {', '.join(sections)}"] if sections else [])])
+    return f"`{command}` does not use it; {where} (`{command}` uses {taken})"
 
 
 def _value(config: Config, name: str) -> Any:

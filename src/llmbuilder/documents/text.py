@@ -5,6 +5,8 @@ Nothing in a text changes here. A binary file under a text name is refused inste
 
 from __future__ import annotations
 
+import codecs
+import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import TextIO
 
 from llmbuilder.documents.encodings import SAMPLE, detect_encoding, detect_escaped, detect_wide, may_be_escaped
 from llmbuilder.errors import DataError
+from llmbuilder.notices import warn_once
 
 # Between documents of one file: ASCII's record separator, which other programs tokenize without complaint, or what
 # GPT-2's tools write.
@@ -25,6 +28,8 @@ _MARKS = (
     (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"),
 )  # fmt: skip
 _PIECE = 1 << 20
+_PROBE = 1 << 16  # bytes in which a binary file has a zero
+_LARGEST_DECODED = 256 << 20  # bytes, of a file in another encoding than UTF-8: it is held in memory
 _HIGH = bytes(range(128, 256))
 _TELLING = 500  # letters beyond ASCII that are enough to tell an encoding
 _SOUND_FOR_DAMAGED = 60  # bytes beyond ASCII for one damaged character in what is taken for UTF-8
@@ -119,13 +124,19 @@ def split_records(text: str) -> list[str]:
 
 
 def iter_text_pieces(path: Path, separator: re.Pattern[str] = SEPARATOR) -> Iterator[tuple[str, bool]]:
-    """Yield a UTF-8 file in pieces of a million characters, and whether a document ends there, at a `separator`.
+    """Yield a text file in pieces of a million characters, and whether a document ends there, at a `separator`.
 
     Pieces are cut where a tokenizer would cut too (a line end between two visible characters), so tokens do not
-    depend on the piece size. Raises DataError for a binary file, or one in another encoding.
+    depend on the piece size. Of what is not UTF-8 the encoding is detected, with a note, in files up to 256 MB.
+    Raises DataError for a binary file, and for a larger one in another encoding.
     """
+    if path.stat().st_size <= _LARGEST_DECODED and not _is_utf8(path):
+        text = read_text(path)
+        warn_once(f"{path} is not UTF-8 text: its encoding was detected")
+        yield from _split_stream(io.StringIO(text, newline=""), separator)
+        return
     with open(path, "rb") as probe:
-        if b"\0" in probe.read(1 << 16):
+        if b"\0" in probe.read(_PROBE):
             raise DataError(f"{path}: {_BINARY}")
     try:
         with open(path, encoding="utf-8-sig", newline="") as handle:
@@ -135,6 +146,22 @@ def iter_text_pieces(path: Path, separator: re.Pattern[str] = SEPARATOR) -> Iter
             f"{path} is not UTF-8 text ({error.reason} at byte {error.start}): "
             "`llmbuilder data load` converts other encodings"
         ) from error
+
+
+def _is_utf8(path: Path) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with open(path, "rb") as handle:
+        block = handle.read(_PIECE)
+        if b"\0" in block[:_PROBE]:
+            return False
+        try:
+            while block:
+                decoder.decode(block)
+                block = handle.read(_PIECE)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return True
 
 
 def _split_stream(handle: TextIO, separator: re.Pattern[str]) -> Iterator[tuple[str, bool]]:

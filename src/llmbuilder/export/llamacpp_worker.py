@@ -1,10 +1,10 @@
 """Runs llama.cpp in a process of its own: it ends the process on malformed files, and has its own thread pools.
 
 Usage: python -m llmbuilder.export.llamacpp_worker REQUEST ANSWER LOG_PROBABILITIES
-REQUEST is a JSON file with `model`, `context` (tokens to have room for), `threads`, `tokenize` (texts; `begun`: as
-prompts), `detokenize` and `predict` (token lists), `greedy` ({tokens, count}) and `anchor` (a token that is a whole
-character). Tokens, texts and continuations go to the JSON file ANSWER, the log-probabilities of the token after each
-list to the NumPy file LOG_PROBABILITIES.
+REQUEST is a JSON file with `model`, `adapter` (a file to lay beside it, or null), `context` (tokens to have room for),
+`threads`, `tokenize` (texts; `begun`: as prompts), `detokenize` and `predict` (token lists), `greedy` ({tokens, count})
+and `anchor` (a token that is a whole character). Tokens, texts and continuations go to the JSON file ANSWER, the
+log-probabilities of the token after each list to the NumPy file LOG_PROBABILITIES.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ _BATCH = 512  # tokens computed at a time: buffers grow with it, and with the vo
 class _LlamaCpp:
     """llama.cpp's server on a loopback port."""
 
-    def __init__(self, path: str, context: int, threads: int) -> None:
+    def __init__(self, path: str, context: int, threads: int, adapter: str | None) -> None:
         import xllamacpp
 
         settings = xllamacpp.CommonParams()
         settings.model.path = path
+        if adapter is not None:
+            settings.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(adapter, 1.0)]
         settings.n_ctx = context
         settings.n_batch = settings.n_ubatch = min(context, _BATCH)
         settings.n_parallel = 1
@@ -77,7 +79,7 @@ class _LlamaCpp:
 def main() -> None:
     """Answer one request."""
     request = json.loads(Path(sys.argv[1]).read_text("utf-8"))
-    engine = _LlamaCpp(request["model"], request["context"], request["threads"])
+    engine = _LlamaCpp(request["model"], request["context"], request["threads"], request.get("adapter"))
     answer = {
         "vocab_size": engine.vocab_size,
         "tokens": [engine.tokenize(text, begun=bool(request.get("begun"))) for text in request["tokenize"]],

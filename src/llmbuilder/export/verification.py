@@ -69,8 +69,9 @@ def verify_gguf(
     *,
     tokenizer: Tokenizer | None = None,
     greedy_tokens: int | None = None,
+    adapter: str | Path | None = None,
 ) -> GGUFVerification:
-    """Compare a GGUF file in llama.cpp with the model it was exported from.
+    """Compare a GGUF file in llama.cpp, with an `adapter` file beside it, with the model it was exported from.
 
     `texts` are tokenized by both, predicted by both at places spread over them, and their beginnings continued
     greedily by both, by `greedy_tokens` (default: 64, fewer for a large model); every id of the vocabulary must be the
@@ -94,6 +95,7 @@ def verify_gguf(
     answer, theirs = ask_llamacpp(
         {
             "model": str(path),
+            "adapter": None if adapter is None else str(adapter),
             # No more than is needed: a model's whole context can take more memory than the machine has.
             "context": max(*(len(prompt) + count for prompt in prompts), *(len(row) + 1 for row in rows)),
             # Its threads spin while they wait, which costs a small model more than a second one gives.

@@ -18,6 +18,7 @@ from torch import Tensor
 from llmbuilder.errors import CheckpointError, ConfigError
 from llmbuilder.files import atomic_path, require_absent, write_json
 from llmbuilder.formats.model_file import weights_checksum
+from llmbuilder.formats.model_places import ADAPTER_FILES, require_adapter
 from llmbuilder.model import LanguageModel
 from llmbuilder.model.adapters import (
     AdapterShape,
@@ -27,8 +28,7 @@ from llmbuilder.model.adapters import (
     linear_layers,
 )
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-ADAPTER_FILES = (CONFIG, WEIGHTS)
+CONFIG, WEIGHTS = ADAPTER_FILES
 _PREFIX = "base_model.model."
 _BASE = "llmbuilder_base"  # in the header of our own files: the checksum of the weights they belong to
 _KINDS = {"lora_A.weight", "lora_B.weight", "lora_magnitude_vector"}
@@ -113,6 +113,7 @@ def load_adapter(model: LanguageModel, folder: str | Path) -> LanguageModel:
     Raises CheckpointError if the folder holds none, belongs to another model, or asks for what is not computed here.
     """
     folder = Path(folder)
+    require_adapter(folder)
     values = _read_config(folder)
     weights, own_base = _read_weights(folder)
     named = dict(_named(weights, folder))
@@ -128,8 +129,6 @@ def load_adapter(model: LanguageModel, folder: str | Path) -> LanguageModel:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
-    if not path.is_file():
-        raise CheckpointError(f"{folder} holds no adapter: there is no {CONFIG} in it")
     try:
         values = json.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError) as error:

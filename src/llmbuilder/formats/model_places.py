@@ -1,4 +1,4 @@
-"""What can be a model, told by its name and first bytes alone."""
+"""What can be a model or an adapter, told by its name and first bytes alone."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from llmbuilder.errors import CheckpointError
 from llmbuilder.tokenizer.places import download_from_hub, hub_hint, is_hub_name
 
 GGUF_MAGIC = b"GGUF"
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")  # as the peft library names them
 _MODELS = "model.pt, .safetensors, .gguf, a run directory or a Hugging Face folder"
 _FILES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".gguf")  # no repository has a name that ends so
 _HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja", "LICEN*", "NOTICE*", "README.md", "tokenizer.model"]
@@ -88,3 +89,13 @@ def _kind_of_text(path: Path) -> str | None:
     kind = {".json": "a JSON file", ".yaml": "a YAML file", ".yml": "a YAML file", ".py": "a Python program"}
     beginning = " ".join(text.split())[:40]
     return f"{kind.get(path.suffix.lower(), 'a text')} that begins with {beginning!r}"
+
+
+def require_adapter(folder: Path) -> None:
+    """Raise CheckpointError for a folder that holds no adapter, by the names of its files."""
+    if not folder.is_dir():
+        kind = "a file" if folder.exists() else "not there"
+        raise CheckpointError(f"{folder} is {kind}: name a folder with {' and '.join(ADAPTER_FILES)}")
+    for name in ADAPTER_FILES:
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder} holds no adapter: there is no {name} in it")

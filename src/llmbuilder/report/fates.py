@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from llmbuilder.stages import DROPPED_AT
+from llmbuilder.stages import DROPPED_AT, left_out_in_words
 
 Kind = Literal["languages", "formats"]
 _FEWEST, _NEARLY_NONE = 10, 0.1
@@ -44,7 +44,7 @@ class Fate:
 
     def warning(self) -> str:
         """Return what to say of a language or format of which hardly anything is kept."""
-        lost = ", ".join(f"{count:,} {DROPPED_AT[stage]}" for stage, count in self.left_out.items())
+        lost = ", ".join(left_out_in_words(stage, count) for stage, count in self.left_out.items())
         return f"of {self.found:,} documents in {self.name} {self.kept:,} are kept ({lost})"
 
 

@@ -35,8 +35,8 @@ def overlap_of(train: OpenedTokens, validation: OpenedTokens) -> float | None:
 
 
 def describe_overlap(share: float) -> str:
-    """Return what to say beside a validation loss."""
-    return f"{share:.1%} of the held-out text is in the training text, too"
+    """Return what to say beside a validation loss, in the middle of a sentence."""
+    return f"{f'{share:.1%}' if share else 'nothing'} of the held-out text is in the training text, too"
 
 
 def run_length(tokens: int, bytes_of_text: int) -> int:

@@ -36,7 +36,7 @@ from llmbuilder.training.processes.distributed import (
     process_device,
     this_launch,
 )
-from llmbuilder.training.processes.memory import needs_sharding, warn_about_memory
+from llmbuilder.training.processes.memory import needs_sharding, require_memory, warn_about_memory
 from llmbuilder.training.results import TrainingResults, unless_stopped
 from llmbuilder.training.storage.checkpoints import (
     TrainingState,
@@ -218,6 +218,9 @@ def _start(
     has_weights: bool,
 ) -> TrainingResults:
     """Train from the first step, with the weights that the model has or training.init_from names."""
+    window = dataset.block_size
+    is_sharded = needs_sharding(config, processes, window)
+    require_memory(config, memory_bytes(process_device(config.system)), processes.count, window, is_sharded=is_sharded)
     is_new = processes.on_main(lambda: not paths.folder.exists())
     with _locked(paths, processes) as held:
         try:

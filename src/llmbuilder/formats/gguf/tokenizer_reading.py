@@ -18,7 +18,7 @@ from tokenizers import AddedToken, decoders, models
 
 from llmbuilder.errors import TokenizerError
 from llmbuilder.formats.gguf.file import GGUFFile
-from llmbuilder.formats.gguf.tokenizer_writing import UNREACHABLE
+from llmbuilder.formats.gguf.tokenizer_writing import NO_MERGE, UNREACHABLE
 from llmbuilder.tokenizer import SpecialTokens, Tokenizer
 from llmbuilder.tokenizer.engine_pretokenizing import engine_pretokenizer
 from llmbuilder.tokenizer.sentencepiece import BYTES, SPACE, merges_from_scores, sentencepiece_backend
@@ -147,6 +147,8 @@ def _merges(vocabulary: _Vocabulary, tokens: dict[str, int]) -> list[tuple[str, 
     """Return the pairs in the order of their rank; llama.cpp cuts at the first blank behind the first character."""
     found: dict[tuple[str, str], None] = {}
     for number, merge in enumerate(vocabulary.texts("merges")):
+        if merge == NO_MERGE:
+            continue
         place = merge.find(" ", 1)
         left, right = merge[:place], merge[place + 1 :]
         if place < 0 or left not in tokens or right not in tokens or left + right not in tokens:

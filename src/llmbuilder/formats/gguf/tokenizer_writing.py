@@ -16,6 +16,7 @@ from llmbuilder.tokenizer.engine_form import EngineForm
 from llmbuilder.tokenizer.sentencepiece import BYTES, SPACE
 
 UNREACHABLE = "\\xff"
+NO_MERGE = "\x01 \x01"  # of characters that stand for no byte
 
 
 def tokenizer_fields(tokenizer: Tokenizer) -> Iterator[tuple[str, tuple[Any, ...]]]:
@@ -37,7 +38,8 @@ def tokenizer_fields(tokenizer: Tokenizer) -> Iterator[tuple[str, tuple[Any, ...
         yield "add_add_space_prefix", (form.adds_space,)
     else:
         yield "add_tokenizer_pre", (form.pretokenizer,)
-        yield "add_token_merges", ([" ".join(merge) for merge in tokenizer.merges()],)
+        # llama.cpp refuses a file without merges: of a text too short to have any, one that no text has either.
+        yield "add_token_merges", ([" ".join(merge) for merge in tokenizer.merges()] or [NO_MERGE],)
     bytes_of = {known[byte] for byte in BYTES} if form.model == "llama" else set()
     types = gguf.TokenType
     kinds = [

@@ -11,7 +11,7 @@ from llmbuilder.training.results import TrainingResults
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What is about to be trained."""
+    """What is about to be trained. A run that ends `by_clock` has `max_steps` only if its speed stays as measured."""
 
     first_step: int
     max_steps: int
@@ -22,6 +22,7 @@ class RunPlan:
     precision: str
     training_tokens: int
     validation_tokens: int
+    by_clock: bool = False
 
     @property
     def parameters_in_words(self) -> str:

@@ -84,7 +84,8 @@ class TrainingProgress(Callback):
         validation = f", {plan.validation_tokens:,} validation" if plan.validation_tokens else ""
         self._console.print(
             f"Training {plan.parameters_in_words} on {plan.device} ({plan.precision}): "
-            f"{counted(plan.max_steps, 'step')} of {plan.tokens_per_step:,} tokens; "
+            f"{'as time allows, now about ' * plan.by_clock}{counted(plan.max_steps, 'step')} of "
+            f"{plan.tokens_per_step:,} tokens; "
             f"{plan.training_tokens:,} training{validation} tokens",
             highlight=False,
             soft_wrap=True,

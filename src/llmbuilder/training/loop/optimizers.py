@@ -85,7 +85,8 @@ class Optimizers:
                 group["lr"] = group["peak"] * factor
                 if isinstance(optimizer, Muon):
                     group["momentum"] = muon_momentum(step, max_steps)
-        return self._config.learning_rate * factor
+        self.learning_rate = self._config.learning_rate * factor
+        return self.learning_rate
 
     def step(self, scaler: torch.amp.GradScaler) -> None:
         for optimizer in self._all:

@@ -24,12 +24,13 @@ _LISTED = 8
 
 @dataclass(frozen=True)
 class Incident:
-    """A bad step as `bad-step.json` tells it: the batch, the gradients, the losses before."""
+    """A bad step as `bad-step.json` tells it: the batch, the gradients, the losses and the rate before."""
 
     problem: str
     step: int
     loss: str
     grad_norm: str
+    learning_rate: float
     recent_losses: list[float]
     token_file: str
     window_starts: list[int]
@@ -109,6 +110,7 @@ class Rescue:
             step=self._state.step + 1,
             loss=str(loss),
             grad_norm=str(grad_norm),
+            learning_rate=self._learner.optimizers.learning_rate,
             recent_losses=list(self._state.watch.losses)[-_LISTED:],
             token_file=str(windows.path),
             window_starts=starts,
@@ -122,12 +124,14 @@ class Rescue:
         path = self._folder / BAD_STEP_NAME
         self._learner.processes.on_main(lambda: write_json(path, asdict(incident)))
         starts = incident.window_starts
+        resume = f"{command('train', 'resume', self._folder)} --set training.loss_spike_policy="
         raise TrainingError(
-            f"{incident.problem} at step {incident.step}; its batch is the {len(starts)} windows of "
-            f"{incident.token_file} that begin at tokens {starts[:_LISTED]}{'...' if len(starts) > _LISTED else ''} "
-            f"(more in {path}); {remains}. `{command('train', 'resume', self._folder)} "
-            "--set training.loss_spike_policy=skip` goes on without such batches; a lower learning_rate, a longer "
-            "warmup_steps or max_grad_norm=1.0 usually helps"
+            f"{incident.problem} at step {incident.step}, at a learning rate of {incident.learning_rate:g}; its batch "
+            f"is the {len(starts)} windows of {incident.token_file} that begin at tokens {starts[:_LISTED]}"
+            f"{'...' if len(starts) > _LISTED else ''} (more in {path}); {remains}. Where the batch is at fault, "
+            f"`{resume}skip` goes on without it; where earlier steps spoiled the weights, `{resume}rewind` "
+            "goes back to an earlier checkpoint. A lower learning_rate, a longer warmup_steps or max_grad_norm=1.0 "
+            "usually helps"
         )
 
     def _save_what_is_sound(self) -> str:

@@ -22,7 +22,9 @@ from llmbuilder.training.storage.checkpoints import (
     counted_sequences,
     list_checkpoints,
     read_newest_checkpoint,
+    remove_checkpoint,
     remove_old_checkpoints,
+    step_of,
 )
 
 
@@ -113,11 +115,22 @@ class Snapshots:
             self._announce(path)
 
     def go_back(self) -> int:
-        """Restore the newest whole checkpoint and return its step. Raises CheckpointError if there is none."""
+        """Restore the newest whole checkpoint and return its step. Raises CheckpointError if there is none.
+
+        One of this very step may hold what made the next loss bad: an older one is better. What is newer than the
+        state returned to is removed, so that nobody goes on from it.
+        """
         self.finish()
-        saved = read_newest_checkpoint(self._folder)
+        older = [path for path in self.saved() if step_of(path) < self._state.step]
+        saved = read_newest_checkpoint(self._folder, before=self._state.step if older else None)
         self.restore(saved)
+        self._learner.processes.on_main(lambda: self._remove_after(saved.step))
         return saved.step
+
+    def _remove_after(self, step: int) -> None:
+        for path in self.saved():
+            if step_of(path) > step:
+                remove_checkpoint(path)
 
     @contextlib.contextmanager
     def undone(self) -> Iterator[None]:

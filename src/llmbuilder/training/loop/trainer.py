@@ -376,6 +376,7 @@ class Trainer:
             precision=str(self.learner.precision).removeprefix("torch."),
             training_tokens=len(self.windows.tokens),
             validation_tokens=len(self.validation.tokens) if self.validation is not None else 0,
+            by_clock=self._budget is not None,
         )
 
     def log(self, metrics: dict[str, Any]) -> None:

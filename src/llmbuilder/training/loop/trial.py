@@ -15,14 +15,17 @@ from llmbuilder.machine import memory_bytes
 from llmbuilder.training.loop.trainer import Trainer
 from llmbuilder.training.storage.checkpoints import TrainingState
 
-_STEPS = 2  # the first shows that the weights can be changed, the second what the change did
+_STEPS = 2  # of one batch: the first shows that the weights can be changed, the second what the change did
+# Nats by which the loss of a batch may rise that was just learned, before the step was a wrong one.
+_MOST_RISE = 0.25
 
 
 def try_settings(trainer: Trainer, saved: TrainingState, before: Config) -> None:
     """Take two steps from `saved` on and forget them; nothing is written. `before` is what the run had until now.
 
     `trainer` must then be put to a saved state, as its run does. Raises ConfigError if the settings cannot be trained
-    with: the end lies before the state, memory or a library refuses, or numbers stop being finite.
+    with: the end lies before the state, memory or a library refuses, numbers stop being finite, or a step makes the
+    loss of its own batch worse.
     """
     # Optimizers work on the very tensors that they are given.
     trainer.restore(dataclasses.replace(saved, optimizers=copy.deepcopy(saved.optimizers)))
@@ -34,8 +37,8 @@ def try_settings(trainer: Trainer, saved: TrainingState, before: Config) -> None
             torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
             trainer.acceleration.applied(),
         ):
-            for step in range(0 if trainer.settings.eval_only else _STEPS):
-                _take_step(trainer, step)
+            if not trainer.settings.eval_only:
+                _require_learning(trainer, [_take_step(trainer, step) for step in range(_STEPS)])
     except LLMBuilderError:
         raise
     except Exception as error:
@@ -47,20 +50,29 @@ def try_settings(trainer: Trainer, saved: TrainingState, before: Config) -> None
         trainer.learner.optimizers.forget()
 
 
-def _take_step(trainer: Trainer, step: int) -> None:
-    learner, state, batches = trainer.learner, trainer.state, trainer.batches
+def _take_step(trainer: Trainer, step: int) -> float:
+    """Take one of the steps on the next batch and return the loss that it began with."""
+    learner, state = trainer.learner, trainer.state
     place, length = state.course
     learner.optimizers.set_step(place + step, length)
-    loss = learner.compute_gradients(batches.fetch(state.position + step * batches.sequences_per_step))
+    loss = learner.compute_gradients(trainer.batches.fetch(state.position))
     found = float(trainer.processes.mean(loss.unsqueeze(0))[0])
     learner.clip_gradients()
-    # A first loss that is not finite is the run's own trouble, and its spike policy's to settle.
-    if step and not math.isfinite(found):
-        raise ConfigError(
-            f"the run cannot go on with these settings, and is left as it was: a step with them makes the loss {found}"
-        )
     if math.isfinite(found):
         learner.update_weights()
+    return found
+
+
+def _require_learning(trainer: Trainer, losses: list[float]) -> None:
+    """Refuse settings by which a step spoils the weights: it shows only in the loss after it."""
+    first, *_, last = losses
+    # A first loss that is not finite is the run's own trouble, and its spike policy's to settle.
+    if math.isfinite(first) and not last <= first + _MOST_RISE:
+        rate = trainer.learner.optimizers.learning_rate
+        raise ConfigError(
+            f"the run cannot go on with these settings, and is left as it was: one step with them, at a learning rate "
+            f"of {rate:g}, takes the loss of its own batch from {first:.4g} to {last:.4g}"
+        )
 
 
 def _require_steps_left(trainer: Trainer) -> None:

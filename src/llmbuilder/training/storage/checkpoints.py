@@ -149,9 +149,16 @@ def remove_checkpoint(path: Path) -> None:
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Return a run's checkpoints, oldest first; a sharded one that is whole but for its name is one of them."""
-    paths = [*folder.glob(".step-*.tmp"), *folder.glob("step-*")]
-    found = [(int(match[1] or match[3]), path) for path in paths if (match := _NAME.match(path.name))]
-    return [path for _, path in sorted(found) if is_sharded(path) or (path.is_file() and path.suffix == ".pt")]
+    paths = [path for path in (*folder.glob(".step-*.tmp"), *folder.glob("step-*")) if _NAME.match(path.name)]
+    whole = [path for path in paths if is_sharded(path) or (path.is_file() and path.suffix == ".pt")]
+    return sorted(whole, key=lambda path: (step_of(path), path))
+
+
+def step_of(checkpoint: Path) -> int:
+    """Return the step that one of a run's checkpoints was written after, as its name tells."""
+    match = _NAME.match(checkpoint.name)
+    assert match is not None
+    return int(match[1] or match[3])
 
 
 def read_checkpoint(path: Path) -> TrainingState:
@@ -183,9 +190,12 @@ def counted_sequences(state: TrainingState, training: TrainingConfig) -> tuple[i
     return state.step * per_step, state.data_shift * per_step
 
 
-def read_newest_checkpoint(folder: Path) -> TrainingState:
-    """Read the newest checkpoint that is whole, naming damaged ones. Raises CheckpointError if there is none."""
-    paths = list_checkpoints(folder)
+def read_newest_checkpoint(folder: Path, *, before: int | None = None) -> TrainingState:
+    """Read the newest checkpoint that is whole, of a step below `before` where one is named; say which are damaged.
+
+    Raises CheckpointError if there is none.
+    """
+    paths = [path for path in list_checkpoints(folder) if before is None or step_of(path) < before]
     for path in reversed(paths):
         try:
             return read_checkpoint(path)

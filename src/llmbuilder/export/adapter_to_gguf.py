@@ -1,0 +1,46 @@
+"""Adapters alone as a GGUF file, which llama.cpp lays beside the model that they belong to."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from llmbuilder.errors import ExportError
+from llmbuilder.export.to_gguf import export_gguf
+from llmbuilder.export.verification import GGUFVerification, verify_gguf
+from llmbuilder.files import atomic_path, require_absent
+from llmbuilder.finetuning.peft_files import load_adapter
+from llmbuilder.formats.gguf.adapter_writing import write_adapter_gguf
+from llmbuilder.formats.model_file import load_model
+
+
+def export_gguf_adapter(
+    base: str | Path,
+    adapter: str | Path,
+    output: str | Path,
+    *,
+    texts: Sequence[str] = (),
+    overwrite: bool = False,
+) -> GGUFVerification | None:
+    """Write the adapters in a folder (ours or those of `peft`) as one GGUF file for llama.cpp's `--lora`.
+
+    `base` is the model that they belong to, anything `load_model` opens. With `texts`, llama.cpp opens both files and
+    what it predicts is compared with this package: the result is returned, and nothing is left if it cannot use them.
+    Raises ExportError if the output exists or llama.cpp has no form for the adapters, CheckpointError for an adapter of
+    another model.
+    """
+    output = Path(output)
+    require_absent(output, overwrite=overwrite, error=ExportError)
+    model = load_adapter(load_model(base, "cpu"), adapter)
+    found = None
+    with atomic_path(output) as temporary:
+        write_adapter_gguf(model, temporary, Path(adapter).resolve().name)
+        if texts:
+            with tempfile.TemporaryDirectory(prefix="llmbuilder-verify-") as folder:
+                whole = Path(base)
+                if whole.suffix != ".gguf":
+                    whole = Path(folder) / "base.gguf"
+                    export_gguf(load_model(base, "cpu"), whole, "f32")
+                found = verify_gguf(whole, model, texts, adapter=temporary)
+    return found
