@@ -73,7 +73,7 @@ class Request:
             counts = f"{earlier['files']:,} files then, {self.files:,} now"
             found.append(f"the documents have changed ({counts})")
         found += [
-            f"{words}: {_in_words(name, earlier[name])} then, {_in_words(name, getattr(self, name))} now"
+            f"{words}: {_in_words(name, earlier.get(name))} then, {_in_words(name, getattr(self, name))} now"
             for name, words in _NAMES.items()
             if getattr(self, name) != earlier.get(name)
         ]
