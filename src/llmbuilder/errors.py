@@ -33,6 +33,10 @@ class CheckpointError(LLMBuilderError):
     """A model or checkpoint file that cannot be read or written."""
 
 
+class NoCheckpointError(CheckpointError):
+    """A run without a checkpoint to go on from: none was written, or none is whole."""
+
+
 class TrainingError(LLMBuilderError):
     """Training that cannot start or cannot go on."""
 

@@ -157,7 +157,7 @@ def require_writable(path: Path, *, bytes_needed: int = 0, error: type[LLMBuilde
         if not place.is_dir():
             raise error(f"cannot write {path}: {place} is a file, not a folder")
         if not os.access(place, os.W_OK | os.X_OK):
-            raise error(f"cannot write {path}: the folder {place} is not yours to write in")
+            raise error(f"cannot write {path}: the folder {place} is not yours to write in, or read-only")
         volume = shutil.disk_usage(place)
     except OSError as problem:  # a name that is too long, a volume that is gone
         raise error(f"cannot write {path}: {problem.strerror or problem}") from problem

@@ -109,3 +109,20 @@ def test_a_model_beyond_this_machines_memory_is_refused(tmp_path: Path, prose: s
     (tmp_path / "a.txt").write_text(prose)
     with pytest.raises(ConfigError, match=r"takes at least .* GiB, and there are"):
         plan_build(tmp_path / "a.txt", time_budget=60, overrides=["model.max_seq_length=100000000"])
+
+
+def test_a_dry_run_looks_at_the_output_as_the_build_will(tmp_path: Path, prose: str) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "a.txt").write_text(prose)
+    into = run("build", "docs", "--output", "docs", "--dry-run", cwd=tmp_path, status=1).stderr
+    assert "docs is both input and output" in into
+    assert "cannot write docs/a.txt/x" in run("build", "docs", "-o", "docs/a.txt/x", "--dry-run", cwd=tmp_path,
+                                              status=1).stderr  # fmt: skip
+
+
+@pytest.mark.parametrize("more", [["--dry-run"], ["--output", "new"]])
+def test_a_few_letters_are_no_text_to_train_on(tmp_path: Path, more: list[str]) -> None:
+    (tmp_path / "hi.txt").write_text("hi")
+    refused = run("build", "hi.txt", "--time-budget", "20s", *more, cwd=tmp_path, status=1).stderr
+    assert "are too few to train on: add documents" in refused
+    assert "block_size" not in refused

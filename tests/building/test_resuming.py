@@ -17,7 +17,8 @@ import torch
 import llmbuilder as lb
 from llmbuilder.building import is_build, resume_build
 from llmbuilder.building.journal import JOURNAL, STAGES, Journal
-from llmbuilder.errors import DataError, LLMBuilderError
+from llmbuilder.data import TextDataset
+from llmbuilder.errors import ConfigError, DataError, LLMBuilderError
 from llmbuilder.training import Callback, StoppedRun
 from tests.command_line import run
 
@@ -136,15 +137,19 @@ def test_ctrl_c_says_what_is_kept_and_how_to_go_on(
     assert all(STAGES[name] in said[0] for name in before)
 
 
-def test_ctrl_c_while_training_saves_the_step(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    class Stops(Callback):
-        def on_step(self, metrics: dict) -> None:
-            if metrics["step"] == 5:
-                os.kill(os.getpid(), signal.SIGINT)
+class StopsAt(Callback):
+    def __init__(self, step: int) -> None:
+        self._step = step
 
+    def on_step(self, metrics: dict) -> None:
+        if metrics["step"] == self._step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_while_training_saves_the_step(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     build("whole")
     with pytest.raises(StoppedRun) as stopped:
-        build(callbacks=[Stops()])
+        build(callbacks=[StopsAt(5)])
     steps = stopped.value.results.steps
     assert steps in (5, 6)  # the signal comes during one of them
     assert f"stopped at step {steps}; go on with: llmbuilder train resume run" in caplog.text
@@ -278,3 +283,50 @@ def test_sigterm_outside_training_says_where_it_stands(
     assert left.value.code == 143
     assert "stopped while evaluating" in caplog.text
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_checkpoints_that_are_all_damaged_cost_the_training_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Fails(Callback):
+        def on_step(self, metrics: dict) -> None:
+            if metrics["step"] == 7:
+                raise RuntimeError("no power")
+
+    build("whole")
+    with pytest.raises(RuntimeError, match="no power"):
+        build(callbacks=[Fails()])
+    for path in Path("run", "checkpoints").iterdir():
+        path.write_bytes(path.read_bytes()[:1000])
+    said: list[str] = []
+    build(announce=said.append)
+    assert any("no usable checkpoint" in line and "has to begin again, and it does" in line for line in said)
+    assert_alike("run", "whole")
+
+
+def test_another_run_in_the_place_of_a_builds_own_is_not_taken_for_it(folder: Path) -> None:
+    build()
+    Path("text.txt").write_text(Path("docs", "0.txt").read_text() * 3)
+    train = ("train", "model", "--preset", "tiny", "--data", "text.txt", "--set", "training.max_steps=2")
+    refused = run(*train, "--output", "run", "--overwrite", cwd=folder, status=1).stderr
+    assert "run holds a build: `llmbuilder build ... --overwrite` replaces it" in refused
+    config = lb.load_config(preset="tiny", overrides=SETTINGS)
+    lb.train_model(lb.build_model(config), TextDataset("text.txt", 32), config, "run", [], overwrite=True)
+    for again in (build, lambda: resume_build("run")):
+        with pytest.raises(DataError, match="another was trained there: pass overwrite=True"):
+            again()
+    assert build(overwrite=True).training.steps == 12
+
+
+def test_settings_of_a_complete_training_are_refused_and_those_of_one_at_work_are_told(folder: Path) -> None:
+    with pytest.raises(StoppedRun):
+        build(callbacks=[StopsAt(5)])
+    with pytest.raises(StoppedRun):
+        resume_build("run", overrides=["training.log_every=3"], callbacks=[StopsAt(9)])
+    said: list[str] = []
+    build(announce=said.append)
+    assert "Training goes on with training.log_every=3, as `train resume` was asked for" in said
+    before = traces("run")
+    with pytest.raises(ConfigError, match=r"learning_rate would not act here: the training of run is complete; train"):
+        resume_build("run", overrides=["training.learning_rate=0.001"])
+    assert traces("run") == before

@@ -155,3 +155,22 @@ def test_an_earlier_corpus_among_its_sources_is_left_out(tmp_path: Path, monkeyp
         assert "raw/book.txt: 4 documents" in shown.stdout
         assert "hidden" not in shown.stderr  # the file that is being written among its sources is none of theirs
     assert "raw/book.2.txt is an earlier corpus of the name that is being written: it is left out" in shown.stderr
+
+
+def test_runs_among_the_sources_are_no_documents(tmp_path: Path) -> None:
+    write_texts(tmp_path / "raw", 3)
+    for name, files in {
+        "a-run": ["run.json", "config.json"],
+        "a-build": ["build.json"],
+        "notes": ["build.json"],
+    }.items():
+        (tmp_path / "raw" / name).mkdir()
+        (tmp_path / "raw" / name / "metrics.jsonl").write_text('{"text": "step 1"}\n')
+        for file in files:
+            (tmp_path / "raw" / name / file).write_text(
+                '{"format_version": 1}' if name != "notes" else '{"text": "mine"}'
+            )
+    listing = list_folder(tmp_path / "raw")
+    assert {file.parent.name for file in listing.files} == {"raw", "notes"}
+    assert {Path(item.source).name for item in listing.left_out} == {"a-run", "a-build"}
+    assert all("it is the run of a model, not documents" in item.reason for item in listing.left_out)

@@ -21,9 +21,9 @@ from llmbuilder.building.request import Request
 from llmbuilder.building.result import BuildResult
 from llmbuilder.building.stages import DEFAULT_SECONDS, Build
 from llmbuilder.config import load_config
-from llmbuilder.config.loading import explicit_settings
+from llmbuilder.config.loading import explicit_settings, parse_overrides, read_config
 from llmbuilder.config.schema import Config
-from llmbuilder.errors import DataError, LLMBuilderError
+from llmbuilder.errors import ConfigError, DataError, LLMBuilderError
 from llmbuilder.files import remove_path
 from llmbuilder.locking import locked_folder
 from llmbuilder.notices import command
@@ -128,17 +128,45 @@ def _go_on(
 ) -> BuildResult:
     """Finish a build that was begun, or return one that is finished."""
     folder, changes = journal.folder, list(overrides)
+    _require_own_run(journal)
     if changes:
+        _require_steps_left(journal, changes)
         journal.forget("training")
     summary = folder / SUMMARY_NAME
     if journal.is_finished and summary.is_file():
         announce(f"{folder} is built already, from the same documents with the same settings")
         return BuildResult.from_dict(json.loads(summary.read_text("utf-8")))
     done = [STAGES[stage] for stage in STAGES if journal.has(stage)]
-    announce(f"Going on with the build in {folder}" + (f"; done already: {', '.join(done)}" if done else ""))
     with _held(folder):
+        announce(f"Going on with the build in {folder}" + (f"; done already: {', '.join(done)}" if done else ""))
+        if journal.changed and not changes and not journal.has("training"):
+            announce(f"Training goes on with {', '.join(journal.changed)}, as `train resume` was asked for")
         begin -= journal.seconds
         return _run(_kind_of(journal)(journal, announce, callbacks, progress=progress, begin=begin, overrides=changes))
+
+
+def _require_own_run(journal: Journal) -> None:
+    """Raise DataError if another run was trained in the place of the build's own."""
+    made = journal.left_by("training").get("run") if journal.has("training") else None
+    if made is not None and run_name(RunPaths.choose(journal.folder)) not in (None, made):
+        raise DataError(
+            f"{journal.folder} no longer holds the run that its build made, because another was trained there: pass "
+            "overwrite=True to build again in its place, or choose another folder"
+        )
+
+
+def _require_steps_left(journal: Journal, changes: list[str]) -> None:
+    """Raise ConfigError for settings of a training that is complete, unless they make it longer."""
+    config_file = RunPaths.choose(journal.folder).config
+    if not journal.has("training") or not config_file.is_file():
+        return
+    by_clock = read_config(config_file).training.time_budget_seconds is not None
+    names = [f"{section}.{key}" for section, values in parse_overrides(changes).items() for key in values]
+    if by_clock or not {"training.max_steps", "training.num_epochs"}.intersection(names):
+        longer = "" if by_clock else "; training.max_steps=N trains longer"
+        raise ConfigError(
+            f"{', '.join(names)} would not act here: the training of {journal.folder} is complete{longer}"
+        )
 
 
 def _kind_of(journal: Journal) -> type[Build]:

@@ -22,6 +22,7 @@ from llmbuilder.files import require_absent, require_other, require_writable
 from llmbuilder.formats.model_places import require_model
 from llmbuilder.formats.quantizations import require_quantization
 from llmbuilder.machine import require_device
+from llmbuilder.notices import command
 from llmbuilder.tokenizer.places import require_tokenizer
 
 _SMALLEST_RUN = 16_000_000  # bytes: tokens, a small model with its checkpoints, the page
@@ -101,6 +102,22 @@ def check_run(config: Config, output: Path | None, *, bytes_needed: int | None =
         if output.exists() and not output.is_dir():
             raise ConfigError(f"{output} is a file: name a folder for the run")
         require_writable(output, bytes_needed=bytes_needed or _least_bytes(config), error=ConfigError)
+
+
+def check_planned_output(config: Config, output: Path | None, sources: Iterable[str | Path]) -> None:
+    """Raise as `check_run` for a build whose model is still to be chosen, and for an output that is an input."""
+    if output is not None:
+        require_other(output, sources)
+    check_run(config, output, bytes_needed=_SMALLEST_RUN)
+
+
+def require_no_build(folder: Path) -> None:
+    """Raise ConfigError for a folder with a build, whose pages and exports would tell of another run."""
+    if is_build(folder):
+        raise ConfigError(
+            f"{folder} holds a build: `llmbuilder build ... --overwrite` replaces it, "
+            f"`{command('train', 'resume', folder)}` goes on with it, and another run goes to another folder"
+        )
 
 
 def check_resume(run: str | Path, overrides: Iterable[str]) -> None:

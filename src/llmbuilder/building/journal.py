@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llmbuilder.errors import DataError, LLMBuilderError
+from llmbuilder.errors import ConfigError, DataError, LLMBuilderError
 from llmbuilder.files import write_json
 
 JOURNAL = "build.json"
@@ -68,7 +68,7 @@ class Journal:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path} is damaged ({error}): begin the build again in another folder") from error
+            raise DataError(f"{path} is damaged ({error}): pass overwrite=True to build again in its place") from error
 
     @property
     def is_written(self) -> bool:
@@ -93,6 +93,23 @@ class Journal:
         """Let a stage and all after it be done again."""
         later = list(STAGES)[list(STAGES).index(first) :]
         self._done = {stage: left for stage, left in self._done.items() if stage not in later}
+
+    @property
+    def changed(self) -> list[str]:
+        """The settings of training that were changed while it went on, as they were given."""
+        return list(self.request.get("changed", []))
+
+    @contextlib.contextmanager
+    def changing(self, overrides: Sequence[str]) -> Iterator[None]:
+        """Note settings that training goes on with inside, unless they turn out not to fit."""
+        before = self.changed
+        names = {text.partition("=")[0] for text in overrides}
+        self.request["changed"] = [*(text for text in before if text.partition("=")[0] not in names), *overrides]
+        try:
+            yield
+        except ConfigError:
+            self.request["changed"] = before
+            raise
 
     def left_by(self, stage: str) -> Any:
         """Return what a stage that is done has left, as plain values."""

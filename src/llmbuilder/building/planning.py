@@ -12,17 +12,20 @@ from llmbuilder.building.speed import measured_speed
 from llmbuilder.config.loading import apply_settings
 from llmbuilder.config.schema import Config
 from llmbuilder.data import TextDataset
+from llmbuilder.errors import DataError
 from llmbuilder.evaluation.ngrams import ngram_bits_per_byte
 from llmbuilder.evaluation.token_bytes import mean_token_bytes, token_bytes
 from llmbuilder.machine import CROWDED, memory_bytes, resolve_device, slowdown
+from llmbuilder.notices import counted
 from llmbuilder.tokenizer import Tokenizer, choose_vocab_size
 from llmbuilder.tokenizer.in_force import require_made_as
 from llmbuilder.training.processes.memory import require_memory
 
-EXPORT_SECONDS = 8.0  # for the last evaluations, samples, export and its check when alone, and one more for every
+EXPORT_SECONDS = 4.0  # for the last evaluations, samples, export and its check when alone, and one more for every
 PARAMETERS_A_SECOND = 10_000_000
 _MOST_RESERVED = 0.3  # of the whole time, beside others: a crowded moment must not leave training none
 LEAST_TRAINING = 1.0
+LEAST_TOKENS = 9  # the smallest window of a model that is chosen, and the token that it predicts last
 _NO_TIME = 0.001
 _MEASURING_SHARE = 0.03  # of the time, for speeds alone: the whole of planning takes less than 5%
 _SPEED_FACTOR, _CROWDED_SPEED_FACTOR = 1.5, 2.5  # within which the speed may turn out otherwise
@@ -78,6 +81,10 @@ def make_plan(
     assert dataset.tokenizer is not None
     vocabulary, scored = len(dataset.tokenizer), dataset.validation or dataset.train
     sizes = token_bytes(dataset.tokenizer)
+    if dataset.info.tokens < LEAST_TOKENS:
+        raise DataError(
+            f"{counted(dataset.info.tokens, 'token')} of text are too few to train on: add documents, pages of them"
+        )
     announce("Measuring how predictable the text is and how fast this machine trains")
     # Text that was counted is predicted better than any model will do: without a held-out part nothing is known.
     ngram_bits = ngram_bits_per_byte(dataset.train.tokens, scored.tokens, sizes) if dataset.validation else None

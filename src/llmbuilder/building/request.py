@@ -71,7 +71,8 @@ class Request:
             found.append(f"the documents: {_sources(earlier['documents'])} then, {_sources(self.documents)} now")
         elif self.digest != earlier["digest"]:
             counts = f"{earlier['files']:,} files then, {self.files:,} now"
-            found.append(f"the documents have changed ({counts})")
+            same = "as many files, of which some are newer or of another size"
+            found.append(f"the documents have changed ({same if earlier['files'] == self.files else counts})")
         found += [
             f"{words}: {_in_words(name, earlier.get(name))} then, {_in_words(name, getattr(self, name))} now"
             for name, words in _NAMES.items()

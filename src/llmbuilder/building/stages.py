@@ -36,7 +36,7 @@ from llmbuilder.config.sizes import count_parameters
 from llmbuilder.config.validation import fix_config, validate_config
 from llmbuilder.corpus.load_report import LoadReport
 from llmbuilder.data import TextDataset
-from llmbuilder.errors import ExportError
+from llmbuilder.errors import ExportError, NoCheckpointError
 from llmbuilder.evaluation import bits_per_byte
 from llmbuilder.export import GGUFExport, GGUFVerification, export_gguf, verify_gguf
 from llmbuilder.export.verification import llamacpp_is_installed
@@ -50,7 +50,7 @@ from llmbuilder.report.build import SUMMARY_NAME
 from llmbuilder.stages import Progress
 from llmbuilder.tokenizer import Tokenizer
 from llmbuilder.training import Callback, TrainingResults, resume_training, train_model
-from llmbuilder.training.storage.checkpoints import list_checkpoints
+from llmbuilder.training.storage.checkpoints import list_checkpoints, remove_checkpoint
 from llmbuilder.training.storage.model_files import run_name
 from llmbuilder.training.storage.paths import RunPaths
 from llmbuilder.training.storage.run_record import open_dataset
@@ -239,15 +239,28 @@ class Build:
     def _trained(self) -> TrainingResults:
         """Return the results of training; the step-by-step history is in metrics.jsonl."""
         left = self.journal.carry_out("training", self._train, is_there=lambda _: self.paths.model.is_file())
-        return TrainingResults(**{**left, "history": read_json_lines(self.paths.metrics)})
+        told = {name: value for name, value in left.items() if name != "run"}
+        return TrainingResults(**{**told, "history": read_json_lines(self.paths.metrics)})
 
     def _train(self) -> dict[str, Any]:
+        results = None
         if self._has_run and list_checkpoints(self.paths.checkpoints):
-            results = resume_training(self.folder, overrides=self.overrides, callbacks=self.callbacks)
-        else:
+            results = self._resume()
+        if results is None:
             results = self._begin_training(self.planned.copy_of(), self.dataset)
         self.announce("Evaluating, sampling, exporting")
-        return {**results.to_dict(), "history": []}
+        return {**results.to_dict(), "history": [], "run": run_name(self.paths)}
+
+    def _resume(self) -> TrainingResults | None:
+        """Go on with the run; None, and its checkpoints gone, if none of them is whole."""
+        with self.journal.changing(self.overrides):
+            try:
+                return resume_training(self.folder, overrides=self.overrides, callbacks=self.callbacks)
+            except NoCheckpointError as error:
+                self.announce(f"{error}, and it does, with the same text, tokenizer and plan")
+        for path in list_checkpoints(self.paths.checkpoints):
+            remove_checkpoint(path)
+        return None
 
     def _begin_training(self, config: Config, dataset: TextDataset) -> TrainingResults:
         dataset.set_windows(config.model.max_seq_length, config.data.stride)

@@ -123,7 +123,7 @@ def _show_plan(
     as_json: bool,
     origin: dict[str, str | None],
 ) -> None:
-    from llmbuilder.building.checks import check_base, check_run, require_buildable, require_documents
+    from llmbuilder.building.checks import check_base, check_planned_output, require_buildable, require_documents
     from llmbuilder.building.durations import parse_duration
     from llmbuilder.config import load_config
     from llmbuilder.errors import ConfigError
@@ -135,7 +135,7 @@ def _show_plan(
     check_base(planned, origin["base"], origin["method"])
     require_buildable(planned, overrides, {"documents": documents or None, "base": origin["base"]})
     require_documents(list(documents) if documents else planned.data.path)
-    check_run(planned, output)
+    check_planned_output(planned, output, list(documents) if documents else [])
     from llmbuilder.building import plan_build
 
     sources = list(documents) if documents else None

@@ -38,7 +38,7 @@ def model(
     if output is None:
         raise typer.BadParameter("name the run directory to write", param_hint="--output")
     in_processes(nproc)
-    from llmbuilder.building.checks import check_run, require_documents
+    from llmbuilder.building.checks import check_run, require_documents, require_no_build
     from llmbuilder.config import load_config
     from llmbuilder.config.in_force import require_taken
     from llmbuilder.config.loading import explicit_settings
@@ -52,6 +52,7 @@ def model(
     asked = [f"finetuning.method={method}", *(set_ or [])]
     given = load_config(overrides=asked, options={"finetuning.method": "--method"})
     require_taken("finetune model", asked, given)
+    require_no_build(output)
     check_run(given, output)
     from llmbuilder.training.tuning import finetune_model, tuning_config
 

@@ -35,7 +35,7 @@ Set = typer.Option(
     None, "--set", help="Override a setting: section.key=value. May be repeated.", autocompletion=settings
 )
 Plain = typer.Option(False, "--plain", help="Progress as lines of text, also in a terminal.")
-Quiet = typer.Option(False, "--quiet", help="No progress and no notes: only errors.", callback=be_quiet)
+Quiet = typer.Option(False, "--quiet", help="No progress and no notes: the result, and errors.", callback=be_quiet)
 AllowCode = typer.Option(False, "--allow-code", help="Let the configuration file name Python code to import.")
 Overwrite = typer.Option(False, "--overwrite", help="Replace what is at the output already.")
 

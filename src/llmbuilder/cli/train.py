@@ -87,12 +87,13 @@ def _source(data: Path | None, settings: Any) -> Path:
 
 def _check(source: Path, output: Path | None, settings: Any) -> None:
     """Find what would fail later."""
-    from llmbuilder.building.checks import check_run
+    from llmbuilder.building.checks import check_run, require_no_build
     from llmbuilder.files import require_other
     from llmbuilder.formats.model_places import require_model
 
     folder = output or Path(settings.training.output_dir)
     require_other(folder, [source])
+    require_no_build(folder)
     check_run(settings, folder)
     if settings.training.init_from not in ("scratch", "resume"):
         require_model(settings.training.init_from)

@@ -15,6 +15,7 @@ from llmbuilder.errors import DataError
 
 _COMMON = ".pdf, .docx, .txt, .md, .html, .epub, .csv, .jsonl"
 CORPUS_RECORD, CORPUS_INPUTS = "corpus.json", Path("work") / "inputs.json"  # of a folder that `data prepare` makes
+_RUN_FILES, _BUILD_FILE, _LOOKED_AT = ("run.json", "config.json"), "build.json", 200  # of a model's run, and bytes
 MANIFEST = ".manifest.json"  # ends the name of what `data load` says beside a corpus of one file
 LeaveOut = Callable[[Path], bool]  # whether a file or folder is what is being made, and no input
 _KINDS = {stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket", stat.S_ISBLK: "a device", stat.S_ISCHR: "a device"}
@@ -84,6 +85,8 @@ def _problem(entry: os.DirEntry[str], path: Path) -> str | None:
             return f"it is a link to a folder, which is another input if you name it: {os.readlink(path)}"
         if _is_corpus(path):
             return "it is a prepared corpus, not documents: name it as an input to read it"
+        if _is_run(path):
+            return "it is the run of a model, not documents: name a file in it to read that"
         return None
     return next((f"it is {words}, not a file" for is_one, words in _KINDS.items() if is_one(mode)), None)
 
@@ -97,6 +100,21 @@ def is_prepared(folder: Path) -> bool:
 def _is_corpus(folder: Path) -> bool:
     """Whether a folder is a corpus that is finished or being made."""
     return is_prepared(folder) or os.path.isfile(folder / CORPUS_INPUTS)
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder is a run or a build of this program, by what it keeps of itself there."""
+    return all(os.path.isfile(folder / name) for name in _RUN_FILES) or _says(folder / _BUILD_FILE, b'"format_version"')
+
+
+def _says(path: Path, words: bytes) -> bool:
+    if not os.path.isfile(path):
+        return False
+    try:
+        with open(path, "rb") as file:
+            return words in file.read(_LOOKED_AT)
+    except OSError:
+        return False
 
 
 def by_name(name: str) -> bytes:

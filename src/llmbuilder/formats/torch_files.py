@@ -61,7 +61,8 @@ def read_torch_file(path: Path, *, in_place: bool = False) -> Any:
             "or vars(config) where it is no dataclass"
         ) from None
     except Exception as error:  # noqa: BLE001 - bytes that are no model can make the parser raise anything
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = first.split(". ")[0][:200]  # what follows is for PyTorch's own developers
         raise CheckpointError(f"{path} is cut short or no model file: {reason}") from None
     for name, tensor in _tensors(content):
         if _is_mostly_repeated(tensor):

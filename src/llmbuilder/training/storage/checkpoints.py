@@ -21,7 +21,7 @@ from torch import Tensor
 
 from llmbuilder import __version__
 from llmbuilder.config.schema import TrainingConfig
-from llmbuilder.errors import CheckpointError
+from llmbuilder.errors import CheckpointError, NoCheckpointError
 from llmbuilder.files import atomic_path
 from llmbuilder.formats.model_file import weights_checksum
 from llmbuilder.formats.torch_files import read_torch_file, write_torch_file
@@ -193,7 +193,7 @@ def counted_sequences(state: TrainingState, training: TrainingConfig) -> tuple[i
 def read_newest_checkpoint(folder: Path, *, before: int | None = None) -> TrainingState:
     """Read the newest checkpoint that is whole, of a step below `before` where one is named; say which are damaged.
 
-    Raises CheckpointError if there is none.
+    Raises NoCheckpointError if there is none.
     """
     paths = [path for path in list_checkpoints(folder) if before is None or step_of(path) < before]
     for path in reversed(paths):
@@ -201,4 +201,5 @@ def read_newest_checkpoint(folder: Path, *, before: int | None = None) -> Traini
             return read_checkpoint(path)
         except CheckpointError as error:
             logger.warning(f"{error}; trying the one before")
-    raise CheckpointError(f"there is no usable checkpoint in {folder}" + (f" ({len(paths)} damaged)" if paths else ""))
+    damaged = f" ({len(paths)} damaged)" if paths else ""
+    raise NoCheckpointError(f"there is no usable checkpoint in {folder}{damaged}: the run has to begin again")
