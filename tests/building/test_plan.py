@@ -16,6 +16,7 @@ from llmbuilder.building.speed import estimated_speed
 from llmbuilder.config import Config
 from llmbuilder.config.schema import GenerationConfig
 from llmbuilder.errors import ConfigError, DataError
+from tests.command_line import run
 
 DOCS = Corpus(600_000, 2048, 3.0, 2.0)
 
