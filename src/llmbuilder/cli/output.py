@@ -10,7 +10,7 @@ import sys
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 
@@ -43,15 +43,24 @@ Overwrite = typer.Option(False, "--overwrite", help="Replace what is at the outp
 def say(message: str) -> None:
     """Print a line of progress on standard error, unless --quiet was given."""
     if not _is_quiet:
-        typer.echo(message, err=True)
+        has_command = "llmbuilder " in message
+        typer.echo(message if has_command else _folded(message, sys.stderr, ""), err=True)
 
 
 def print_prose(text: str, *, indent: str = "") -> None:
-    """Print sentences that nobody pastes; a terminal would break them within words, so that is done between them."""
-    if sys.stdout.isatty():
-        width = max(20, shutil.get_terminal_size().columns)
-        text = textwrap.fill(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-    typer.echo(text)
+    """Print sentences that nobody pastes."""
+    typer.echo(_folded(text, sys.stdout, indent))
+
+
+def _folded(text: str, stream: TextIO, indent: str) -> str:
+    """Break lines between words for a terminal, which would break them within: not where one has to be pasted."""
+    if not stream.isatty():
+        return text
+    width = max(20, shutil.get_terminal_size().columns)
+    return "\n".join(
+        textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        for line in text.split("\n")
+    )
 
 
 def print_json(value: Any) -> None:

@@ -88,7 +88,7 @@ class TrainingProgress(Callback):
             f"{plan.tokens_per_step:,} tokens; "
             f"{plan.training_tokens:,} training{validation} tokens",
             highlight=False,
-            soft_wrap=True,
+            soft_wrap=not self._console.is_terminal,
         )
         if self._is_live:
             self._task = self._progress.add_task("", total=plan.max_steps, completed=plan.first_step)
@@ -165,7 +165,7 @@ class TrainingProgress(Callback):
             f"Training {state} after {counted(results.steps, 'step')} in {duration(results.training_time)}: "
             f"loss {results.final_loss:.3f}{validation}",
             highlight=False,
-            soft_wrap=True,
+            soft_wrap=not self._console.is_terminal,
         )
 
     def on_failure(self) -> None:
