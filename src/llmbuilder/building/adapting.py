@@ -19,9 +19,8 @@ from llmbuilder.building.general_text import find_general_text
 from llmbuilder.building.plan import require_useful
 from llmbuilder.building.planning import (
     EVALUATION_SHARE,
-    EXPORT_SECONDS,
-    PARAMETERS_A_SECOND,
     choose_evaluations,
+    ending_seconds,
     reserved_seconds,
 )
 from llmbuilder.building.result import Expectation
@@ -179,7 +178,7 @@ def plan_adaptation(
     parameters = count_parameters(planned.model)
     a_token = _seconds_a_token(model, dataset)
     samples = a_token * planned.generation.max_new_tokens  # of the base, and later of the adapted model
-    after = EXPORT_SECONDS + parameters / PARAMETERS_A_SECOND + scoring + samples + a_token * _TEST_TOKENS
+    after = ending_seconds(tokens, parameters) + scoring + samples + a_token * _TEST_TOKENS
     besides = time.perf_counter() - begin + samples + reserved_seconds(after, slowdown(), seconds)
     training_seconds = planned.training.time_budget_seconds or max(0.001, seconds - besides)
     plan = _fill(planned, window, training_seconds, speed, dataset, _Known(before, measure, after))

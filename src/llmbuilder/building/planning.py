@@ -21,8 +21,8 @@ from llmbuilder.tokenizer import Tokenizer, choose_vocab_size
 from llmbuilder.tokenizer.in_force import require_made_as
 from llmbuilder.training.processes.memory import require_memory
 
-EXPORT_SECONDS = 4.0  # for the last evaluations, samples, export and its check when alone, and one more for every
-PARAMETERS_A_SECOND = 10_000_000
+# What follows training takes, alone on two cores, some seconds, and more for a long text and for many parameters.
+_ENDING_SECONDS, _TOKENS_A_SECOND, _PARAMETERS_A_SECOND = 4.5, 500_000, 10_000_000
 _MOST_RESERVED = 0.3  # of the whole time, beside others: a crowded moment must not leave training none
 LEAST_TRAINING = 1.0
 LEAST_TOKENS = 9  # the smallest window of a model that is chosen, and the token that it predicts last
@@ -33,6 +33,11 @@ _EVALUATIONS, _CHECKPOINTS, _LOG_LINES = 10, 5, 200  # in the course of a planne
 # All evaluations together take no more of the training's time than that: fewer of them first, then of less text.
 EVALUATION_SHARE, _FEWEST_EVALUATIONS = 0.06, 3
 _STEP_OVER_EVALUATION = 3.0  # a step does as much again for its gradients, twice
+
+
+def ending_seconds(tokens: int, parameters: int = 0) -> float:
+    """Return what the last evaluations, samples, the export and its check take on a quiet machine."""
+    return _ENDING_SECONDS + tokens / _TOKENS_A_SECOND + parameters / _PARAMETERS_A_SECOND
 
 
 def reserved_seconds(alone: float, load: float, seconds: float) -> float:
@@ -90,7 +95,7 @@ def make_plan(
     ngram_bits = ngram_bits_per_byte(dataset.train.tokens, scored.tokens, sizes) if dataset.validation else None
     speed = measured_speed(config, _MEASURING_SHARE * seconds)
     load = slowdown()
-    besides = time.perf_counter() - begin + reserved_seconds(EXPORT_SECONDS, load, seconds)
+    besides = time.perf_counter() - begin + reserved_seconds(ending_seconds(dataset.info.tokens), load, seconds)
     training_seconds = config.training.time_budget_seconds or max(_NO_TIME, seconds - besides)
     learning_seconds = training_seconds * (1 - EVALUATION_SHARE) if dataset.validation else training_seconds
     plan = choose_plan(

@@ -19,10 +19,9 @@ from llmbuilder.building.journal import Journal
 from llmbuilder.building.modelfile import write_modelfile
 from llmbuilder.building.passages import Comparison, compare_writing
 from llmbuilder.building.planning import (
-    EXPORT_SECONDS,
     LEAST_TRAINING,
-    PARAMETERS_A_SECOND,
     choose_vocabulary,
+    ending_seconds,
     find_tokenizer,
     make_plan,
     open_text,
@@ -222,7 +221,7 @@ class Build:
             self.announce(f"Plan: {summary}")
         else:
             config.model.vocab_size = max(config.model.vocab_size, len(self.tokenizer))
-        self._keep_in_time(config, EXPORT_SECONDS + count_parameters(config.model) / PARAMETERS_A_SECOND)
+        self._keep_in_time(config, ending_seconds(self.dataset.info.tokens, count_parameters(config.model)))
         if not validate_config(config)[0]:
             config = fix_config(config)  # says what it changes
         config.training.output_dir = None
