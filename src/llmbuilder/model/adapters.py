@@ -45,7 +45,10 @@ class AdaptedLinear(nn.Linear):
 
     def start(self, generator: torch.Generator) -> None:
         """Draw A as `peft` does, with B at zero: the layer computes what it did without the adapter."""
-        nn.init.kaiming_uniform_(self.lora_A.weight, a=math.sqrt(5), generator=generator)
+        drawn = torch.empty(self.lora_A.weight.shape)  # on the processor, so that every device begins alike
+        nn.init.kaiming_uniform_(drawn, a=math.sqrt(5), generator=generator)
+        with torch.no_grad():
+            self.lora_A.weight.copy_(drawn)
         nn.init.zeros_(self.lora_B.weight)
 
     def forward(self, x: Tensor) -> Tensor:
