@@ -25,6 +25,7 @@ Speed = Callable[[ModelConfig, int], float]  # model, sequences a step -> tokens
 _MOST_SECONDS = 10.0  # of measuring, where nothing else is said
 _SECONDS_A_SHAPE = 0.5
 _FEWEST_STEPS, _MOST_STEPS = 3, 10
+_GPU_TOKENS = 4096  # of a step
 _RATES = ("learning_rate", "muon_learning_rate", "vector_learning_rate", "embedding_learning_rate",
           "head_learning_rate")  # fmt: skip
 # With less time than that, the first shape is measured by small steps: nobody knows yet what one takes.
@@ -85,9 +86,9 @@ class _Stopwatch:
 
 
 def tuning_speed(model: LanguageModel, config: Config, window: int, seconds: float) -> float:
-    """Return the tokens a second that a model is tuned on as `config` says, a sequence of `window` tokens a step.
+    """Return the tokens a second that a model is tuned on as `config` says, in sequences of `window` tokens.
 
-    Three steps are taken, more as long as `seconds` allow. The model is afterwards what it was.
+    A step has one of them on a processor, which that keeps busy, and as many as make some thousand tokens on a GPU. Three steps are taken, more as long as `seconds` allow. The model is afterwards what it was.
     """
     whole = config.copy_of()
     resolve_recipe(whole, 1, 1 << 40, window=window)
@@ -101,7 +102,8 @@ def tuning_speed(model: LanguageModel, config: Config, window: int, seconds: flo
     fair = FairThreads.on(model.device, may_change_number=whole.system.num_threads is None)
     try:
         with limited_threads(whole.system.num_threads), fair as threads:
-            return _time_steps(model, whole, (1, window), threads, time.perf_counter() + seconds)
+            sequences = 1 if model.device.type == "cpu" else max(1, _GPU_TOKENS // window)
+            return _time_steps(model, whole, (sequences, window), threads, time.perf_counter() + seconds)
     finally:
         model.zero_grad(set_to_none=True)
         model.gradient_checkpointing = False
