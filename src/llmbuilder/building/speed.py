@@ -88,7 +88,8 @@ class _Stopwatch:
 def tuning_speed(model: LanguageModel, config: Config, window: int, seconds: float) -> float:
     """Return the tokens a second that a model is tuned on as `config` says, in sequences of `window` tokens.
 
-    A step has one of them on a processor, which that keeps busy, and as many as make some thousand tokens on a GPU. Three steps are taken, more as long as `seconds` allow. The model is afterwards what it was.
+    A step has one of them on a processor, which that keeps busy, and some thousand tokens on a GPU. Three steps are
+    taken, more as long as `seconds` allow. The model is afterwards what it was.
     """
     whole = config.copy_of()
     resolve_recipe(whole, 1, 1 << 40, window=window)
