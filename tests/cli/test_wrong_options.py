@@ -61,6 +61,7 @@ COMMANDS: dict[str, tuple[dict[str, str], dict[str, list[Case]]]] = {
         "--config": CONFIG, "--base": MODEL, "--method": [("lora", "name one with --base")],
         "--time-budget": [("soon", "is no duration"), ("", "is no duration"), ("-3m", "duration")],
         "--quantization": QUANTIZATION, "--set": [*SET, ("model.num_layers=0", "--set model.num_layers=0: model.num_l"),
+                                                  ("training.batch_size=10000000", "GiB with the smallest model"),
                                                   ("tokenizer.path=my-tokenizer", "no tokenizer folder")]}),
     "train model": ({"--data": "text.txt", "--output": "new"}, {
         "--data": INPUT, "--output": NEW_FOLDER, "--config": CONFIG, "--preset": PRESET, "--tokenizer": TOKENIZER_PATH,

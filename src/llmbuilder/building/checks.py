@@ -13,21 +13,23 @@ from llmbuilder.building.journal import is_build
 from llmbuilder.config import load_config
 from llmbuilder.config.in_force import changed_config, refuse, require_taken
 from llmbuilder.config.loading import parse_overrides, read_config
-from llmbuilder.config.schema import Config
+from llmbuilder.config.schema import Config, is_auto
 from llmbuilder.config.section import place_of
-from llmbuilder.config.sizes import count_parameters
+from llmbuilder.config.sizes import count_parameters, estimate_training_memory
 from llmbuilder.config.validation import require_in_range, require_valid
 from llmbuilder.errors import OVERRIDE, ConfigError, DataError, LLMBuilderError, MissingDependencyError
 from llmbuilder.files import require_absent, require_other, require_writable
 from llmbuilder.formats.model_places import require_model
 from llmbuilder.formats.quantizations import require_quantization
-from llmbuilder.machine import require_device
+from llmbuilder.machine import memory_bytes, require_device
 from llmbuilder.notices import command
 from llmbuilder.tokenizer.places import require_tokenizer
 
 _SMALLEST_RUN = 16_000_000  # bytes: tokens, a small model with its checkpoints, the page
 _COPIES = 2  # of a base: the run's own, and what it becomes
 _WEIGHT, _TRAINED_WEIGHT = 4, 12  # bytes of a parameter in a model file, and in a checkpoint with both moments
+_SMALLEST_MODEL = {"num_layers": 1, "num_heads": 1, "num_key_value_heads": None, "head_dim": None, "embedding_dim": 64,
+                   "max_seq_length": 8, "vocab_size": 256, "intermediate_size": None}  # fmt: skip
 Sources = str | Path | Sequence[str | Path] | None
 
 
@@ -93,6 +95,7 @@ def check_run(config: Config, output: Path | None, *, bytes_needed: int | None =
     """
     require_in_range(config)
     require_asked_device(config)
+    _require_possible_batch(config)
     if config.tokenizer.path is not None:
         require_tokenizer(config.tokenizer.path)
     for name in ("tensorboard", "trackio", "wandb"):
@@ -186,6 +189,20 @@ def check_output(
     require_other(output, inputs, error=error)
     require_absent(output, overwrite=overwrite, error=error)
     require_writable(output, error=error)
+
+
+def _require_possible_batch(config: Config) -> None:
+    """Refuse a batch that not even the smallest model could be trained with, whatever is chosen later."""
+    if is_auto(config.training.batch_size):
+        return
+    smallest = estimate_training_memory(config.model.model_copy(update=_SMALLEST_MODEL), config.training).total
+    there = memory_bytes()
+    if smallest > there:
+        raise ConfigError(
+            f"training.batch_size ({config.training.batch_size}) takes more than {smallest / 2**30:,.0f} GiB with the "
+            f"smallest model, and there are {there / 2**30:.1f}: a smaller one with more gradient_accumulation_steps "
+            "trains on as much a step"
+        )
 
 
 def _least_bytes(config: Config) -> int:
