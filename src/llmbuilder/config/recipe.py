@@ -90,15 +90,21 @@ def choose_full_rate(model: ModelConfig) -> float:
 
 
 def settle_tuning(config: Config) -> None:
-    """Put AdamW and a small rate in the place of 'auto' where all weights of a model learn that knows something.
+    """Put numbers in the place of 'auto' that suit a model which knows something, and not weights that begin at random.
 
-    What 'auto' means otherwise is for weights that start at random, and would undo what these hold.
+    Where all weights learn, AdamW and a small rate; where whole matrices learn beside adapters, a tenth of the rate of
+    these, which is too much for them.
     """
     training = config.training
     if config.finetuning.method == "full":
         training.optimizer = "adamw" if is_auto(training.optimizer) else training.optimizer
         if training.optimizer == "adamw" and is_auto(training.learning_rate):
             training.learning_rate = choose_full_rate(config.model)
+    elif config.finetuning.embeddings and is_auto(training.learning_rate):
+        rate = choose_adapter_rate(config.model) / 10
+        training.embedding_learning_rate = training.embedding_learning_rate or rate
+        if not config.model.tie_embeddings:
+            training.head_learning_rate = training.head_learning_rate or rate
 
 
 def choose_rank(model: ModelConfig, finetuning: FinetuningConfig, tokens: int) -> int | None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from llmbuilder.config.loading import apply_settings
-from llmbuilder.config.recipe import RECOMMENDED, choose_adapter_rate, settle_tuning
-from llmbuilder.config.schema import Config, is_auto
+from llmbuilder.config.recipe import RECOMMENDED, settle_tuning
+from llmbuilder.config.schema import Config
 from llmbuilder.conversations.dataset import ConversationDataset
 from llmbuilder.conversations.files import conversation_files
 from llmbuilder.conversations.inspection import Inspection, inspect
@@ -61,7 +61,6 @@ def finetune_model(
         template, has_new_tokens = prepare_for_chat(model)
         if has_new_tokens and whole.finetuning.method != "full":
             whole.finetuning.embeddings = True
-    _settle_embeddings(whole, model)
     length = _window(model, window)
     whole.model = model.config.model_copy(update={"max_seq_length": length})
     settle_tuning(whole)
@@ -93,16 +92,6 @@ def inspect_conversations(
 
 def _window(model: LanguageModel, asked: int | None) -> int:
     return min(model.config.max_seq_length, asked or _LONGEST_WINDOW)
-
-
-def _settle_embeddings(config: Config, model: LanguageModel) -> None:
-    """Give whole matrices that learn beside adapters a tenth of the adapters' rate, which is too much for them."""
-    training = config.training
-    if config.finetuning.embeddings and is_auto(training.learning_rate):
-        rate = choose_adapter_rate(model.config) / 10
-        training.embedding_learning_rate = training.embedding_learning_rate or rate
-        if not model.config.tie_embeddings:
-            training.head_learning_rate = training.head_learning_rate or rate
 
 
 def tuning_config(settings: Mapping[str, Mapping[str, Any]] | None = None) -> Config:
