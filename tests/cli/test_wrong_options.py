@@ -106,6 +106,9 @@ COMMANDS: dict[str, tuple[dict[str, str], dict[str, list[Case]]]] = {
     "model evaluate": ({"model": "model.bin", "--data": "text.txt"}, {
         "model": MODEL, "--adapter": ADAPTER, "--data": INPUT, "--tokenizer": TOKENIZER, "--stride": NUMBER, "--batch-size": NUMBER,
         "--device": DEVICE}),
+    "model compare": ({"models": "model.bin", "--data": "text.txt"}, {
+        "models": [*MODEL, ("model.bin", "two models or more")], "--data": INPUT, "--stride": NUMBER,
+        "--batch-size": NUMBER, "--device": DEVICE}),
     "model merge": ({"base": "model.bin", "adapter": "ada", "output": "new.pt"}, {
         "base": MODEL, "adapter": ADAPTER, "output": [("text.txt", "already exists"), ("model.bin", "both input and")]}),
     "model info": ({"model": "model.bin"}, {"model": MODEL}),

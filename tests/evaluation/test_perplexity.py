@@ -16,8 +16,9 @@ from llmbuilder.errors import ConfigError, DataError
 from llmbuilder.evaluation import bits_per_byte, evaluate_model, score_tokens
 from llmbuilder.evaluation.scoring import sliding_windows
 from llmbuilder.evaluation.token_bytes import NO_TEXT, token_bytes
-from llmbuilder.model import LanguageModel, build_model
+from llmbuilder.model import LanguageModel, build_model, save_model
 from llmbuilder.tokenizer import SpecialTokens, Tokenizer, train_tokenizer
+from tests.command_line import run
 
 
 @pytest.fixture
@@ -146,3 +147,24 @@ def test_no_text_is_an_error(tmp_path: Path, model: LanguageModel, bpe: Tokenize
         evaluate_model(model, tmp_path / "empty.txt", bpe)
     with pytest.raises(DataError, match="at least 2 tokens"):
         score_tokens(model, np.array([1]))
+
+
+def test_models_are_compared_on_the_same_texts(tmp_path: Path, model: LanguageModel, bpe: Tokenizer) -> None:
+    save_model(model, tmp_path / "one.pt", tokenizer=bpe)
+    with torch.no_grad():
+        model.embedding.weight.mul_(0.5)
+    save_model(model, tmp_path / "other.pt", tokenizer=bpe)
+    texts = [tmp_path / "a.txt", tmp_path / "b.txt"]
+    for number, text in enumerate(texts):
+        text.write_text(f"The cat sat on the mat number {number}. " * 20)
+    names = ["one.pt", "other.pt", "one.pt"]
+    command = ["model", "compare", *names, "--data", "a.txt", "--data", "b.txt"]
+    rows = json.loads(run(*command, "--json", cwd=tmp_path).stdout)
+    assert [row["data"] for row in rows] == ["a.txt", "b.txt"]
+    for row, text in zip(rows, texts, strict=True):
+        alone = [evaluate_model(tmp_path / name, text).bits_per_byte for name in names]
+        assert [found["bits_per_byte"] for found in row["evaluations"]] == alone
+        assert alone[0] == alone[2] != alone[1]
+    shown = run(*command, cwd=tmp_path).stdout
+    change = rows[0]["evaluations"][1]["bits_per_byte"] / rows[0]["evaluations"][0]["bits_per_byte"] - 1
+    assert f"({change:+.1%})" in shown and "(+0.0%)" in shown

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import typer
 
-from llmbuilder.cli.output import Json, Overwrite, Quiet, print_json, print_pairs
+from llmbuilder.cli.output import Json, Overwrite, Quiet, print_json, print_pairs, print_table
 
 app = typer.Typer(help="Evaluate and describe models.", no_args_is_help=True)
 
@@ -52,6 +53,47 @@ def evaluate(
             "tokens": f"{found.tokens:,}",
         }
     )
+
+
+@app.command("compare")
+def compare(
+    models: list[str] = typer.Argument(
+        ..., metavar="MODEL MODEL...", help="Model files, GGUF files, run directories or Hugging Face folders."
+    ),
+    data: list[Path] = typer.Option(..., "--data", help="Text to predict, or a folder of documents. May be repeated."),
+    stride: int = typer.Option(None, "--stride", min=1, help="Tokens between windows. Default: half the context."),
+    batch_size: int = typer.Option(8, "--batch-size", min=1, help="Windows at a time."),
+    device: str = typer.Option(None, "--device", help="auto, cpu, cuda, mps."),
+    quiet: bool = Quiet,
+    as_json: bool = Json,
+) -> None:
+    """Measure several models on the same texts, in bits per byte, beside the first one."""
+    from llmbuilder.building.checks import require_documents
+    from llmbuilder.errors import ConfigError
+    from llmbuilder.formats.model_places import require_model
+    from llmbuilder.machine import require_device
+
+    for model in models:
+        require_model(model)
+    for text in data:
+        require_documents(text)
+    if device is not None:
+        require_device(device, "--device")
+    if len(models) < 2:
+        raise ConfigError("name two models or more to compare")
+    from llmbuilder.evaluation import compare_models
+
+    found = compare_models(models, data, stride=stride, batch_size=batch_size, device=device)
+    if as_json:
+        print_json([asdict(row) for row in found])
+        return
+    rows = []
+    for row in found:
+        cells = [f"{row.evaluations[0].bits_per_byte:.4f}"]
+        pairs = zip(row.evaluations[1:], row.changes[1:], strict=True)
+        cells += [f"{one.bits_per_byte:.4f} ({change:+.1%})" for one, change in pairs]
+        rows.append([row.data, *cells])
+    print_table(["bits per byte", *models], rows)
 
 
 @app.command("merge")

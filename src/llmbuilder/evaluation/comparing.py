@@ -1,0 +1,52 @@
+"""Several models on several texts, in what can be compared between any two of them: bits per byte."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmbuilder.errors import ConfigError
+from llmbuilder.evaluation.perplexity import Evaluation, evaluate_model
+from llmbuilder.inference.generation import load_generator
+
+
+@dataclass(frozen=True)
+class ComparedText:
+    """One text and what each model makes of it, in the order in which the models were named.
+
+    `changes` are the bits per byte less (below zero) or more than the first model takes, as a share of its own.
+    """
+
+    data: str
+    evaluations: list[Evaluation]
+
+    @property
+    def changes(self) -> list[float]:
+        first = self.evaluations[0].bits_per_byte
+        return [found.bits_per_byte / first - 1 for found in self.evaluations]
+
+
+def compare_models(
+    models: Sequence[str | Path],
+    data: Sequence[str | Path],
+    *,
+    stride: int | None = None,
+    batch_size: int = 8,
+    device: str | None = None,
+) -> list[ComparedText]:
+    """Measure every model on every text, one model in memory at a time, as `evaluate_model` does.
+
+    Loss and perplexity are per token, which models with other tokenizers cut otherwise: bits per byte are not. Raises
+    ConfigError for less than two models, and what `evaluate_model` raises.
+    """
+    if len(models) < 2:
+        raise ConfigError("name two models or more to compare")
+    columns = []
+    for model in models:
+        generator = load_generator(model, None, device)
+        columns.append([
+            evaluate_model(generator.model, text, generator.tokenizer, stride=stride, batch_size=batch_size)
+            for text in data
+        ])  # fmt: skip
+    return [ComparedText(str(text), list(row)) for text, row in zip(data, zip(*columns, strict=True), strict=True)]
