@@ -92,14 +92,20 @@ def test_durations_in_words(seconds: float, words: str) -> None:
 def test_a_budget_too_small_for_twenty_steps_is_refused_with_the_least(tmp_path: Path, prose: str) -> None:
     (tmp_path / "a.txt").write_text(prose)
     with pytest.raises(ConfigError, match=r"fewer than 20 teach a model nothing: the least that makes sense is"):
-        lb.build(tmp_path / "a.txt", tmp_path / "run", time_budget=0.5, callbacks=[])
+        plan_build(tmp_path / "a.txt", time_budget=0.5)
+    with pytest.raises(ConfigError, match=r"few steps teach a model nothing: the least that makes sense is"):
+        lb.build(tmp_path / "a.txt", tmp_path / "run", time_budget=5, callbacks=[])
+    assert not (tmp_path / "run").exists(), "refused before anything is read"
 
 
-def test_a_build_with_too_little_time_goes_on_with_more(tmp_path: Path, prose: str) -> None:
+def test_a_build_with_too_little_time_goes_on_with_more(
+    tmp_path: Path, prose: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "a.txt").write_text(prose)
     steps = ["training.max_steps=30"]
-    with pytest.raises(ConfigError, match="leaves no time for training"):
-        lb.build(tmp_path / "a.txt", tmp_path / "run", time_budget=0.5, overrides=steps, callbacks=[])
+    with monkeypatch.context() as patched, pytest.raises(ConfigError, match="leaves .* for training"):
+        patched.setattr("llmbuilder.building.planning.ending_seconds", lambda tokens, parameters=0: 20.0)
+        lb.build(tmp_path / "a.txt", tmp_path / "run", time_budget=10, overrides=steps, callbacks=[])
     result = lb.build(tmp_path / "a.txt", tmp_path / "run", time_budget=60, overrides=steps, callbacks=[])
     assert result.training.steps == 30
     with pytest.raises(DataError, match="the time budget: 1 minute then, 1.5 minutes now"):

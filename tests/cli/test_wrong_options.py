@@ -59,7 +59,7 @@ COMMANDS: dict[str, tuple[dict[str, str], dict[str, list[Case]]]] = {
     "build": ({"documents": "text.txt", "--output": "new"}, {
         "documents": INPUT, "--data": INPUT, "--output": [*NEW_FOLDER[1:], ("full", "already exists")], "--preset": PRESET,
         "--config": CONFIG, "--base": MODEL, "--method": [("lora", "name one with --base")],
-        "--time-budget": [("soon", "is no duration"), ("", "is no duration"), ("-3m", "duration")],
+        "--time-budget": [("soon", "is no duration"), ("", "is no duration"), ("-3m", "duration"), ("5s", "leaves no time")],
         "--quantization": QUANTIZATION, "--set": [*SET, ("model.num_layers=0", "--set model.num_layers=0: model.num_l"),
                                                   ("training.batch_size=10000000", "GiB with the smallest model"),
                                                   ("tokenizer.path=my-tokenizer", "no tokenizer folder")]}),

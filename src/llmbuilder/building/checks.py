@@ -28,6 +28,7 @@ from llmbuilder.tokenizer.places import require_tokenizer
 _SMALLEST_RUN = 16_000_000  # bytes: tokens, a small model with its checkpoints, the page
 _COPIES = 2  # of a base: the run's own, and what it becomes
 _WEIGHT, _TRAINED_WEIGHT = 4, 12  # bytes of a parameter in a model file, and in a checkpoint with both moments
+_SHORTEST_BUILD = 7.0  # seconds: what reading, measuring and the end of a build take, whatever is trained
 _SMALLEST_MODEL = {"num_layers": 1, "num_heads": 1, "num_key_value_heads": None, "head_dim": None, "embedding_dim": 64,
                    "max_seq_length": 8, "vocab_size": 256, "intermediate_size": None}  # fmt: skip
 Sources = str | Path | Sequence[str | Path] | None
@@ -64,6 +65,11 @@ def check_build(
     require_other(Path(output), sources if base is None else [*sources, *base_places(base)])
     require_absent(Path(output), overwrite=overwrite or is_build(output))  # what differs from a build is said later
     is_chosen = preset is None and config is None
+    if is_chosen and time_budget is not None and time_budget < _SHORTEST_BUILD:
+        raise ConfigError(
+            f"a time budget of {time_budget:g} seconds leaves no time for training, and few steps teach a model "
+            "nothing: the least that makes sense is --time-budget 15s, for a page of text"
+        )
     least = _SMALLEST_RUN + (0 if base is None else _COPIES * _WEIGHT * least_parameters(base))
     check_run(planned, Path(output), bytes_needed=least if is_chosen else None)
     return planned
