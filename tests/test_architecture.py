@@ -14,7 +14,7 @@ ROOT = Path(llmbuilder.__file__).parent
 # The rooms in the order of the way: a file may import what stands before its own room. docs/explanation/design.md says
 # what each is for. Two files of nanoGPT's formats know plain values only and stand below what reads them.
 ROOMS = [
-    "errors", "notices", "stages", "files", "locking", "machine", "acceleration", "threads",
+    "errors", "notices", "stages", "files", "locking", "workers", "machine", "acceleration", "threads",
     "config.languages", "config.ranges", "config.section", "config.model_schema", "config.schema", "formats.nanogpt.configuration",
     "formats.nanogpt.characters",
     "config", "tokenizer", "documents", "auditing", "refining", "duplicates", "report", "tokens", "corpus", "data",

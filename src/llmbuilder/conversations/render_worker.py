@@ -11,19 +11,17 @@ from __future__ import annotations
 
 import datetime
 import json
-import signal
 import sys
-from contextlib import suppress
 from typing import Any
 
 from llmbuilder.conversations.rendering import Renderer
 from llmbuilder.errors import DataError
+from llmbuilder.workers import begin_work
 
 
 def main() -> None:
     """Answer requests until the input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    _limit_memory(int(sys.argv[1]))
+    begin_work()
     given = json.loads(sys.stdin.readline())
     try:
         now = datetime.datetime.fromisoformat(given["now"])
@@ -53,14 +51,6 @@ def _answer(renderer: Renderer | None, request: dict[str, Any]) -> dict[str, Any
 def _say(answer: Any) -> None:
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
-
-
-def _limit_memory(most: int) -> None:
-    with suppress(ImportError, ValueError, OSError):  # not every system has such limits
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 if __name__ == "__main__":

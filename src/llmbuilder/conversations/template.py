@@ -7,13 +7,7 @@ from __future__ import annotations
 
 import datetime
 import functools
-import json
-import math
 import re
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,9 +16,9 @@ from typing import Any
 from llmbuilder.errors import DataError
 from llmbuilder.tokenizer import Tokenizer
 from llmbuilder.tokenizer.marked import MarkedEncoder
+from llmbuilder.workers import Worker, WorkerEndedError
 
 _SECONDS = 20.0  # for the renderings of one conversation, which take milliseconds
-_LOOKED_AFTER = 0.1  # seconds between looks at whether a rendering takes too long
 _MEMORY = 2 << 30  # bytes of the process that renders
 
 Message = Mapping[str, Any]
@@ -61,9 +55,7 @@ class ChatTemplate:
         self.tokenizer = tokenizer
         self._seconds = seconds
         self._now = datetime.datetime.now().replace(microsecond=0)  # one time for all that it renders
-        self._process: subprocess.Popen[str] | None = None
-        self._took_too_long = False
-        self._deadline = math.inf
+        self._worker = Worker("llmbuilder.conversations.render_worker", _MEMORY, seconds)
 
     @property
     def uses_tools(self) -> bool:
@@ -111,63 +103,26 @@ class ChatTemplate:
         return [
             DataError(answer["error"]) if "error" in answer else
             Rendering(answer["text"], None if answer["spans"] is None else [(a, b) for a, b in answer["spans"]])
-            for answer in self._ask(self._started(), asked)
+            for answer in self._ask(asked)
         ]  # fmt: skip
 
-    def _started(self) -> subprocess.Popen[str]:
-        if self._process is None or self._process.poll() is not None:
-            self.close()
-            self._took_too_long, self._deadline = False, math.inf
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "llmbuilder.conversations.render_worker", str(_MEMORY)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8",
-            )  # fmt: skip
-            threading.Thread(target=self._watch, args=[self._process], daemon=True).start()
-            named = {"source": self.source, "with_tools": self.with_tools,
-                     "variables": _named_tokens(self.tokenizer), "now": self._now.isoformat()}  # fmt: skip
-            answer = self._ask(self._process, named)
-            if "error" in answer:
-                raise DataError(answer["error"])
-        return self._process
-
-    def _ask(self, process: subprocess.Popen[str], request: Any) -> Any:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self._deadline = time.monotonic() + self._seconds
+    def _ask(self, request: Any) -> Any:
         try:
-            process.stdin.write(json.dumps(request) + "\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        finally:
-            self._deadline = math.inf
-        if not line.endswith("\n"):
-            process.wait()
-            why = (f"does not come to an end within {self._seconds:g} seconds" if self._took_too_long
+            if self._worker.start():
+                named = {"source": self.source, "with_tools": self.with_tools,
+                         "variables": _named_tokens(self.tokenizer), "now": self._now.isoformat()}  # fmt: skip
+                answer = self._worker.ask(named)
+                if "error" in answer:
+                    raise DataError(answer["error"])
+            return self._worker.ask(request)
+        except WorkerEndedError as error:
+            why = (f"does not come to an end within {self._seconds:g} seconds" if error.took_too_long
                    else "ended the process that rendered it: it needs too much memory, or nests too deep")  # fmt: skip
-            raise DataError(f"the chat template {why}")
-        return json.loads(line)
-
-    def _watch(self, process: subprocess.Popen[str]) -> None:
-        """End a process that has not answered in time; one thread for all answers, as starting one takes longer."""
-        while process.poll() is None:
-            if time.monotonic() > self._deadline:
-                self._took_too_long = True
-                process.kill()
-            time.sleep(_LOOKED_AFTER)
+            raise DataError(f"the chat template {why}") from None
 
     def close(self) -> None:
         """End the process that renders; the next rendering starts another."""
-        if self._process is None:
-            return
-        self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with suppress(BrokenPipeError):  # a request that was never read
-                    pipe.close()
-        self._process = None
+        self._worker.stop()
 
     def __enter__(self) -> ChatTemplate:
         return self

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import queue
-import subprocess
-import sys
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +15,7 @@ from llmbuilder.documents.document import Document
 from llmbuilder.documents.file_types import needs_parser
 from llmbuilder.documents.readers import read_document
 from llmbuilder.errors import DataError
+from llmbuilder.workers import Worker, WorkerEndedError
 
 _AHEAD = 4  # files a worker may be ahead of the reader
 
@@ -38,71 +34,35 @@ class ReadingLimits:
         return cls(data.file_seconds, data.file_memory_mb << 20, data.file_mb << 20)
 
 
-class _Worker:
+class _Reader:
     """A process that reads one file at a time; it is replaced when it dies."""
 
     def __init__(self, limits: ReadingLimits) -> None:
         self._limits = limits
-        self._process: subprocess.Popen[str] | None = None
-        self._timed_out = False
+        one_thread = {"RAYON_NUM_THREADS": "1"}  # the workers are the parallelism
+        self._worker = Worker(
+            "llmbuilder.documents.reader_worker", limits.memory_bytes, limits.seconds, environment=one_thread
+        )
+        self.stop = self._worker.stop
 
     def read(self, path: Path, ocr: str | None) -> Document:
         """Return the document that a file is. Raises DataError if it cannot be read within the limits."""
-        process = self._started()
-        timer = threading.Timer(self._limits.seconds, self._give_up, [process])
-        timer.start()
+        self._worker.start()
         try:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            process.stdin.write(json.dumps({"path": str(path), "ocr": ocr}) + "\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        finally:
-            timer.cancel()
-        if not line.endswith("\n"):
-            raise DataError(f"{path}: {self._cause_of_death(process)}")
-        answer = json.loads(line)
+            answer = self._worker.ask({"path": str(path), "ocr": ocr})
+        except WorkerEndedError as ended:
+            raise DataError(f"{path}: {self._cause_of_death(ended)}") from None
         if "error" in answer:
             raise DataError(answer["error"])
         return Document(**answer["document"])
 
-    def _started(self) -> subprocess.Popen[str]:
-        if self._process is None or self._process.poll() is not None:
-            self._timed_out = False
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "llmbuilder.documents.reader_worker", str(self._limits.memory_bytes)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                encoding="utf-8",
-                env={**os.environ, "RAYON_NUM_THREADS": "1"},  # the workers are the parallelism
-            )
-        return self._process
-
-    def _give_up(self, process: subprocess.Popen[str]) -> None:
-        self._timed_out = True
-        process.kill()
-
-    def _cause_of_death(self, process: subprocess.Popen[str]) -> str:
-        code = process.wait()
-        if self._timed_out:
+    def _cause_of_death(self, ended: WorkerEndedError) -> str:
+        if ended.took_too_long:
             return f"reading it took longer than {self._limits.seconds:g} seconds and was given up"
         return (
-            f"its reader crashed (exit code {code}): the file is damaged, or needs more than "
+            f"its reader crashed (exit code {ended.exit_code}): the file is damaged, or needs more than "
             f"{self._limits.memory_bytes / (1 << 30):.3g} GB of memory"
         )
-
-    def stop(self) -> None:
-        """End the process."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            for pipe in (self._process.stdin, self._process.stdout):
-                if pipe is not None:
-                    with suppress(BrokenPipeError):  # a request that was never read
-                        pipe.close()
 
 
 class ReaderPool:
@@ -118,8 +78,8 @@ class ReaderPool:
         self._ocr = ocr
         count = workers or os.cpu_count() or 1
         self.depth = _AHEAD * count  # files worth beginning before the first one is taken
-        self._pool = [_Worker(self.limits) for _ in range(count)]
-        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._pool = [_Reader(self.limits) for _ in range(count)]
+        self._idle: queue.SimpleQueue[_Reader] = queue.SimpleQueue()
         for worker in self._pool:
             self._idle.put(worker)
         self._executor = ThreadPoolExecutor(count, thread_name_prefix="reader")

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 from llmbuilder.documents.readers import read_document
 from llmbuilder.errors import DataError
+from llmbuilder.workers import begin_work
 
 
 def main() -> None:
     """Answer requests until the input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    _limit_memory(int(sys.argv[1]))
+    begin_work()
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # a library that prints must not spoil the answers
         for line in sys.stdin:
@@ -39,14 +37,6 @@ def _answer(path: Path, options: dict[str, str | None]) -> dict[str, object]:
         return {"error": f"{path}: it needs more memory than a document may take"}
     except Exception as error:  # noqa: BLE001 - parsers of foreign bytes can raise anything
         return {"error": f"{path}: its reader failed: {type(error).__name__}: {error}"}
-
-
-def _limit_memory(most: int) -> None:
-    with suppress(ImportError, ValueError, OSError):  # not every system has such limits
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (most, most))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 if __name__ == "__main__":
