@@ -19,7 +19,7 @@ from llmbuilder.building.general_text import find_general_text
 from llmbuilder.building.plan import require_useful
 from llmbuilder.building.planning import (
     EVALUATION_SHARE,
-    choose_evaluations,
+    choose_rhythm,
     ending_seconds,
     reserved_seconds,
 )
@@ -30,12 +30,19 @@ from llmbuilder.config.recipe import (
     LARGEST_RANK,
     choose_rank,
     choose_step_tokens,
+    divide_step,
     longest_batch,
     resolve_recipe,
     settle_tuning,
 )
 from llmbuilder.config.schema import Config, GenerationConfig
-from llmbuilder.config.sizes import count_adapter_parameters, count_parameters, estimate_run_memory, with_window
+from llmbuilder.config.sizes import (
+    count_adapter_parameters,
+    count_parameters,
+    estimate_run_memory,
+    least_run_memory,
+    with_window,
+)
 from llmbuilder.data import TextDataset
 from llmbuilder.errors import ConfigError, TokenizerError
 from llmbuilder.finetuning.adapting import adapter_shapes
@@ -58,7 +65,6 @@ _FEWEST_SCORED, _GENERAL_SHARE = 4, 0.5  # windows of held-out text; those of ge
 _STEP_OVER_SCORE = 2.0  # a step with frozen matrices does as much again for its gradients
 _TEST_TOKENS = 120  # one after the other: 80 for each of more passages than there are samples
 _TRIED_TOKENS = 8
-_CHECKPOINTS, _LOG_LINES = 5, 200
 _OF_THE_BASE = ("model", "tokenizer")  # sections of which nothing is chosen
 _SAMPLES = 3
 _ROOM = 0.6  # of the memory, for what learns as a whole
@@ -235,7 +241,10 @@ def _fill(
     steps = max(1, min(affordable // a_step, most))
     planned.training.max_steps = most
     scored = len(dataset.validation.tokens) if dataset.validation is not None else 1
-    _choose_rhythm(planned, steps, seconds * speed * _STEP_OVER_SCORE, scored, window)
+    training = planned.training
+    training.warmup_steps = max(1, min(_MOST_WARMUP, int(_WARMUP_SHARE * steps)))
+    choose_rhythm(training, steps, seconds * speed * _STEP_OVER_SCORE, scored, window)
+    training.sample_every = 0  # what it writes is seen at the end, beside what the base does
     asked, parameters = planned.finetuning, count_parameters(planned.model)
     return AdaptationPlan(
         config=planned,
@@ -260,23 +269,9 @@ def _choose_batch(planned: Config, window: int, affordable: int) -> int:
     memory = memory_bytes(resolve_device(planned.system.device))
     if training.batch_size == "auto":
         longest = longest_batch(with_window(planned.model, window), memory)
-        sequences = max(1, round(choose_step_tokens(affordable) / window))
-        training.gradient_accumulation_steps = -(-sequences // longest)
-        training.batch_size = -(-sequences // training.gradient_accumulation_steps)
+        divide_step(training, max(1, round(choose_step_tokens(affordable) / window)), longest)
     resolve_recipe(planned, affordable, memory, window=window)
     return training.batch_size * training.gradient_accumulation_steps * window
-
-
-def _choose_rhythm(planned: Config, steps: int, possible: float, scored: int, window: int) -> None:
-    """Choose warm-up, evaluations, checkpoints and lines of the log; `possible` is as for `choose_evaluations`."""
-    training = planned.training
-    assert not isinstance(training.batch_size, str)
-    training.warmup_steps = max(1, min(_MOST_WARMUP, int(_WARMUP_SHARE * steps)))
-    evaluations, training.eval_batches = choose_evaluations(possible, scored, training.batch_size * window)
-    training.eval_every = max(1, steps // evaluations)
-    training.save_every = max(1, steps // _CHECKPOINTS)
-    training.log_every = max(1, steps // _LOG_LINES)
-    training.sample_every = 0  # what it writes is seen at the end, beside what the base does
 
 
 def _seconds_a_token(model: LanguageModel, dataset: TextDataset) -> float:
@@ -299,9 +294,7 @@ def _all_fits(planned: Config) -> bool:
 
 def _require_memory(planned: Config, window: int) -> None:
     """Raise ConfigError for a base that no batch of this machine's memory tunes, before anything is tried."""
-    one = planned.copy_of()
-    one.training = one.training.model_copy(update={"batch_size": 1, "gradient_accumulation_steps": 1})
-    needed = estimate_run_memory(one, window=window).total
+    needed = least_run_memory(planned, window=window).total
     there = memory_bytes(resolve_device(planned.system.device))
     if needed > there:
         less = "" if planned.finetuning.method != "full" else ", or --method lora, which needs about a third"

@@ -22,6 +22,7 @@ from llmbuilder.config.recipe import (
     choose_dropout,
     choose_step_tokens,
     choose_weight_decay,
+    divide_step,
     longest_batch,
 )
 from llmbuilder.config.schema import Config, ModelConfig
@@ -147,8 +148,7 @@ def choose_plan(
     if planned.generation.do_sample:
         planned.generation = planned.generation.model_copy(update=SAMPLING)
     longest = longest_batch(best.shape, memory_bytes(resolve_device(config.system.device)))
-    training.gradient_accumulation_steps = -(-best.sequences // longest)
-    training.batch_size = -(-best.sequences // training.gradient_accumulation_steps)
+    divide_step(training, best.sequences, longest)
     steps = max(1, best.affordable // (best.sequences * best.shape.max_seq_length))
     passes = best.affordable / max(1, tokens)
     training.weight_decay = choose_weight_decay(passes, steps)

@@ -10,7 +10,7 @@ from llmbuilder.building.corpus_text import BuildText
 from llmbuilder.building.plan import Plan, choose_plan, require_useful
 from llmbuilder.building.speed import measured_speed
 from llmbuilder.config.loading import apply_settings
-from llmbuilder.config.schema import Config
+from llmbuilder.config.schema import Config, TrainingConfig
 from llmbuilder.data import TextDataset
 from llmbuilder.errors import DataError
 from llmbuilder.evaluation.ngrams import ngram_bits_per_byte
@@ -105,26 +105,28 @@ def make_plan(
     )  # fmt: skip
     if config.training.time_budget_seconds is None:
         require_useful(plan, seconds, besides)
-    training = plan.config.training
-    evaluations, training.eval_batches = choose_evaluations(
-        plan.training_seconds * plan.tokens_per_second * _STEP_OVER_EVALUATION,
-        len(scored.tokens),
-        training.batch_size * plan.config.model.max_seq_length,  # type: ignore[operator]
-    )
-    training.eval_every = max(1, plan.steps // evaluations)
-    training.save_every = max(1, plan.steps // _CHECKPOINTS)
-    training.log_every = max(1, plan.steps // _LOG_LINES)
+    possible = plan.training_seconds * plan.tokens_per_second * _STEP_OVER_EVALUATION
+    choose_rhythm(plan.config.training, plan.steps, possible, len(scored.tokens), plan.config.model.max_seq_length)
     apply_settings(plan.config, explicit)
     memory = memory_bytes(resolve_device(config.system.device))
     require_memory(plan.config, memory, 1, plan.config.model.max_seq_length, is_sharded=False)
     return plan
 
 
-def choose_evaluations(possible: float, tokens: int, of_a_batch: int) -> tuple[int, int | None]:
-    """Return how often to evaluate on `tokens` of validation, and on how many batches of it; None for all.
+def choose_rhythm(training: TrainingConfig, steps: int, possible: float, tokens: int, window: int) -> None:
+    """Set when a run of `steps` evaluates, on how much of `tokens` of validation, saves and logs.
 
-    In the time of the whole training `possible` tokens could be evaluated; a batch has `of_a_batch` of them.
+    In the time of the whole training `possible` tokens could be evaluated; sequences have `window` of them.
     """
+    assert not isinstance(training.batch_size, str)
+    evaluations, training.eval_batches = _choose_evaluations(possible, tokens, training.batch_size * window)
+    training.eval_every = max(1, steps // evaluations)
+    training.save_every = max(1, steps // _CHECKPOINTS)
+    training.log_every = max(1, steps // _LOG_LINES)
+
+
+def _choose_evaluations(possible: float, tokens: int, of_a_batch: int) -> tuple[int, int | None]:
+    """Return how often to evaluate on `tokens` of validation, and on how many batches of it; None for all."""
     affordable = EVALUATION_SHARE * possible
     evaluations = max(_FEWEST_EVALUATIONS, min(_EVALUATIONS, int(affordable // tokens)))
     if evaluations * tokens <= affordable:

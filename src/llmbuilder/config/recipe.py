@@ -180,8 +180,13 @@ def _choose_batch(model: ModelConfig, training: TrainingConfig, dataset_tokens: 
     if training.max_steps is not None:
         for _ in range(20):  # the length of the run follows from the step, and the step from the length
             step_tokens = choose_step_tokens(training.max_steps * step_tokens)
-    sequences = max(1, round(step_tokens / model.max_seq_length))
-    passes = -(-sequences // longest_batch(model, memory))
-    training.batch_size = -(-sequences // passes)
-    training.gradient_accumulation_steps = passes
-    return {"batch_size": training.batch_size, "gradient_accumulation_steps": passes}
+    return divide_step(training, max(1, round(step_tokens / model.max_seq_length)), longest_batch(model, memory))
+
+
+def divide_step(training: TrainingConfig, sequences: int, longest: int) -> dict[str, int]:
+    """Set and return the batch and the passes of a step of so many sequences, of which `longest` fit into a pass."""
+    passes = -(-sequences // longest)
+    chosen = {"batch_size": -(-sequences // passes), "gradient_accumulation_steps": passes}
+    for name, value in chosen.items():
+        setattr(training, name, value)
+    return chosen

@@ -108,6 +108,13 @@ def estimate_run_memory(config: Config, processes: int = 1, window: int | None =
     return estimate_training_memory(with_window(config.model, window), config.training, processes, learned)
 
 
+def least_run_memory(config: Config, processes: int = 1, window: int | None = None) -> MemoryEstimate:
+    """Estimate the same with one sequence at a time: what no batch goes below."""
+    one = config.copy_of()
+    one.training = one.training.model_copy(update={"batch_size": 1, "gradient_accumulation_steps": 1})
+    return estimate_run_memory(one, processes, window)
+
+
 def with_window(model: ModelConfig, window: int | None) -> ModelConfig:
     """Return the shape of a model that is trained on sequences of `window` tokens; None is its whole context."""
     return model if window is None else model.model_copy(update={"max_seq_length": window})

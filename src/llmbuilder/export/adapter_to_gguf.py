@@ -10,7 +10,7 @@ from llmbuilder.errors import ExportError
 from llmbuilder.export.to_gguf import export_gguf
 from llmbuilder.export.verification import GGUFVerification, verify_gguf
 from llmbuilder.files import atomic_path, require_absent
-from llmbuilder.finetuning.peft_files import load_adapted
+from llmbuilder.finetuning.peft_files import load_adapter
 from llmbuilder.formats.gguf.adapter_writing import write_adapter_gguf
 from llmbuilder.formats.model_file import load_model
 
@@ -32,15 +32,10 @@ def export_gguf_adapter(
     """
     output = Path(output)
     require_absent(output, overwrite=overwrite, error=ExportError)
-    model = load_adapted(base, adapter, "cpu")
-    found = None
-    with atomic_path(output) as temporary:
-        write_adapter_gguf(model, temporary, Path(adapter).resolve().name)
-        if texts:
-            with tempfile.TemporaryDirectory(prefix="llmbuilder-verify-") as folder:
-                whole = Path(base)
-                if whole.suffix != ".gguf":
-                    whole = Path(folder) / "base.gguf"
-                    export_gguf(load_model(base, "cpu"), whole, "f32")
-                found = verify_gguf(whole, model, texts, adapter=temporary)
-    return found
+    model, whole = load_model(base, "cpu"), Path(base)
+    with tempfile.TemporaryDirectory(prefix="llmbuilder-verify-") as folder, atomic_path(output) as temporary:
+        if texts and whole.suffix != ".gguf":
+            whole = Path(folder) / "base.gguf"
+            export_gguf(model, whole, "f32")
+        write_adapter_gguf(load_adapter(model, adapter), temporary, Path(adapter).resolve().name)
+        return verify_gguf(whole, model, texts, adapter=temporary) if texts else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from llmbuilder.config.schema import Config
-from llmbuilder.config.sizes import estimate_run_memory
+from llmbuilder.config.sizes import MemoryEstimate, estimate_run_memory, least_run_memory
 from llmbuilder.errors import ConfigError
 from llmbuilder.machine import memory_bytes
 from llmbuilder.training.processes.distributed import Processes, process_device
@@ -34,16 +34,15 @@ def require_memory(config: Config, memory: int, processes: int, window: int, *, 
     """
     if config.training.eval_only:
         return
-    one = config.copy_of()
-    one.training = one.training.model_copy(update={"batch_size": 1, "gradient_accumulation_steps": 1})
     there = f"{' in each process' * (processes > 1)}, and there are {memory / 2**30:.1f}"
-    least = _bytes_of_a_process(one, processes, window, is_sharded=is_sharded)
+    least = _bytes_of_a_process(least_run_memory(config, processes, window), processes, is_sharded=is_sharded)
     if least > memory:
         raise ConfigError(
             f"training this model takes at least {least / 2**30:,.1f} GiB{there}: choose a smaller "
             "model.max_seq_length, model.embedding_dim or model.num_layers"
         )
-    needed = _bytes_of_a_process(config, processes, window, is_sharded=is_sharded)
+    estimate = estimate_run_memory(config, processes, window)
+    needed = _bytes_of_a_process(estimate, processes, is_sharded=is_sharded)
     if needed > _HOPELESS * memory:
         raise ConfigError(
             f"training.batch_size ({config.training.batch_size}) takes about {needed / 2**30:,.1f} GiB{there}: "
@@ -53,15 +52,14 @@ def require_memory(config: Config, memory: int, processes: int, window: int, *, 
 
 def warn_about_memory(config: Config, memory: int, processes: int, window: int, *, is_sharded: bool) -> None:
     """Log a warning if a process would need more than `memory` bytes, and what to do about it."""
-    needed = _bytes_of_a_process(config, processes, window, is_sharded=is_sharded)
+    estimate = estimate_run_memory(config, processes, window)
+    needed = _bytes_of_a_process(estimate, processes, is_sharded=is_sharded)
     if needed > memory and not config.training.eval_only:
-        activations = estimate_run_memory(config, processes, window).activations
         logger.warning(
-            f"training needs about {needed / 2**30:.1f} GiB in each process ({activations / 2**30:.1f} of it "
+            f"training needs about {needed / 2**30:.1f} GiB in each process ({estimate.activations / 2**30:.1f} of it "
             f"activations), and there are {memory / 2**30:.1f}: {_WAYS_OUT}"
         )
 
 
-def _bytes_of_a_process(config: Config, processes: int, window: int, *, is_sharded: bool) -> float:
-    estimate = estimate_run_memory(config, processes, window)
+def _bytes_of_a_process(estimate: MemoryEstimate, processes: int, *, is_sharded: bool) -> float:
     return estimate.activations + (estimate.total - estimate.activations) / (processes if is_sharded else 1)
