@@ -24,6 +24,7 @@ PAGES = [
     "docs/how-to/train.md",
     "docs/how-to/cluster.md",
     "docs/how-to/finetune.md",
+    "docs/how-to/evaluate.md",
     "docs/how-to/export.md",
 ]
 _BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -6,6 +6,7 @@ Nothing here changes a setting: callers decide, this module only knows.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import platform
 import sys
@@ -13,7 +14,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmbuilder.errors import ConfigError
+from llmbuilder.errors import ConfigError, MissingDependencyError
 from llmbuilder.notices import warn_once
 
 if TYPE_CHECKING:
@@ -198,3 +199,9 @@ def used_memory_bytes(device: torch.device) -> int:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def require_four_bits() -> None:
+    """Raise MissingDependencyError without the library that holds matrices in four bits."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise MissingDependencyError("bitsandbytes", "qlora", "finetuning.method 'qlora'")

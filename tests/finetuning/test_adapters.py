@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from llmbuilder.errors import CheckpointError, ConfigError
 from llmbuilder.finetuning import load_adapter, save_adapter
 from llmbuilder.finetuning.merging import merge_adapter_files
+from llmbuilder.finetuning.peft_files import base_checksum
 from llmbuilder.model import LanguageModel, load_model
 from llmbuilder.model.adapters import (
     AdaptedLinear,
@@ -20,8 +21,11 @@ from llmbuilder.model.adapters import (
     adapted_layers,
     add_adapters,
     has_adapters,
+    hold_frozen,
     linear_layers,
     merge_adapters,
+    release_frozen,
+    remove_adapters,
 )
 from tests.command_line import run
 
@@ -129,6 +133,73 @@ def test_only_the_adapter_learns(base: Path) -> None:
     expected = ours(model)
     assert (ours(merge_adapters(model)) - expected).abs().max() < 1e-4
     assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def with_adapters(base: Path, *, has_magnitudes: bool = False) -> LanguageModel:
+    """Return a model whose adapters do something."""
+    model = load_model(base, "cpu")
+    add_adapters(model, dict.fromkeys(linear_layers(model), AdapterShape(2, 1.0, has_magnitudes)))
+    torch.manual_seed(3)
+    for _, layer in adapted_layers(model):
+        torch.nn.init.normal_(layer.lora_B.weight, std=0.1)
+    return model
+
+
+def held(model: LanguageModel, dtype: torch.dtype | None = torch.bfloat16) -> LanguageModel:
+    whole = {name: layer.weight for name, layer in adapted_layers(model)}
+    hold_frozen(model, dtype, whole.__getitem__)
+    return model
+
+
+def test_frozen_matrices_in_a_short_type_compute_what_autocast_does_and_come_back_whole(base: Path) -> None:
+    model, expected = held(with_adapters(base)), with_adapters(base)
+    assert {layer.weight.dtype for _, layer in adapted_layers(model)} == {torch.bfloat16}
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(ours(model), ours(expected))
+        losses = [one.summed_loss(TOKENS, TOKENS.roll(-1)) for one in (model, expected)]
+    gradients = [torch.autograd.grad(loss, [p for p in one.parameters() if p.requires_grad])
+                 for loss, one in zip(losses, (model, expected), strict=True)]  # fmt: skip
+    assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
+    assert not torch.equal(ours(model), ours(expected)) and (ours(model) - ours(expected)).abs().max() < 0.05
+    assert base_checksum(model) == base_checksum(expected)
+    written = model.weights()
+    assert all(torch.equal(tensor, written[name]) for name, tensor in expected.weights().items())
+    release_frozen(model)
+    assert torch.equal(ours(model), ours(expected))
+    assert torch.equal(ours(merge_adapters(held(model))), ours(merge_adapters(expected)))
+
+
+def test_matrices_in_four_bits_compute_what_they_unpack_to_and_come_back_whole(base: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    model, expected, whole = held(with_adapters(base), None), with_adapters(base), with_adapters(base)
+    layers = list(zip(adapted_layers(model), adapted_layers(expected), strict=True))
+    for (_, packed), (_, plain) in layers:
+        assert packed.packed is not None and packed.weight.numel() == 0
+        assert packed.packed.packed.numel() * 2 == plain.weight.numel()
+        plain.weight.data = packed.packed.unpacked(torch.float32)
+        assert plain.weight.shape == packed.packed.shape
+    assert (ours(model) - ours(expected)).abs().max() < 1e-5
+    assert 1e-3 < (ours(model) - ours(whole)).abs().max() < 0.5, "four bits round"
+    found, wanted = (
+        torch.autograd.grad(one.summed_loss(TOKENS, TOKENS.roll(-1)), [p for p in one.parameters() if p.requires_grad])
+        for one in (model, expected)
+    )
+    assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(found, wanted, strict=True))
+    assert model.num_parameters() == whole.num_parameters() and base_checksum(model) == base_checksum(whole)
+    written = model.weights()
+    assert all(torch.equal(tensor, written[name]) for name, tensor in whole.weights().items())
+    release_frozen(model)
+    assert torch.equal(ours(model), ours(whole))
+
+
+def test_the_lengths_of_dora_are_compared_with_whole_matrices(base: Path) -> None:
+    assert {layer.weight.dtype for _, layer in adapted_layers(held(with_adapters(base, has_magnitudes=True)))} == {
+        torch.float32
+    }
+
+
+def test_adapters_leave_nothing_of_a_short_type_behind(base: Path) -> None:
+    assert torch.equal(ours(remove_adapters(held(with_adapters(base)))), ours(load_model(base, "cpu")))
 
 
 def test_what_does_not_belong_is_refused(base: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from llmbuilder.model.functions import RMSNorm, causal_attention, rotate
+from llmbuilder.model.functions import RMSNorm, adapted_product, causal_attention, rotate
 
 
 def test_rms_norm_and_its_gradients() -> None:
@@ -30,6 +30,26 @@ def test_rms_norm_takes_bfloat16() -> None:
     norm(x).sum().backward()
     assert x.grad is not None and x.grad.dtype == torch.bfloat16
     assert norm.weight.grad is not None and norm.weight.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_product_with_an_adapter_and_its_gradients(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    exact = [torch.randn(*shape, dtype=torch.float64).to(dtype).double()
+             for shape in [(2, 3, 8), (6, 8), (4, 8), (6, 4), (2, 3, 6)]]  # fmt: skip
+    x, weight, a, b, upstream = exact
+    learned = [tensor.clone().requires_grad_() for tensor in (x, a, b)]
+    expected = learned[0] @ (weight + 0.3 * learned[2] @ learned[1]).mT
+    wanted = torch.autograd.grad((expected * upstream).sum(), learned)
+    # The parts of an adapter are float32 while bfloat16 is computed in.
+    given = [x.to(dtype), a.to(dtype if dtype == torch.float64 else torch.float32), b.to(torch.float32).to(dtype)]
+    given = [tensor.requires_grad_() for tensor in given]
+    product = adapted_product(given[0], weight.to, given[1], given[2], 0.3)
+    found = torch.autograd.grad(product, given, upstream.to(dtype))
+    assert product.dtype == dtype and [tensor.dtype for tensor in found] == [tensor.dtype for tensor in given]
+    tolerance = 1e-12 if dtype == torch.float64 else 0.15
+    for one, other in zip([product, *found], [expected, *wanted], strict=True):
+        assert torch.allclose(one.double(), other, atol=tolerance, rtol=0.02)
 
 
 def test_rotation_and_its_gradient() -> None:

@@ -53,8 +53,10 @@ def logits(model: object) -> torch.Tensor:
         return model.eval()(tokens)[0]  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("method", ["lora", "dora", "full"])
+@pytest.mark.parametrize("method", ["lora", "dora", "qlora", "full"])
 def test_a_model_learns_other_text(method: str, tmp_path: Path, base: Path, verses: Path) -> None:
+    if method == "qlora":
+        pytest.importorskip("bitsandbytes")
     before = lb.evaluate_model(base, verses).loss
     results = finetune_model(base, verses, tmp_path / "run", settings(method), callbacks=[])
     after = lb.evaluate_model(tmp_path / "run" / "model.pt", verses).loss
@@ -67,6 +69,18 @@ def test_a_model_learns_other_text(method: str, tmp_path: Path, base: Path, vers
     if method != "full":
         again = load_adapter(load_model(base, "cpu"), tmp_path / "run" / "adapter")
         assert (logits(again) - logits(tuned)).abs().max() < 1e-5
+
+
+def test_a_model_tuned_in_bfloat16_is_its_base_and_its_adapters_unrounded(
+    tmp_path: Path, base: Path, verses: Path
+) -> None:
+    given = load_model(base, "cpu")
+    finetune_model(given, verses, tmp_path / "run", settings(mixed_precision="bf16"), callbacks=[])
+    tuned = load_model(tmp_path / "run", "cpu")
+    again = load_adapter(load_model(base, "cpu"), tmp_path / "run" / "adapter")
+    weights = again.weights()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in tuned.weights().items())
+    assert {tensor.dtype for tensor in given.state_dict().values()} == {torch.float32}  # the caller's goes on whole
 
 
 def test_a_checkpoint_holds_what_learns_and_nothing_else(tmp_path: Path, base: Path, verses: Path) -> None:
@@ -84,11 +98,16 @@ class _Stop(Callback):
             raise RuntimeError("pulled the plug")
 
 
-@pytest.mark.parametrize("method", ["lora", "dora"])
-def test_a_stopped_run_goes_on_bit_for_bit(method: str, tmp_path: Path, base: Path, verses: Path) -> None:
-    finetune_model(base, verses, tmp_path / "whole", settings(method), callbacks=[])
+@pytest.mark.parametrize(("method", "precision"), [("lora", "no"), ("lora", "bf16"), ("dora", "no"), ("qlora", "no")])
+def test_a_stopped_run_goes_on_bit_for_bit(
+    method: str, precision: str, tmp_path: Path, base: Path, verses: Path
+) -> None:
+    if method == "qlora":
+        pytest.importorskip("bitsandbytes")
+    config = settings(method, mixed_precision=precision)
+    finetune_model(base, verses, tmp_path / "whole", config, callbacks=[])
     with pytest.raises(RuntimeError, match="plug"):
-        finetune_model(base, verses, tmp_path / "stopped", settings(method), callbacks=[_Stop(7)])
+        finetune_model(base, verses, tmp_path / "stopped", config, callbacks=[_Stop(7)])
     base.unlink()  # the run has its own
     resume_training(tmp_path / "stopped", callbacks=[])
     whole, stopped = (load_model(tmp_path / name / "model.pt", "cpu").weights() for name in ("whole", "stopped"))

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from llmbuilder.building.adaptation_methods import ADAPTERS
 from llmbuilder.building.bases import NEEDS_TOKENIZER
 from llmbuilder.building.before_after import Measure, Scores, measure_scores
 from llmbuilder.building.beginnings import held_out_beginnings
@@ -119,7 +120,7 @@ class AdaptationPlan:
         """Return two or three sentences for people."""
         asked, said = self.config.finetuning, "all weights learn"
         if asked.method != "full":
-            name = {"lora": "LoRA", "dora": "DoRA"}[asked.method]
+            name = ADAPTERS[asked.method]
             which = "all matrices of the layers" if not asked.layers else ", ".join(asked.layers)
             said = f"{name} of rank {asked.rank} on {which}"
         text = (

@@ -10,9 +10,10 @@ from pathlib import Path
 from llmbuilder.building.adaptation_methods import METHODS
 from llmbuilder.errors import CheckpointError, ConfigError, TokenizerError
 from llmbuilder.formats.model_places import is_gguf, is_on_hub, require_model
-from llmbuilder.machine import memory_bytes
+from llmbuilder.machine import memory_bytes, require_four_bits
 from llmbuilder.tokenizer.places import SENTENCEPIECE, has_tokenizer
 
+AUTO = "auto"  # in the place of a base: from nothing, or from the best of those on this machine
 NEEDS_TOKENIZER = "name a base with the tokenizer that it was trained with"
 _WEIGHT, _TRAINED_WEIGHT = 4, 12  # bytes of a parameter that is computed with, and with both moments
 _LEARNS = {"full": 16}  # with gradient and two moments; adapters' own are few
@@ -41,9 +42,11 @@ def require_base(base: str | Path, method: str) -> None:
 
 
 def require_method(method: str) -> None:
-    """Raise ConfigError for a method that there is none of."""
+    """Raise ConfigError for a method that there is none of, MissingDependencyError for one without its library."""
     if method not in METHODS:
         raise ConfigError(f"--method: {method!r} is no way to adapt a model: choose {', '.join(METHODS[:-1])} or full")
+    if method == "qlora":
+        require_four_bits()
 
 
 def base_fingerprint(base: str | Path) -> str:

@@ -7,12 +7,15 @@ import json
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from llmbuilder.building.adapting import ADAPTING_SECONDS, AdaptationPlan, base_tokenizer, open_base, plan_adaptation
 from llmbuilder.building.adapting_build import AdaptingBuild
+from llmbuilder.building.bases import AUTO
 from llmbuilder.building.checks import check_base, check_build, require_buildable
+from llmbuilder.building.choosing import choose_base
 from llmbuilder.building.corpus_text import read_text
 from llmbuilder.building.journal import JOURNAL, STAGES, Journal
 from llmbuilder.building.plan import Plan
@@ -63,8 +66,9 @@ def build(
     Without a preset or config the model is chosen for the corpus, the machine and `time_budget`, the seconds for
     the whole build (default 110, with a base 1200), `elapsed` of which have passed already. With a `base`, anything
     that `load_model` opens, that model is adapted to the documents instead, by `method` lora, dora, full or auto (the
-    default), with its own tokenizer; it is measured before and after. `overrides` are "section.key=value" settings
-    that always win. `progress` is called with "extract", the files read and all of them.
+    default), with its own tokenizer; it is measured before and after. The base "auto" is the best way to begin, from
+    nothing or from a model of Hugging Face's cache (see `choosing`). `overrides` are "section.key=value" settings that
+    always win. `progress` is called with "extract", the files read and all of them.
 
     A build that was stopped, however that was, goes on when it is asked for again: what is done is not done twice, and
     training repeats what an unbroken run would have done. One that is finished is returned as it is.
@@ -79,13 +83,21 @@ def build(
         documents, output, preset=preset, config=config, time_budget=time_budget, overrides=given,
         quantization=quantization, overwrite=overwrite, base=base, method=method,
     )  # fmt: skip
+    journal = None if overwrite else Journal.read(folder)
+    if base == AUTO:
+        seconds = time_budget = ADAPTING_SECONDS if time_budget is None else time_budget
+        if journal is not None:
+            base = journal.request["base"]
+        else:
+            base = _choose(sources, planned, explicit_settings(given), method, begin, seconds, announce, progress)[0]
+        method = method if base is not None else None
+        check_base(planned, base, method)
     request = Request.of(
         sources if sources is not None or planned.data.path is None else [planned.data.path],
         folder, planned, explicit_settings(given), chooses=preset is None and config is None,
         time_budget=time_budget, quantization=quantization, base=base,
         method=None if base is None else method or "auto",
     )  # fmt: skip
-    journal = None if overwrite else Journal.read(folder)
     if journal is not None:
         if not journal.has("plan") and request.time_budget != journal.request["time_budget"]:
             # Nothing that is done yet depends on the time, which begins anew: it may have been too little.
@@ -216,14 +228,19 @@ def plan_build(
 ) -> Plan | AdaptationPlan:
     """Return what `build` would train, and the loss to expect, from the documents and a short measurement.
 
-    With a `base`, what it would make of that, and what the base predicts untouched. Nothing is left on the disk. Raises
-    DataError if there is nothing to read. `time_budget` defaults as in `build`.
+    With a `base`, what it would make of that, and what the base predicts untouched; with "auto", the plan of the way
+    that is taken. Nothing is left on the disk. Raises DataError if there is nothing to read. `time_budget` defaults as
+    in `build`.
     """
     begin = time.perf_counter()
     given = list(overrides)
     planned, explicit = load_config(overrides=given), explicit_settings(given)
     check_base(planned, base, method)
-    require_buildable(planned, given, {"documents": documents, "base": base})
+    require_buildable(planned, given, {"documents": documents, "base": None if base == AUTO else base})
+    if base == AUTO:
+        sources = [documents] if isinstance(documents, str | Path) else documents
+        seconds = ADAPTING_SECONDS if time_budget is None else time_budget
+        return _choose(sources, planned, explicit, method, begin, seconds, announce, progress)[1]
     model = None if base is None else open_base(base, planned)
     usual = DEFAULT_SECONDS if model is None else ADAPTING_SECONDS
     seconds = usual if time_budget is None else time_budget
@@ -241,3 +258,23 @@ def plan_build(
         dataset = open_text(text, planned, find_tokenizer(text, planned, announce))
         dataset.prepare(Path(folder) / "tokens")
         return make_plan(planned, dataset, explicit, begin, seconds, announce)
+
+
+def _choose(
+    sources: Sequence[str | Path] | None,
+    planned: Config,
+    explicit: Mapping[str, Mapping[str, Any]],
+    method: str | None,
+    begin: float,
+    seconds: float,
+    announce: Announce,
+    progress: Progress,
+) -> tuple[str | None, Plan | AdaptationPlan]:
+    """Return the base that suits the documents best, None for nothing, and the plan with it."""
+    with tempfile.TemporaryDirectory(prefix="llmbuilder-plan-") as folder:
+        announce("Reading documents")
+        text = read_text(sources if sources is not None else planned.data.path, Path(folder) / "run", planned, progress)
+        announce(text.summary())
+        choice = choose_base(text, planned, method or AUTO, explicit, begin, seconds, announce)
+        announce(choice.reason())
+        return choice.taken.base, choice.plan

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from llmbuilder.building.bases import base_places, least_parameters, require_base
+from llmbuilder.building.bases import AUTO, base_places, least_parameters, require_base, require_method
 from llmbuilder.building.journal import is_build
 from llmbuilder.config import load_config
 from llmbuilder.config.in_force import changed_config, refuse, require_taken
@@ -21,7 +21,7 @@ from llmbuilder.errors import OVERRIDE, ConfigError, DataError, LLMBuilderError,
 from llmbuilder.files import require_absent, require_other, require_writable
 from llmbuilder.formats.model_places import require_model
 from llmbuilder.formats.quantizations import require_quantization
-from llmbuilder.machine import memory_bytes, require_device
+from llmbuilder.machine import memory_bytes, require_device, require_four_bits
 from llmbuilder.notices import command
 from llmbuilder.tokenizer.places import require_tokenizer
 
@@ -55,6 +55,7 @@ def check_build(
     require_quantization(quantization)
     planned = config.copy_of() if config is not None else load_config(preset=preset, overrides=given)
     check_base(planned, base, method, chosen=preset if preset is not None else config)
+    base = None if base == AUTO else base  # which it is, the documents say
     if output is None:
         raise ConfigError("name a run directory with --output (or training.output_dir)")
     arguments = {"time_budget": time_budget, "documents": documents, "output": output, "base": base}
@@ -76,7 +77,7 @@ def check_build(
 
 
 def check_base(config: Config, base: str | Path | None, method: str | None, *, chosen: object = None) -> None:
-    """Let `config` be one that adapts `base`, if there is one.
+    """Let `config` be one that adapts `base`, if there is one; with "auto" there may be none.
 
     Raises ConfigError for a method without a base, and for a preset or configuration (`chosen`) beside one; else as
     `require_base` does.
@@ -90,7 +91,10 @@ def check_base(config: Config, base: str | Path | None, method: str | None, *, c
             "a base brings the shape of its model along: name no preset and no configuration with it (single settings "
             "go with --set)"
         )
-    require_base(base, "auto" if method is None else method)
+    if base == AUTO:
+        require_method(method or AUTO)
+        return
+    require_base(base, method or AUTO)
     config.finetuning.method = "lora" if method in (None, "auto") else method  # type: ignore[assignment]
 
 
@@ -102,6 +106,8 @@ def check_run(config: Config, output: Path | None, *, bytes_needed: int | None =
     require_in_range(config)
     require_asked_device(config)
     _require_possible_batch(config)
+    if config.finetuning.method == "qlora":
+        require_four_bits()
     if config.tokenizer.path is not None:
         require_tokenizer(config.tokenizer.path)
     for name in ("tensorboard", "trackio", "wandb"):

@@ -11,10 +11,10 @@ from llmbuilder.acceleration import limited_threads, measure_acceleration
 from llmbuilder.config.recipe import RECOMMENDED, resolve_recipe
 from llmbuilder.config.schema import Config, ModelConfig
 from llmbuilder.config.sizes import count_flops_per_token
-from llmbuilder.finetuning.adapting import adapt_model
+from llmbuilder.finetuning.adapting import adapt_model, hold_base
 from llmbuilder.machine import resolve_device, resolve_precision
 from llmbuilder.model import LanguageModel, build_model
-from llmbuilder.model.adapters import remove_adapters
+from llmbuilder.model.adapters import adapted_layers, remove_adapters
 from llmbuilder.threads import FairThreads
 from llmbuilder.training.loop.optimizers import Optimizers
 from llmbuilder.training.loop.processor import choose_precision
@@ -98,6 +98,9 @@ def tuning_speed(model: LanguageModel, config: Config, window: int, seconds: flo
     has_adapters = whole.finetuning.method != "full"
     if has_adapters:
         adapt_model(model, whole)
+        precision = resolve_precision(whole.training.mixed_precision, model.device)
+        whole_weights = {name: layer.weight for name, layer in adapted_layers(model)}
+        hold_base(model, whole, precision, whole_weights.__getitem__)  # as training will
     model.train()
     model.gradient_checkpointing = whole.training.gradient_checkpointing
     fair = FairThreads.on(model.device, may_change_number=whole.system.num_threads is None)

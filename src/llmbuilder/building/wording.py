@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from llmbuilder.building.adaptation_methods import ADAPTERS
 from llmbuilder.building.durations import in_words
 from llmbuilder.building.modelfile import ollama_name
 from llmbuilder.building.plan import USEFUL_STEPS
@@ -18,7 +19,6 @@ _MORE_TIME = "there was more time for them than planned"
 _NAMED = 3  # documents in a sentence
 _AS_PLANNED = 0.05  # of the speed: no more than measuring it varies by
 _WORTH_NAMING = 0.05  # bits per byte
-_METHODS = {"lora": "LoRA", "dora": "DoRA"}
 _SHOWN = 120  # characters of a copied piece
 _LITTLE, _MUCH = 0.01, 0.1  # of the held-out text in the training text
 
@@ -145,7 +145,7 @@ def _adaptation_rows(found: Adaptation) -> list[tuple[str, str]]:
             f"{after:.3f} bits per byte of a general text, {found.general_text}, where the base takes {before:.3f} "
             f"({_change(before, after)})."
         )
-    what = "all weights" if found.rank is None else f"{_METHODS[found.method]} of rank {found.rank}"
+    what = "all weights" if found.rank is None else f"{ADAPTERS[found.method]} of rank {found.rank}"
     return [
         ("did it help", _helped(found)),
         ("take care", " ".join(f"{warning[:1].upper()}{warning[1:]}." for warning in found.warnings)),

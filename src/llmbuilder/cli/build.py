@@ -31,10 +31,15 @@ def build(
     ),
     config: Path = typer.Option(None, "--config", help="Use this configuration instead of choosing a model."),
     base: str = typer.Option(
-        None, "--base", help="Adapt this model instead: file, run, Hugging Face folder or name, GGUF."
+        None,
+        "--base",
+        help="Adapt this model instead: file, run, Hugging Face folder or name, GGUF; auto: what suits best of "
+        "nothing and the models in Hugging Face's cache.",
     ),
     method: str = typer.Option(
-        None, "--method", help="How --base is adapted: auto (default), lora, dora (adapters) or full (all weights)."
+        None,
+        "--method",
+        help="How --base is adapted: auto (default), lora, dora, qlora (adapters) or full (all weights).",
     ),
     time_budget: str = typer.Option(
         None,

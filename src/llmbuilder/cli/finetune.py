@@ -17,7 +17,7 @@ def model(
     base: str = typer.Option(..., "--model", "-m", help="Model to begin from: file, run, Hugging Face folder or GGUF."),
     data: Path = typer.Option(..., "--data", help="Text file, document folder, or conversations (file or folder)."),
     output: Path = typer.Option(None, "--output", "-o", help="Run directory to write."),
-    method: str = typer.Option("lora", "--method", help="lora, dora (adapters beside frozen matrices) or full."),
+    method: str = typer.Option("lora", "--method", help="lora, dora, qlora (adapters beside frozen matrices) or full."),
     window: int = typer.Option(None, "--window", min=8, help="Tokens of a training sequence. Default: at most 512."),
     inspect: int = typer.Option(
         None, "--inspect", min=1, help="Show so many conversations with what is learned of them, and train nothing."

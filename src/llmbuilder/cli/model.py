@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -17,42 +18,101 @@ def evaluate(
     model: str = typer.Argument(
         ..., metavar="MODEL", help="Model file, GGUF file, run directory or Hugging Face folder."
     ),
-    data: Path = typer.Option(..., "--data", help="Text to predict: .txt, .jsonl, .parquet, or a folder of documents."),
+    data: list[Path] = typer.Option(
+        None, "--data", help="Text to predict: .txt, .jsonl, .parquet, or a folder of documents. May be repeated."
+    ),
+    tasks: str = typer.Option(
+        None, "--tasks", help="Tasks of lm-eval to run, with commas between: names that it knows, or .yaml files."
+    ),
+    num_fewshot: int = typer.Option(None, "--num-fewshot", min=0, help="Examples before a question of a task."),
+    limit: int = typer.Option(None, "--limit", min=1, help="Questions of each task. Default: all."),
     adapter: Path = typer.Option(None, "--adapter", help="Folder with adapters to lay beside the model's matrices."),
     tokenizer: str = typer.Option(None, "--tokenizer", help="Tokenizer folder. Default: the model's own."),
     stride: int = typer.Option(None, "--stride", min=1, help="Tokens between windows. Default: half the context."),
-    batch_size: int = typer.Option(8, "--batch-size", min=1, help="Windows at a time."),
+    batch_size: int = typer.Option(8, "--batch-size", min=1, help="Windows, or questions, at a time."),
     device: str = typer.Option(None, "--device", help="auto, cpu, cuda, mps."),
+    allow_code: bool = typer.Option(False, "--allow-code", help="Let the file of a task name Python code to run."),
     quiet: bool = Quiet,
     as_json: bool = Json,
 ) -> None:
-    """Measure loss, perplexity and bits per byte on a text."""
+    """Measure loss, perplexity and bits per byte on texts, or what a model reaches in tasks."""
     from llmbuilder.building.checks import require_documents, require_model_and_tokenizer
+    from llmbuilder.errors import ConfigError
     from llmbuilder.formats.model_places import require_adapter
     from llmbuilder.machine import require_device
 
+    data = data or []
+    named = [task.strip() for task in (tasks or "").split(",") if task.strip()]
+    if not data and not named:
+        raise ConfigError("name what to measure the model on: --data, a text or a folder of documents, or --tasks")
+    of_tasks = {"--num-fewshot": num_fewshot, "--limit": limit, "--allow-code": allow_code or None}
+    idle = [name for name, value in of_tasks.items() if value is not None and not named]
+    idle += ["--stride"] if stride is not None and not data else []
+    if idle:
+        raise ConfigError(f"{idle[0]} is for {'--data' if idle[0] == '--stride' else '--tasks'}, which was not given")
     require_model_and_tokenizer(model, tokenizer)
     if adapter is not None:
         require_adapter(adapter)
-    require_documents(data)
+    for text in data:
+        require_documents(text)
     if device is not None:
         require_device(device, "--device")
-    from llmbuilder.evaluation import evaluate_model
-    from llmbuilder.finetuning import load_adapted
+    if named:
+        from llmbuilder.evaluation.tasks import require_tasks
 
-    opened = model if adapter is None else load_adapted(model, adapter, device)
-    found = evaluate_model(opened, data, tokenizer, stride=stride, batch_size=batch_size, device=device)
+        require_tasks(named, allow_code=allow_code)
+    from llmbuilder.evaluation import evaluate_model
+    from llmbuilder.evaluation.tasks import evaluate_tasks
+    from llmbuilder.finetuning import load_adapted
+    from llmbuilder.inference.generation import load_generator
+
+    opened = load_generator(model if adapter is None else load_adapted(model, adapter, device), tokenizer, device)
+    texts = [
+        {"data": str(text), **asdict(evaluate_model(
+            opened.model, text, opened.tokenizer, stride=stride, batch_size=batch_size))} for text in data
+    ]  # fmt: skip
+    scores = [
+        asdict(score)
+        for score in (
+            evaluate_tasks(
+                opened.model, named, opened.tokenizer,
+                num_fewshot=num_fewshot, limit=limit, batch_size=batch_size, allow_code=allow_code,
+            )
+            if named else []
+        )
+    ]  # fmt: skip
     if as_json:
-        print_json(found)
+        alone = texts[0] if len(texts) == 1 else {"texts": texts} if texts else {}
+        print_json({**alone, **({"tasks": scores} if named else {})})
         return
-    print_pairs(
-        {
-            "loss": f"{found.loss:.4f} nats per token",
-            "perplexity": f"{found.perplexity:,.2f}",
-            "bits per byte": f"{found.bits_per_byte:.4f}",
-            "tokens": f"{found.tokens:,}",
-        }
-    )
+    _print_texts(texts)
+    if scores:
+        print_table(["task", "metric", "score", "questions"], [
+            [row["task"], row["metric"], _with_error(row["value"], row["error"]), f"{row['samples']:,}"]
+            for row in scores
+        ])  # fmt: skip
+
+
+def _print_texts(texts: list[dict[str, Any]]) -> None:
+    """Print one text's numbers below each other, and those of several side by side."""
+    cells = {
+        "loss": lambda row: f"{row['loss']:.4f} nats per token{_interval(row['loss_interval'], '.4f')}",
+        "perplexity": lambda row: f"{row['perplexity']:,.2f}{_interval(row['perplexity_interval'], ',.2f')}",
+        "bits per byte": lambda row: f"{row['bits_per_byte']:.4f}{_interval(row['bits_per_byte_interval'], '.4f')}",
+        "tokens": lambda row: f"{row['tokens']:,}",
+    }
+    if len(texts) == 1:
+        print_pairs({name: cell(texts[0]) for name, cell in cells.items()})
+    elif texts:
+        print_table(["", *(row["data"] for row in texts)], [[name, *map(cell, texts)] for name, cell in cells.items()])
+
+
+def _interval(found: tuple[float, float] | None, form: str) -> str:
+    return "" if found is None else f" ({found[0]:{form}} to {found[1]:{form}})"
+
+
+def _with_error(value: float, error: float | None) -> str:
+    return f"{value:.4f}" if error is None else f"{value:.4f} ± {1.96 * error:.4f}"
 
 
 @app.command("compare")
@@ -90,10 +150,14 @@ def compare(
     rows = []
     for row in found:
         cells = [f"{row.evaluations[0].bits_per_byte:.4f}"]
-        pairs = zip(row.evaluations[1:], row.changes[1:], strict=True)
-        cells += [f"{one.bits_per_byte:.4f} ({change:+.1%})" for one, change in pairs]
+        pairs = zip(row.evaluations[1:], row.changes[1:], row.change_intervals[1:], strict=True)
+        cells += [f"{one.bits_per_byte:.4f} ({_change(change, interval)})" for one, change, interval in pairs]
         rows.append([row.data, *cells])
     print_table(["bits per byte", *models], rows)
+
+
+def _change(change: float, interval: tuple[float, float] | None) -> str:
+    return f"{change:+.1%}" + ("" if interval is None else f", {interval[0]:+.1%} to {interval[1]:+.1%}")
 
 
 @app.command("merge")

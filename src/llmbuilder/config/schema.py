@@ -132,10 +132,10 @@ class TrainingConfig(Section):
 class FinetuningConfig(Section):
     """Which weights learn when training begins from a model (training.init_from)."""
 
-    method: Literal["full", "lora", "dora"] = Field(
+    method: Literal["full", "lora", "dora", "qlora"] = Field(
         default="full",
         description="'full': all weights. 'lora': adapters beside frozen matrices; 'dora' gives their rows lengths of "
-        "their own, too.",
+        "their own, too; with 'qlora' the matrices are held in four bits (extra 'qlora').",
     )
     rank: Count = Field(default=16, description="Rank of an adapter.")
     alpha: Positive | None = Field(

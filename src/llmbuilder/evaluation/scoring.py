@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from llmbuilder.evaluation.intervals import Blocks
 from llmbuilder.model import LanguageModel
 from llmbuilder.model.loss import IGNORE_INDEX
 from llmbuilder.threads import FairThreads
@@ -18,12 +19,16 @@ from llmbuilder.threads import FairThreads
 
 @dataclass
 class Score:
-    """Sums over tokens: `nats` of all `tokens`, `text_nats` of those that stand for the `bytes_of_text`."""
+    """Sums over tokens: `nats` of all `tokens`, `text_nats` of those that stand for the `bytes_of_text`.
+
+    `blocks` are the same sums of parts of the text.
+    """
 
     nats: float = 0.0
     tokens: int = 0
     text_nats: float = 0.0
     bytes_of_text: int = 0
+    blocks: Blocks = field(default_factory=Blocks)
 
     @property
     def loss(self) -> float:
@@ -58,6 +63,7 @@ def score(model: LanguageModel, batches: Iterable[tuple[Tensor, ...]], sizes: np
             found.tokens += int(counted.sum())
             found.text_nats += float(nats[is_text].sum())
             found.bytes_of_text += int(bytes_of[is_text].sum())
+            found.blocks.add(nats.numpy(), bytes_of.numpy())
     return found
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from llmbuilder.errors import CheckpointError, ConfigError
 from llmbuilder.files import atomic_path, require_absent, write_json
-from llmbuilder.formats.model_file import load_model, weights_checksum
+from llmbuilder.formats.model_file import checksum_in_order, load_model
 from llmbuilder.formats.model_places import ADAPTER_FILES, require_adapter
 from llmbuilder.machine import resolve_device
 from llmbuilder.model import LanguageModel
@@ -80,7 +80,11 @@ def save_adapter(
 
 def base_checksum(model: LanguageModel) -> str:
     """Return a checksum of the weights that the adapters of a model lie beside."""
-    return weights_checksum({name: tensor for name, tensor in model.state_dict().items() if "lora_" not in name})
+    weights = {name: tensor for name, tensor in model.state_dict().items() if "lora_" not in name}
+    adapted = {f"{name}.weight": layer for name, layer in adapted_layers(model)}
+    return checksum_in_order(
+        (name, adapted[name].whole_weight() if name in adapted else weights[name]) for name in sorted(weights)
+    )
 
 
 def _config(model: LanguageModel, shapes: Mapping[str, AdapterShape], base: str | None) -> dict[str, Any]:

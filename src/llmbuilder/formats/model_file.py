@@ -12,7 +12,7 @@ import datetime
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -106,9 +106,13 @@ def _write_safetensors(content: dict[str, Any], weights: dict[str, Tensor], path
 
 def weights_checksum(weights: Mapping[str, Tensor]) -> str:
     """Return a SHA-256 over names, shapes and bytes of the weights, in the order of the names."""
+    return checksum_in_order((name, weights[name]) for name in sorted(weights))
+
+
+def checksum_in_order(weights: Iterable[tuple[str, Tensor]]) -> str:
+    """Return the same of weights that come one at a time, already in the order of their names."""
     digest = hashlib.sha256()
-    for name in sorted(weights):
-        tensor = weights[name]
+    for name, tensor in weights:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         if tensor.numel():
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
@@ -239,6 +243,17 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             return content, {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path} is no complete safetensors file: {error}") from error
+
+
+def read_weight(path: Path, name: str) -> Tensor:
+    """Return one tensor of a .safetensors model file as it is stored. Raises CheckpointError if it cannot be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as handle:
+            return handle.get_tensor(name)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
 
 
 def _load_pt(

@@ -7,8 +7,9 @@ other.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 
 from llmbuilder.errors import ConfigError
 from llmbuilder.model.base import LanguageModel
+from llmbuilder.model.functions import adapted_product, as_multiplied
+from llmbuilder.model.packed import PackedWeight
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class AdaptedLinear(nn.Linear):
         self.lora_dropout = nn.Dropout(dropout)
         magnitudes = torch.linalg.vector_norm(base.weight.detach().float(), dim=1) if shape.has_magnitudes else None
         self.lora_magnitude_vector = None if magnitudes is None else nn.Parameter(magnitudes)
+        self.packed: PackedWeight | None = None
+        self._read_whole: Callable[[], Tensor] | None = None
 
     def start(self, generator: torch.Generator) -> None:
         """Draw A as `peft` does, with B at zero: the layer computes what it did without the adapter."""
@@ -51,20 +56,44 @@ class AdaptedLinear(nn.Linear):
             self.lora_A.weight.copy_(drawn)
         nn.init.zeros_(self.lora_B.weight)
 
-    def forward(self, x: Tensor) -> Tensor:
-        own = self._own(x)
-        learned = self.lora_B(self.lora_A(self.lora_dropout(x))) * self.shape.scale
-        if self.lora_magnitude_vector is None:
-            return own + learned if self.bias is None else own + learned + self.bias
-        # The norm is no path of gradients, as in the paper (section 4.3).
-        norms = torch.linalg.vector_norm((self.weight + self._product()).detach().float(), dim=1)
-        sum_of_both = (self.lora_magnitude_vector / norms) * (own + learned)
-        return sum_of_both if self.bias is None else sum_of_both + self.bias
+    def hold(self, dtype: torch.dtype | None, read_whole: Callable[[], Tensor]) -> None:
+        """Hold the frozen weight in a shorter type, or with None packed in four bits; `read_whole` gives it back."""
+        own = self.weight.dtype
+        self._read_whole = lambda: read_whole().to(own)
+        self.packed = PackedWeight(self.weight) if dtype is None else None
+        held = self.weight.detach().to(dtype) if dtype is not None else self.weight.new_empty(0)
+        self.weight = nn.Parameter(held, requires_grad=False)
 
-    def _own(self, x: Tensor) -> Tensor:
-        """Multiply with the frozen weight, which may be stored in a shorter type than is computed in."""
-        is_cast_later = torch.is_autocast_enabled(x.device.type)
-        return F.linear(x, self.weight if is_cast_later else self.weight.to(x.dtype))
+    def release(self) -> None:
+        """Hold the frozen weight as it was again."""
+        self.weight = nn.Parameter(self.whole_weight(), requires_grad=False)
+        self.packed = self._read_whole = None
+
+    def whole_weight(self) -> Tensor:
+        """Return the frozen weight as it was before it was held in another form, if it is."""
+        return self.weight.detach() if self._read_whole is None else self._read_whole().to(self.weight.device)
+
+    def frozen_weight(self, dtype: torch.dtype) -> Tensor:
+        """Return the frozen weight as it is multiplied, in `dtype`."""
+        return self.weight.to(dtype) if self.packed is None else self.packed.unpacked(dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = as_multiplied(x)
+        lengths = self.lora_magnitude_vector
+        if lengths is None and not (self.training and self.lora_dropout.p):
+            product = adapted_product(
+                x, self.frozen_weight, self.lora_A.weight, self.lora_B.weight, self.shape.scale,
+                is_made_anew=self.packed is not None,
+            )  # fmt: skip
+            return product if self.bias is None else product + self.bias.to(x.dtype)
+        summed = (
+            F.linear(x, self.frozen_weight(x.dtype)) + self.lora_B(self.lora_A(self.lora_dropout(x))) * self.shape.scale
+        )
+        if lengths is not None:
+            # The norm is no path of gradients, as in the paper (section 4.3).
+            norms = torch.linalg.vector_norm((self.weight + self._product()).detach().float(), dim=1)
+            summed = (lengths / norms) * summed
+        return summed if self.bias is None else summed + self.bias
 
     def _product(self) -> Tensor:
         return self.shape.scale * (self.lora_B.weight @ self.lora_A.weight)
@@ -72,10 +101,11 @@ class AdaptedLinear(nn.Linear):
     @torch.no_grad()
     def merged(self) -> Tensor:
         """Return the one matrix that does what weight and adapter do, in the weight's own type."""
-        whole = self.weight.float() + self._product().float()
+        own = self.whole_weight()
+        merged = own.float() + self._product().float()
         if self.lora_magnitude_vector is not None:
-            whole *= (self.lora_magnitude_vector / torch.linalg.vector_norm(whole, dim=1))[:, None]
-        return whole.to(self.weight.dtype)
+            merged *= (self.lora_magnitude_vector / torch.linalg.vector_norm(merged, dim=1))[:, None]
+        return merged.to(own.dtype)
 
 
 def linear_layers(model: LanguageModel) -> list[str]:
@@ -121,6 +151,23 @@ def has_adapters(model: nn.Module) -> bool:
     return next(adapted_layers(model), None) is not None
 
 
+def hold_frozen(model: nn.Module, dtype: torch.dtype | None, read_whole: Callable[[str], Tensor]) -> None:
+    """Hold the matrices that adapters lie beside in `dtype`, the type in which they are multiplied; None: in four bits.
+
+    A cast at each use would take time, and keep as much memory again for the backward pass. `read_whole` returns a
+    layer's weight, by its name, as it is now: for merging. DoRA's stay, whose lengths are compared with theirs.
+    """
+    for name, module in adapted_layers(model):
+        if module.lora_magnitude_vector is None:
+            module.hold(dtype, functools.partial(read_whole, name))
+
+
+def release_frozen(model: nn.Module) -> None:
+    """Hold the matrices that adapters lie beside as they were again."""
+    for _, module in adapted_layers(model):
+        module.release()
+
+
 def adapter_weights(model: nn.Module) -> dict[str, Tensor]:
     """Return the adapters' own weights: layer's name and `lora_A.weight`, `lora_B.weight`, `lora_magnitude_vector`."""
     return {
@@ -141,7 +188,7 @@ def merge_adapters(model: LanguageModel) -> LanguageModel:
 def remove_adapters(model: LanguageModel) -> LanguageModel:
     """Take the adapters away, in place, and return the model as it was without them, all of which can learn again."""
     for name, module in list(adapted_layers(model)):
-        _put_plain(model, name, module, cast(nn.Parameter, module.weight))
+        _put_plain(model, name, module, nn.Parameter(module.whole_weight()))
     return cast(LanguageModel, model.requires_grad_(True))
 
 

@@ -19,6 +19,7 @@ from llmbuilder.errors import ConfigError
 from llmbuilder.model.cache import KeyValueCache
 from llmbuilder.model.functions import causal_attention
 from llmbuilder.model.loss import IGNORE_INDEX, cross_entropies, summed_cross_entropy
+from llmbuilder.model.packed import PackedWeight
 
 if TYPE_CHECKING:
     from llmbuilder.tokenizer import Tokenizer
@@ -148,7 +149,8 @@ class LanguageModel(nn.Module, ABC):
 
     def num_parameters(self) -> int:
         """Return the number of parameters, counting shared ones once."""
-        return sum(parameter.numel() for parameter in self.parameters())
+        packed = sum(module.shape.numel() for module in self.modules() if isinstance(module, PackedWeight))
+        return packed + sum(parameter.numel() for parameter in self.parameters())
 
     def flops_per_token(self, context: int | None = None) -> int:
         """Return the floating-point operations of one training token (see `config.sizes`)."""

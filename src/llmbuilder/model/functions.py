@@ -7,12 +7,15 @@ the plain formulas are used: there compilers and kernels fuse them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+ReadWeight = Callable[[torch.dtype], Tensor]
 
 _EXPLICIT_ATTENTION_UP_TO = 128  # positions; beyond, attention in blocks is faster on CPUs too
 
@@ -86,6 +89,46 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         return _Rotate.apply(x, cos, sin)
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1).to(x.dtype)
+
+
+class _AdaptedProduct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_ND: Tensor, read_OD: ReadWeight, a_RD: Tensor, b_OR: Tensor, scale: float) -> Tensor:
+        ctx.read, ctx.scale, ctx.types = read_OD, scale, (a_RD.dtype, b_OR.dtype)
+        a_RD, b_OR = a_RD.to(x_ND.dtype), b_OR.to(x_ND.dtype)
+        inner_NR = x_ND @ a_RD.mT
+        ctx.save_for_backward(x_ND, a_RD, b_OR, inner_NR)
+        return F.linear(x_ND, read_OD(x_ND.dtype)).addmm_(inner_NR, b_OR.mT, alpha=scale)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, by_output_NO: Tensor) -> tuple[Tensor | None, None, Tensor, Tensor, None]:
+        x_ND, a_RD, b_OR, inner_NR = ctx.saved_tensors
+        by_inner_NR = by_output_NO @ b_OR
+        by_x_ND = None
+        if ctx.needs_input_grad[0]:
+            by_x_ND = (by_output_NO @ ctx.read(x_ND.dtype)).addmm_(by_inner_NR, a_RD, alpha=ctx.scale)
+        by_a_RD, by_b_OR = (by_inner_NR.mT @ x_ND).to(ctx.types[0]), (by_output_NO.mT @ inner_NR).to(ctx.types[1])
+        return by_x_ND, None, by_a_RD.mul_(ctx.scale), by_b_OR.mul_(ctx.scale), None
+
+
+def adapted_product(
+    x: Tensor, read_OD: ReadWeight, a_RD: Tensor, b_OR: Tensor, scale: float, *, is_made_anew: bool = False
+) -> Tensor:
+    """Return `x @ (weight + scale * b @ a).T` without making that matrix; the weight gets no gradient.
+
+    `read_OD` returns the weight in a type; where it `is_made_anew` each time, it is made for the backward pass again
+    instead of being kept.
+    """
+    if _is_composed(x) and not is_made_anew:
+        return F.linear(x, read_OD(x.dtype)) + F.linear(F.linear(x, a_RD.to(x.dtype)), b_OR.to(x.dtype)) * scale
+    return _AdaptedProduct.apply(x.flatten(0, -2), read_OD, a_RD, b_OR, scale).unflatten(0, x.shape[:-1])
+
+
+def as_multiplied(tensor: Tensor) -> Tensor:
+    """Return a tensor in the type that autocast would multiply it in: cast once, and not for each product."""
+    kind = tensor.device.type
+    return tensor.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else tensor
 
 
 def causal_attention(query_BHTE: Tensor, key_BKTE: Tensor, value_BKTE: Tensor, dropout: float = 0.0) -> Tensor:

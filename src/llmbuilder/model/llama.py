@@ -20,7 +20,7 @@ from llmbuilder.config.schema import ModelConfig
 from llmbuilder.config.sizes import head_dim, intermediate_size, num_key_value_heads, windowed_layers
 from llmbuilder.model.base import LanguageModel, attend, within_window
 from llmbuilder.model.cache import KeyValueCache
-from llmbuilder.model.functions import RMSNorm, rotate
+from llmbuilder.model.functions import RMSNorm, as_multiplied, rotate
 from llmbuilder.model.rotary import rotary_angles
 
 
@@ -46,6 +46,7 @@ class Attention(nn.Module):
         cache: KeyValueCache | None,
         positions_BT: Tensor,
     ) -> Tensor:
+        x_BTD = as_multiplied(x_BTD)
         q_BTHE = self.q_norm(self.q_proj(x_BTD).unflatten(-1, (-1, self.head_dim)))
         k_BTKE = self.k_norm(self.k_proj(x_BTD).unflatten(-1, (-1, self.head_dim)))
         v_BTKE = self.v_proj(x_BTD).unflatten(-1, (-1, self.head_dim))
@@ -66,6 +67,7 @@ class MLP(nn.Module):
         self.down_proj = nn.Linear(inner, config.embedding_dim, bias=config.mlp_bias)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
+        x_BTD = as_multiplied(x_BTD)
         return self.down_proj(F.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD))
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from llmbuilder.config.sizes import LOGITS_OF_A_PIECE, ROWS_OF_A_PIECE
+from llmbuilder.model.functions import as_multiplied
 
 IGNORE_INDEX = -100  # targets with this value do not count in the loss, as in PyTorch's cross_entropy
 
@@ -28,7 +29,7 @@ def summed_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor
 
     The logits are `hidden_ND @ weight_VD.T`, computed in autocast's type where that is on.
     """
-    hidden_ND, weight_VD = _as_computed(hidden_ND), _as_computed(weight_VD)
+    hidden_ND, weight_VD = as_multiplied(hidden_ND), as_multiplied(weight_VD)
     if len(hidden_ND) <= _rows_of_a_piece(weight_VD):
         logits_NV = F.linear(hidden_ND, weight_VD).float()
         return F.cross_entropy(logits_NV, targets_N, ignore_index=IGNORE_INDEX, reduction="sum")
@@ -38,18 +39,12 @@ def summed_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor
 @torch.no_grad()
 def cross_entropies(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
     """Return the cross-entropy of each row in nats, shape (N), in float32; 0 for targets of -100. No gradients."""
-    hidden_ND, weight_VD = _as_computed(hidden_ND), _as_computed(weight_VD)
+    hidden_ND, weight_VD = as_multiplied(hidden_ND), as_multiplied(weight_VD)
     return torch.cat([
         F.cross_entropy(F.linear(hidden_ND[rows], weight_VD).float(), targets_N[rows], ignore_index=IGNORE_INDEX,
                         reduction="none")
         for rows in _pieces(len(hidden_ND), weight_VD)
     ])  # fmt: skip
-
-
-def _as_computed(tensor: Tensor) -> Tensor:
-    """Return a tensor in the type that autocast would multiply it in, cast once instead of for each piece."""
-    kind = tensor.device.type
-    return tensor.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else tensor
 
 
 def _rows_of_a_piece(weight_VD: Tensor) -> int:

@@ -17,6 +17,7 @@ from llmbuilder.errors import DataError, TokenizerError
 from llmbuilder.finetuning.chat import prepare_for_chat
 from llmbuilder.formats.model_file import load_model
 from llmbuilder.model import LanguageModel
+from llmbuilder.model.adapters import release_frozen
 from llmbuilder.training.display.callbacks import Callback
 from llmbuilder.training.results import TrainingResults
 from llmbuilder.training.running import train
@@ -39,13 +40,14 @@ def finetune_model(
 ) -> TrainingResults:
     """Train a model on text or conversations that it has not seen, beginning from what it knows; return the results.
 
-    `base` is anything `load_model` opens; its tokenizer cuts the text, its shape stays. `data` is text as `TextDataset`
-    takes it, or conversations (see `conversations.forms`): of those the answers are learned, in the form of the model's
-    own chat template, or in ChatML where it has none. `config` says what learns
-    (`config.finetuning`, adapters of LoRA by default) and how; without one the recommended recipe does. `window` is the
-    length of the sequences to train on, in tokens (default: the model's context, at most 512). The run directory
-    gets the whole tuned model as `model.pt`, and adapters as `adapter/` in the files of the `peft` library; an
-    interrupted run goes on with `resume_training`. Everything else is as in `train_model`.
+    `base` is anything `load_model` opens; its tokenizer cuts the text, its shape stays. `data` is text as
+    `TextDataset` takes it, or conversations (see `conversations.forms`): of those the answers are learned, in the
+    form of the model's own chat template, or in ChatML where it has none. `config` says what learns
+    (`config.finetuning`, adapters of LoRA by default) and how; without one the recommended recipe does. `window` is
+    the length of the sequences to train on, in tokens (default: the model's context, at most 512). A `base` given
+    as a model is tuned itself, and its adapters stay beside its matrices. The run directory gets the whole tuned
+    model as `model.pt`, and adapters as `adapter/` in the files of the `peft` library; an interrupted run goes on
+    with `resume_training`. Everything else is as in `train_model`.
 
     Raises CheckpointError if `base` cannot be opened, TokenizerError if it comes without a tokenizer, ConfigError for
     settings that do not fit it.
@@ -70,10 +72,14 @@ def finetune_model(
     else:
         split, seed = whole.data.train_split, whole.system.seed
         dataset = ConversationDataset(data, length, template, split, seed=seed, data=whole.data)
-    return train(
-        model, dataset, whole, output_dir, callbacks,
-        overwrite=overwrite, continue_run=continue_run, has_weights=True,
-    )  # fmt: skip
+    try:
+        return train(
+            model, dataset, whole, output_dir, callbacks,
+            overwrite=overwrite, continue_run=continue_run, has_weights=True,
+        )  # fmt: skip
+    finally:
+        if isinstance(base, LanguageModel):
+            release_frozen(model)  # the caller goes on with it
 
 
 def inspect_conversations(

@@ -10,10 +10,11 @@ from typing import Any
 
 from llmbuilder.config.schema import Config
 from llmbuilder.errors import TrainingError
-from llmbuilder.finetuning.adapting import adapt_model
-from llmbuilder.formats.model_file import load_model, save_model
+from llmbuilder.finetuning.adapting import adapt_model, hold_base
+from llmbuilder.formats.model_file import load_model, read_weight, save_model
+from llmbuilder.machine import resolve_precision
 from llmbuilder.model import LanguageModel
-from llmbuilder.training.processes.distributed import Processes
+from llmbuilder.training.processes.distributed import Processes, process_device
 from llmbuilder.training.storage.paths import RunPaths
 
 # What every run says of itself in the models that it writes: nothing that is handed on to the next.
@@ -39,6 +40,8 @@ def begin_adapting(
     else:
         processes.on_main(lambda: save_model(model, paths.base, overwrite=True))
     adapt_model(model, config)
+    precision = resolve_precision(config.training.mixed_precision, process_device(config.system))
+    hold_base(model, config, precision, lambda layer: read_weight(paths.base, f"{layer}.weight"))
     if config.finetuning.embeddings:
         model.embedding.requires_grad_(True)
         model.lm_head.requires_grad_(True)

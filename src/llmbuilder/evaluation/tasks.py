@@ -1,0 +1,123 @@
+"""Tasks of `lm-eval`, EleutherAI's evaluation harness, on any model that opens here."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmbuilder.errors import ConfigError, DataError, MissingDependencyError, suggestion
+from llmbuilder.inference.generation import load_generator
+from llmbuilder.model import LanguageModel
+from llmbuilder.tokenizer import Tokenizer
+
+_FILES = (".yaml", ".yml")
+_CODE = "!function"
+
+
+@dataclass(frozen=True)
+class TaskScore:
+    """What a model reached in a task, by one of its metrics: `error` is the standard error, of `samples` questions."""
+
+    task: str
+    metric: str
+    value: float
+    error: float | None
+    samples: int
+
+
+def evaluate_tasks(
+    model: str | Path | LanguageModel,
+    tasks: Sequence[str],
+    tokenizer: str | Path | Tokenizer | None = None,
+    *,
+    num_fewshot: int | None = None,
+    limit: int | None = None,
+    batch_size: int = 8,
+    device: str | None = None,
+    allow_code: bool = False,
+) -> list[TaskScore]:
+    """Run tasks of the evaluation harness `lm-eval` (extra 'tasks') and return their scores.
+
+    A task is a name that the harness knows, whose questions it fetches from the hub, or a .yaml file of one's own,
+    which may name files on this machine. `num_fewshot` are the examples before a question (default: the task's own
+    number), `limit` the questions of each task (default: all). Seeds are fixed.
+
+    Raises ConfigError for a task that is not known, DataError for one whose questions cannot be had, and for a file
+    that names Python code, unless `allow_code` is set.
+    """
+    require_tasks(tasks, allow_code=allow_code)
+    generator = load_generator(model, tokenizer, device)
+    from lm_eval import simple_evaluate
+
+    from llmbuilder.evaluation.harness_model import HarnessModel
+
+    found = simple_evaluate(
+        HarnessModel(generator, batch_size), tasks=_loaded(tasks), num_fewshot=num_fewshot, limit=limit,
+        log_samples=False, bootstrap_iters=1000,
+    )  # fmt: skip
+    return list(_scores(found))
+
+
+def _loaded(tasks: Sequence[str]) -> list[Any]:
+    """Return tasks, and groups of them, with their questions."""
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # it tells of each of its steps
+    named = [str(Path(task).absolute()) if _is_file(task) else task for task in tasks]
+    try:
+        found = _manager().load(named)
+    except Exception as error:
+        raise DataError(f"the tasks {', '.join(tasks)} cannot be had: {type(error).__name__}: {error}") from error
+    inside = set(itertools.chain(*found["group_map"].values()))
+    whole = {**found["groups"], **found["tasks"]}
+    return [task for name, task in whole.items() if name not in inside]
+
+
+def require_tasks(tasks: Sequence[str], *, allow_code: bool = False) -> None:
+    """Raise what `evaluate_tasks` raises for tasks that cannot be run, before a model is opened."""
+    if importlib.util.find_spec("lm_eval") is None:
+        raise MissingDependencyError("lm-eval", "tasks", "running tasks")
+    known: set[str] | None = None
+    for task in tasks:
+        if _is_file(task):
+            _require_file(Path(task), allow_code=allow_code)
+            continue
+        known = set(_manager().all_tasks) if known is None else known
+        if task not in known:
+            raise ConfigError(
+                f"no task is called {task!r}: name one that lm-eval knows, or a .yaml file{suggestion(task, known)}"
+            )
+
+
+def _require_file(path: Path, *, allow_code: bool) -> None:
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"the task {path} cannot be read: {error}") from error
+    if _CODE in text and not allow_code:
+        raise DataError(f"the task {path} names Python code ({_CODE}), which runs if you say so: allow_code=True")
+
+
+def _is_file(task: str) -> bool:
+    return Path(task).suffix in _FILES
+
+
+def _manager() -> Any:
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager()
+
+
+def _scores(found: Mapping[str, Any]) -> Iterator[TaskScore]:
+    for task, metrics in found["results"].items():
+        samples = found["n-samples"].get(task, {}).get("effective", 0)
+        for key, value in metrics.items():
+            metric, comma, of_filter = key.partition(",")
+            if not comma or metric.endswith("_stderr") or isinstance(value, str):
+                continue
+            error = metrics.get(f"{metric}_stderr,{of_filter}")
+            name = metric if of_filter == "none" else f"{metric} ({of_filter})"
+            yield TaskScore(task, name, float(value), float(error) if isinstance(error, int | float) else None, samples)
