@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -62,7 +64,25 @@ def test_rotation_and_its_gradient() -> None:
     assert torch.autograd.gradcheck(lambda x: rotate(x, angles.cos(), angles.sin()), x)
 
 
-@pytest.mark.parametrize("length", [1, 17, 128, 150])
+@pytest.mark.parametrize("length", [257, 700, 1030])
+def test_attention_in_bfloat16_rounds_little_more_than_pytorchs(length: int) -> None:
+    torch.manual_seed(0)
+    exact = [torch.randn(2, heads, length, 8).bfloat16().float().requires_grad_() for heads in (4, 2, 2)]
+    expected = F.scaled_dot_product_attention(*exact, is_causal=True, enable_gqa=True)
+    wanted = [expected, *torch.autograd.grad(expected.square().sum(), exact)]
+    errors = []
+    for attend in (causal_attention, partial(F.scaled_dot_product_attention, is_causal=True, enable_gqa=True)):
+        given = [tensor.detach().bfloat16().requires_grad_() for tensor in exact]
+        found = attend(*given)
+        gradients = torch.autograd.grad(found.float().square().sum(), given)
+        errors.append(
+            [(a.float() - b).square().mean().sqrt() for a, b in zip([found, *gradients], wanted, strict=True)]
+        )
+    for ours, theirs in zip(*errors, strict=True):
+        assert ours <= 3 * theirs
+
+
+@pytest.mark.parametrize("length", [1, 17, 128, 150, 300, 512, 530])
 @pytest.mark.parametrize("key_heads", [4, 2])
 def test_attention_equals_pytorchs(length: int, key_heads: int) -> None:
     torch.manual_seed(0)

@@ -160,6 +160,9 @@ def hold_frozen(model: nn.Module, dtype: torch.dtype | None, read_whole: Callabl
     for name, module in adapted_layers(model):
         if module.lora_magnitude_vector is None:
             module.hold(dtype, functools.partial(read_whole, name))
+    for parameter in model.parameters():
+        # Read from a file that is mapped into memory, one tensor alone would keep the whole of it there.
+        parameter.data = parameter.detach().clone()
 
 
 def release_frozen(model: nn.Module) -> None:

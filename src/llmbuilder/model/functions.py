@@ -17,7 +17,9 @@ from torch.autograd.function import once_differentiable
 
 ReadWeight = Callable[[torch.dtype], Tensor]
 
-_EXPLICIT_ATTENTION_UP_TO = 128  # positions; beyond, attention in blocks is faster on CPUs too
+# Attention on CPUs, in float32 and in shorter types (False, True): docs/explanation/speed.md has the measurements.
+_QUERIES_OF_A_BLOCK, _LONGEST_IN_BLOCKS = (128, 256), (512, 1024)
+_BY_PRODUCTS_UP_TO = 128  # positions in float32
 
 
 def _is_composed(x: Tensor) -> bool:
@@ -134,18 +136,52 @@ def as_multiplied(tensor: Tensor) -> Tensor:
 def causal_attention(query_BHTE: Tensor, key_BKTE: Tensor, value_BKTE: Tensor, dropout: float = 0.0) -> Tensor:
     """Attend to this and earlier positions; query heads share key/value heads in groups when there are fewer.
 
-    Over short contexts without dropout a CPU is faster with two batched products than with the blocked kernel.
+    PyTorch's kernel for CPUs computes the half of the scores that the future hides, too, and its products in bfloat16
+    take as long as in float32. So there, without dropout, the queries of shorter sequences attend in blocks, each to
+    what lies before its end, and by two batched products where these are faster than the kernel.
     """
-    is_grouped = query_BHTE.shape[1] != key_BKTE.shape[1]
-    if dropout or query_BHTE.shape[2] > _EXPLICIT_ATTENTION_UP_TO or _is_composed(query_BHTE):
-        return F.scaled_dot_product_attention(
-            query_BHTE, key_BKTE, value_BKTE, dropout_p=dropout, is_causal=True, enable_gqa=is_grouped
+    length, is_short_type = query_BHTE.shape[2], query_BHTE.dtype.itemsize < 4
+    size = _QUERIES_OF_A_BLOCK[is_short_type]
+    if dropout or _is_composed(query_BHTE) or length > _LONGEST_IN_BLOCKS[is_short_type]:
+        return _attend(query_BHTE, key_BKTE, value_BKTE, dropout=dropout)
+    by_products = is_short_type or length <= _BY_PRODUCTS_UP_TO
+    blocks = [
+        (_attend_by_products if by_products else _attend_in_block)(
+            query_BHTE[:, :, begin : begin + size], key_BKTE[:, :, : begin + size], value_BKTE[:, :, : begin + size]
         )
-    if is_grouped:
-        group = query_BHTE.shape[1] // key_BKTE.shape[1]
-        key_BKTE, value_BKTE = (part.repeat_interleave(group, dim=1) for part in (key_BKTE, value_BKTE))
-    query, key, value = (part.flatten(0, 1) for part in (query_BHTE, key_BKTE, value_BKTE))  # (B*H, T, E)
-    length = query.shape[1]
-    future = torch.full((length, length), float("-inf"), dtype=query.dtype).triu_(1)
-    scores = torch.baddbmm(future, query, key.mT, alpha=query.shape[-1] ** -0.5)
-    return torch.bmm(scores.softmax(-1), value).view_as(query_BHTE)
+        for begin in range(0, length, size)
+    ]
+    return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=2)
+
+
+def _attend(query_BHTE: Tensor, key_BKTE: Tensor, value_BKTE: Tensor, dropout: float = 0.0) -> Tensor:
+    is_grouped = query_BHTE.shape[1] != key_BKTE.shape[1]
+    return F.scaled_dot_product_attention(
+        query_BHTE, key_BKTE, value_BKTE, dropout_p=dropout, is_causal=True, enable_gqa=is_grouped
+    )
+
+
+def _attend_in_block(query_BHTE: Tensor, key_BKSE: Tensor, value_BKSE: Tensor) -> Tensor:
+    """Attend from the last positions of a sequence."""
+    if query_BHTE.shape[2] == key_BKSE.shape[2]:
+        return _attend(query_BHTE, key_BKSE, value_BKSE)
+    is_grouped = query_BHTE.shape[1] != key_BKSE.shape[1]
+    hidden_TS = _future(query_BHTE, key_BKSE)
+    return F.scaled_dot_product_attention(query_BHTE, key_BKSE, value_BKSE, attn_mask=hidden_TS, enable_gqa=is_grouped)
+
+
+def _attend_by_products(query_BHTE: Tensor, key_BKSE: Tensor, value_BKSE: Tensor) -> Tensor:
+    """Attend from the last positions of a sequence; the heads of a group are rows of one product."""
+    batch, heads, length, width = query_BHTE.shape
+    group = heads // key_BKSE.shape[1]
+    query, key, value = (part.flatten(0, 1) for part in (query_BHTE, key_BKSE, value_BKSE))
+    query = query.reshape(-1, group * length, width)  # (B*K, G*T, E)
+    hidden = _future(query_BHTE, key_BKSE).repeat(group, 1)
+    scores = torch.baddbmm(hidden, query, key.mT, alpha=width**-0.5)
+    return torch.bmm(scores.softmax(-1), value).view(batch, heads, length, width)
+
+
+def _future(query_BHTE: Tensor, key_BKSE: Tensor) -> Tensor:
+    """Return what is added to scores, shape (T, S): minus infinity where a key lies behind the query."""
+    queries, keys = query_BHTE.shape[2], key_BKSE.shape[2]
+    return torch.full((queries, keys), float("-inf"), dtype=query_BHTE.dtype).triu_(keys - queries + 1)
