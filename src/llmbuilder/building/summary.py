@@ -94,7 +94,7 @@ def _numbers(result: BuildResult) -> list[str]:
         ("best validation loss", f"{best:.2f} nats per token" if best is not None else None),
         (
             "validation perplexity",
-            None if best is None or training.perplexity is None else f"{training.perplexity:,.1f}",
+            None if best is None or perplexity is None else f"{perplexity:,.1f}",
         ),
         ("steps", f"{training.steps:,} in {duration(training.training_time)}"),
         ("speed", f"{training.tokens_per_second:,.0f} tokens per second"),

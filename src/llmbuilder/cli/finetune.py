@@ -16,14 +16,14 @@ app = typer.Typer(help="Adapt models to documents of one's own.", no_args_is_hel
 def model(
     base: str = typer.Option(..., "--model", "-m", help="Model to begin from: file, run, Hugging Face folder or GGUF."),
     data: Path = typer.Option(
-        ..., "--data", help="Text file, document folder, or conversations or pairs (file or folder)."
+        ..., "--data", help="Text file, document folder, conversations, or pairs (file or folder)."
     ),
     output: Path = typer.Option(None, "--output", "-o", help="Run directory to write."),
     method: str = typer.Option("lora", "--method", help="lora, dora (adapters beside frozen matrices) or full."),
     objective: str = typer.Option(
         "likelihood",
         "--objective",
-        help="likelihood (text, answers), or dpo (pairs of a chosen and a rejected answer).",
+        help="likelihood (text, answers), or dpo (pairs: chosen and rejected answers).",
     ),
     window: int = typer.Option(None, "--window", min=8, help="Tokens of a training sequence. Default: at most 512."),
     inspect: int = typer.Option(

@@ -100,8 +100,8 @@ def settle_tuning(config: Config) -> None:
     """Put numbers in the place of 'auto' that suit a model which knows something, and not weights that begin at random.
 
     Where all weights learn, AdamW and a small rate; where whole matrices learn beside adapters, a tenth of the rate of
-    these, which is too much for them. Preferences take a fiftieth of each: what the Alignment Handbook trains Zephyr with
-    (5e-7 for all weights of 7 billion, 5e-6 for adapters) and SmolLM2 (1e-6 for 1.7 billion).
+    these, which is too much for them. Preferences take a fiftieth of each, which is what the Alignment Handbook trains
+    Zephyr with (5e-7 for all weights of 7 billion, 5e-6 for adapters), and SmolLM2 (1e-6 for 1.7 billion).
     """
     training = config.training
     part = _PREFERENCE_PART if config.finetuning.objective == "dpo" else 1.0
@@ -208,7 +208,7 @@ def _choose_sequences(model: ModelConfig, training: TrainingConfig, dataset_toke
 
 
 def _choose_pairs(training: TrainingConfig, pairs: int) -> int:
-    """Return how many preference pairs a step should have: sixteen, as in TRL's examples, if that leaves fifty steps."""
+    """Return how many preference pairs a step should have: 16, as in TRL's examples, if that leaves fifty steps."""
     if training.max_steps is not None:
         return min(_PAIRS_A_STEP, pairs)
     return max(1, min(_PAIRS_A_STEP, pairs * training.num_epochs // _FEWEST_STEPS))

@@ -152,8 +152,8 @@ class FinetuningConfig(Section):
     )
     objective: Literal["likelihood", "dpo"] = Field(
         default="likelihood",
-        description="'likelihood': text, or the answers of conversations. 'dpo': of pairs of answers, the chosen rather "
-        "than the rejected one (direct preference optimization).",
+        description="'likelihood': text, or the answers of conversations. 'dpo' (direct preference optimization): of "
+        "pairs of answers, the chosen rather than the rejected one.",
     )
     dpo_beta: Positive = Field(
         default=0.1, description="How near 'dpo' stays to the model that it begins from; more is nearer."

@@ -65,13 +65,13 @@ def pair_files(source: str | Path) -> list[Path]:
     kinds = _kinds(files)
     if _TALK in kinds:
         raise DataError(
-            f"{files[kinds.index(_TALK)]} holds conversations, and no pairs of a chosen and a rejected answer: leave out "
-            "--objective dpo (finetuning.objective), and their answers are learned"
+            f"{files[kinds.index(_TALK)]} holds conversations, and no pairs of a chosen and a rejected answer: "
+            "leave out --objective dpo (finetuning.objective), and their answers are learned"
         )
     if not files or not all(kinds):
         raise DataError(
-            f"{source} holds no preference pairs: --objective dpo (finetuning.objective) learns from rows with a chosen "
-            "and a rejected answer, as lines of a .jsonl, a list in a .json, a .parquet, or a folder of such files"
+            f"{source} holds no preference pairs: --objective dpo (finetuning.objective) learns from rows with a "
+            "chosen and a rejected answer, as lines of a .jsonl, a list in a .json, a .parquet, or a folder of such files"
         )
     return files
 

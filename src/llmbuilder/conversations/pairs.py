@@ -2,8 +2,8 @@
 
 Either the answers stand alone (a text, a message, or several), and fields say what stands before them: `prompt`,
 `question`, `instruction` with `input`, `messages`, `conversations`, or `input` as OpenAI has it; beside it `system`,
-`history` and `tools`. Or they are whole conversations (messages, or the text of a dialogue of `Human:` and `Assistant:`)
-that begin alike; a `prompt` beside them is not needed. Texts lose the blanks around them, which are there to be joined.
+`history` and `tools`. Or they are whole conversations that begin alike (messages, or the text of a dialogue of `Human:`
+and `Assistant:`); a `prompt` beside them is not needed. Texts lose the blanks around them, which are there to join them.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class PreferenceDataset(RowDataset[Pair]):
                 raise DataError(f"{name}: {error}") from error
             if len(made) > 1:
                 raise DataError(
-                    f"{name}: the template writes an answer otherwise when more follow: only one can differ"
+                    f"{name}: the template writes an answer otherwise when more follow; only one can be learned"
                 )
             whole.append(replace(made[0], place=f"{row.place} ({name})"))
         _require_different(whole, "in the form of the chat template")

@@ -1,6 +1,7 @@
 """Preference pairs: samples two by two, a chosen answer and behind it the rejected one.
 
-Beside the files of samples (see `samples`), `NAME.chosen.bin` says of each sample whether it is the chosen one (a byte each).
+Beside the files of samples (see `samples`), `NAME.chosen.bin` says of each sample whether it is the chosen one (a byte
+each).
 """
 
 from __future__ import annotations

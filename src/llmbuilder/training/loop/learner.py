@@ -64,7 +64,7 @@ class Learner:
         self._summed_loss = torch.compile(self.parallel.module)  # type: ignore[assignment]
 
     def summed_loss(self, *batch: Tensor) -> Tensor:
-        """Return the sum of the losses in nats of one part of a `StepBatch`, and behind it what the objective reports."""
+        """Return the sum of the losses in nats of one part of a `StepBatch`; behind it, what the objective reports."""
         with self._autocast():
             return self._summed_loss(*self._on_device(batch))
 

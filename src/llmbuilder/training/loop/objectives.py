@@ -1,7 +1,7 @@
 """What training makes smaller: how unlikely the text is, or how little a chosen answer is preferred to a rejected one.
 
-An objective is called with a model and the tensors of one part of a `StepBatch`. It returns sums over what counts in that
-part: first the loss in nats, then, without gradients, what its `reported` names.
+An objective is called with a model and the tensors of one part of a `StepBatch`. It returns sums over what counts in
+that part: first the loss in nats, then, without gradients, what its `reported` names.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Likelihood:
 class Preferences:
     """Direct preference optimization (Rafailov et al. 2023): -log sigmoid(margin) of each pair.
 
-    The reward of an answer is `beta` times what its log-likelihood has gained on the model that training began from, and
-    the margin of a pair is the reward of its chosen answer less that of the rejected one. Reported are the margin, and in
+    The reward of an answer is `beta` times what its log-likelihood has gained over the model that training began from.
+    The margin of a pair is the reward of its chosen answer less that of the rejected one. Reported are the margin, and in
     which share of the pairs it is positive. A batch is what `tokens.pairs.PairRows` gives.
     """
 

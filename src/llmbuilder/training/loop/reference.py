@@ -17,9 +17,9 @@ from llmbuilder.training.storage.reference import pair_rows, write_reference
 
 
 def keep_reference(learner: Learner, dataset: TextDataset, paths: RunPaths, batch_size: int) -> float:
-    """Give preference pairs the log-likelihoods of this moment, keep them with the run; return the seconds that it took.
+    """Give preference pairs the log-likelihoods of this moment, keep them with the run, and return the seconds taken.
 
-    For the time before the first step, in which adapters change nothing yet. With another dataset there is nothing to do.
+    For the time before the first step, when adapters change nothing yet. With another dataset there is nothing to do.
     """
     begin = time.perf_counter()
     parts = pair_rows(dataset)
