@@ -71,7 +71,7 @@ def pair_files(source: str | Path) -> list[Path]:
     if not files or not all(kinds):
         raise DataError(
             f"{source} holds no preference pairs: --objective dpo (finetuning.objective) learns from rows with a "
-            "chosen and a rejected answer, as lines of a .jsonl, a list in a .json, a .parquet, or a folder of such files"
+            "chosen and a rejected answer: lines of a .jsonl, a list in a .json, a .parquet, or a folder of such files"
         )
     return files
 

@@ -3,7 +3,7 @@
 Either the answers stand alone (a text, a message, or several), and fields say what stands before them: `prompt`,
 `question`, `instruction` with `input`, `messages`, `conversations`, or `input` as OpenAI has it; beside it `system`,
 `history` and `tools`. Or they are whole conversations that begin alike (messages, or the text of a dialogue of `Human:`
-and `Assistant:`); a `prompt` beside them is not needed. Texts lose the blanks around them, which are there to join them.
+and `Assistant:`); a `prompt` beside them is not needed. Texts lose the blanks around them, which join them.
 """
 
 from __future__ import annotations

@@ -199,8 +199,8 @@ def _require_objective(dataset: TextDataset, config: Config) -> None:
         )
     if asked == "dpo" and not dataset.holds_pairs:
         raise ConfigError(
-            f"finetuning.objective 'dpo' learns from preference pairs, and {dataset.source_name} holds none: tune on pairs "
-            "with `llmbuilder finetune model` (finetune_model)"
+            f"finetuning.objective 'dpo' learns from preference pairs, and {dataset.source_name} holds none: tune on "
+            "pairs with `llmbuilder finetune model` (finetune_model)"
         )
 
 

@@ -52,8 +52,8 @@ class Preferences:
     """Direct preference optimization (Rafailov et al. 2023): -log sigmoid(margin) of each pair.
 
     The reward of an answer is `beta` times what its log-likelihood has gained over the model that training began from.
-    The margin of a pair is the reward of its chosen answer less that of the rejected one. Reported are the margin, and in
-    which share of the pairs it is positive. A batch is what `tokens.pairs.PairRows` gives.
+    The margin of a pair is the reward of its chosen answer less that of the rejected one. Reported are the margin, and
+    in which share of the pairs it is positive. A batch is what `tokens.pairs.PairRows` gives.
     """
 
     reported: tuple[str, ...] = ("reward_margin", "reward_accuracy")

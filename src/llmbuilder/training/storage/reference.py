@@ -1,7 +1,7 @@
 """`reference.safetensors`: how likely each answer of the preference pairs was to the model that a run began from.
 
-Training is held against it until the run ends, and computes it once. It belongs to one model and one set of pairs, whose
-fingerprints it bears; `run.json` has them, too.
+Training is held against it until the run ends, and computes it once. It belongs to one model and one set of pairs,
+whose fingerprints it bears; `run.json` has them, too.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def write_reference(values: dict[str, np.ndarray], paths: RunPaths) -> None:
 def take_reference(model: LanguageModel, dataset: TextDataset, paths: RunPaths) -> None:
     """Give a dataset the reference that its run has computed.
 
-    `model` is the one that the run begins from where that is kept: beside adapters. Raises TrainingError if the reference
-    is gone, damaged, or of another model or other pairs than the run's.
+    `model` is the one that the run began from where that is kept: beside adapters. Raises TrainingError if the
+    reference is gone, damaged, or of another model or other pairs than the run's.
     """
     recorded = paths.read_record().get(_RECORDED)
     values, stored = _read(paths.reference)
@@ -80,8 +80,8 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
             return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise TrainingError(
-            f"{path}, which has what the pairs were to the model that the run began from, cannot be read: {error}; begin "
-            "the run again with --overwrite"
+            f"{path}, which says what the pairs were to the model that the run began from, cannot be read ({error}): "
+            "begin the run again with --overwrite"
         ) from error
 
 
