@@ -89,7 +89,7 @@ def _of_pairs(dataset: TextDataset) -> str:
     """Return a fingerprint of the tokens of a dataset, and of what belongs together in them."""
     digest = hashlib.sha256()
     for part, rows in pair_rows(dataset).items():
-        for path in sorted(rows.path.parent.glob(f"{rows.path.stem}*.bin")):
+        for path in (rows.path, *sorted(rows.path.parent.glob(f"{rows.path.stem}.*.bin"))):
             digest.update(f"{part} {path.name}".encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()
