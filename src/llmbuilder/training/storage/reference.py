@@ -7,6 +7,7 @@ whose fingerprints it bears; `run.json` has them, too.
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ def write_reference(values: dict[str, np.ndarray], paths: RunPaths) -> None:
 
     with atomic_path(paths.reference) as temporary:
         save_file({part: np.ascontiguousarray(array) for part, array in values.items()}, temporary,
-                  metadata=paths.read_record()[_RECORDED])  # fmt: skip
+                  metadata={_RECORDED: json.dumps(paths.read_record()[_RECORDED])})  # fmt: skip
 
 
 def take_reference(model: LanguageModel, dataset: TextDataset, paths: RunPaths) -> None:
@@ -77,8 +78,9 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 
     try:
         with safe_open(path, "np") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+            values = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return values, json.loads((file.metadata() or {})[_RECORDED])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise TrainingError(
             f"{path}, which says what the pairs were to the model that the run began from, cannot be read ({error}): "
             "begin the run again with --overwrite"
