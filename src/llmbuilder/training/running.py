@@ -13,6 +13,7 @@ from llmbuilder.acceleration import limited_threads
 from llmbuilder.config.loading import read_config
 from llmbuilder.config.recipe import resolve_recipe
 from llmbuilder.config.schema import Config, TrainingConfig, section_of, whole_config
+from llmbuilder.config.section import place_of
 from llmbuilder.config.validation import require_valid
 from llmbuilder.data.dataset import TextDataset
 from llmbuilder.errors import ConfigError, LLMBuilderError, TokenizerError, TrainingError
@@ -191,17 +192,22 @@ def _require_trainable(config: Config, *sections: str) -> None:
 
 
 def _require_objective(dataset: TextDataset, config: Config) -> None:
-    """Raise ConfigError for pairs that nothing would be learned of, and for an objective that needs them."""
+    """Raise ConfigError for pairs that nothing would be learned of, and for an objective that needs them.
+
+    Files and the environment are shared with commands that have pairs: what they say of the objective is passed over.
+    """
     asked = config.finetuning.objective
     if dataset.holds_pairs and asked != "dpo":
         raise ConfigError(
             f"{dataset.source_name} holds preference pairs, and finetuning.objective is {asked!r}: set it to 'dpo'"
         )
     if asked == "dpo" and not dataset.holds_pairs:
-        raise ConfigError(
-            f"finetuning.objective 'dpo' learns from preference pairs, and {dataset.source_name} holds none: tune on "
-            "pairs with `llmbuilder finetune model` (finetune_model)"
-        )
+        if place_of(config, "finetuning.objective") is None:
+            raise ConfigError(
+                f"finetuning.objective 'dpo' learns from preference pairs, and {dataset.source_name} holds none: tune "
+                "on pairs with `llmbuilder finetune model` (finetune_model)"
+            )
+        config.finetuning.objective = "likelihood"
 
 
 def _fit_window(dataset: TextDataset, model: LanguageModel) -> None:
