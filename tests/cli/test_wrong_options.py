@@ -72,6 +72,7 @@ COMMANDS: dict[str, tuple[dict[str, str], dict[str, list[Case]]]] = {
         "--set": SET[:1]}),
     "finetune model": ({"--model": "model.bin", "--data": "text.txt", "--output": "new"}, {
         "--model": MODEL, "--data": INPUT, "--output": NEW_FOLDER, "--method": [("lorra", "--method: finetuning.method")],
+        "--objective": [("dpoo", "--objective: finetuning.objective")],
         "--window": [("0", "--window"), ("x", "--window")], "--inspect": [("0", "--inspect"), ("2", "trains nothing")], "--nproc": NUMBER, "--set": SET[:1]}),
     "data load": ({"--input": "text.txt", "--output": "new.txt"}, {
         "--input": INPUT, "--output": [*FILE_OUTPUT, ("x.doc", "cannot write a corpus"), ("text.txt", "both input and")],

@@ -78,7 +78,8 @@ _LORA: Settings = {"finetuning.method": "lora"}
 FINETUNING: Cases = {
     "finetuning.method": ("lora", {}), "finetuning.rank": (2, _LORA), "finetuning.alpha": (3.0, _LORA),
     "finetuning.dropout": (0.5, _LORA), "finetuning.layers": (["c_proj"], _LORA),
-    "finetuning.embeddings": (True, _LORA),
+    "finetuning.embeddings": (True, _LORA), "finetuning.objective": ("dpo", {}),
+    "finetuning.dpo_beta": (0.5, {"finetuning.objective": "dpo"}),
 }  # fmt: skip
 SYSTEM: Cases = {
     "system.device": ("mps", {}), "system.seed": (7, {}), "system.deterministic": (False, {}),
@@ -276,7 +277,7 @@ def test_finetune_model(place: Path, counted: Callable[[], str]) -> None:
 
     base = {name: value for name, value in BASE.items() if name in TAKEN["finetune model"]}
     split = {name: DATA[name] for name in ("data.train_split", "data.stride")}
-    cases = taken_by("finetune model", TRAINING, FINETUNING, but=("training.optimizer",))
+    cases = taken_by("finetune model", TRAINING, FINETUNING, but=("training.optimizer", "finetuning.dpo_beta"))
     whole: Settings = {"finetuning.method": "full"}
     cases |= {
         name: (cases[name][0], whole) for name in ("training.embedding_learning_rate", "training.vector_learning_rate")
@@ -284,6 +285,23 @@ def test_finetune_model(place: Path, counted: Callable[[], str]) -> None:
     cases |= {"training.lr_schedule": ("constant", {}), "training.num_epochs": (3, cases["training.num_epochs"][1])}
     cases |= {"training.muon_learning_rate": (0.5, {**_MUON, **whole}), "finetuning.method": ("full", {})}
     require_none(walk(command, base, {**cases, **split}))
+
+
+def test_finetune_model_on_pairs(place: Path, counted: Callable[[], str]) -> None:
+    pairs = [{"prompt": f"Ship {n}?", "chosen": f"At {n}.", "rejected": "No."} for n in range(6)]
+    (place / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    run("train", "model", "--data", "text.txt", "-o", "talker", "--quiet", "--set", "training.max_steps=1",
+        *overrides({name: value for name, value in BASE.items() if name.startswith(("model", "tokenizer"))}),
+        "--set", "model.max_seq_length=64", cwd=place)  # fmt: skip
+
+    def command(settings: Settings) -> Seen:
+        name = counted()
+        return trained(place, name, settings, "finetune", "model", "--model", "talker", "--data", "pairs.jsonl",
+                       "-o", name)  # fmt: skip
+
+    base = {name: value for name, value in BASE.items() if name in TAKEN["finetune model"]}
+    base |= {"finetuning.objective": "dpo", "data.train_split": 0.7}
+    require_none(walk(command, base, {"finetuning.dpo_beta": FINETUNING["finetuning.dpo_beta"]}))
 
 
 def test_train_resume(place: Path, counted: Callable[[], str]) -> None:

@@ -167,7 +167,7 @@ def test_text_stays_text(tmp_path: Path) -> None:
 
 
 def test_preferences_are_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="of which one is preferred"):
+    with pytest.raises(DataError, match="of which one is preferred: those are learned with --objective dpo"):
         conversation_files(written(tmp_path / "p.jsonl", [{"prompt": "a", "chosen": "b", "rejected": "c"}]))
 
 

@@ -77,7 +77,7 @@ def step(
     torch.manual_seed(1)
     learner = Learner(build_model(config.model), config, torch.device("cpu"), processes, **options)
     batch = StepBatches(sequences(folder, kind), config.training, processes).fetch(3 * SEQUENCES)
-    loss = processes.mean(learner.compute_gradients(batch))
+    loss = processes.mean(learner.compute_gradients(batch))[0]
     gradients = {name: parameter.grad for name, parameter in learner.model.named_parameters()}
     whole = {n: g.full_tensor() if hasattr(g, "full_tensor") else g for n, g in gradients.items() if g is not None}
     return {"loss": loss, **whole}

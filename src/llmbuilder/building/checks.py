@@ -54,6 +54,7 @@ def check_build(
     given = list(overrides)
     require_quantization(quantization)
     planned = config.copy_of() if config is not None else load_config(preset=preset, overrides=given)
+    planned.finetuning.objective = "likelihood"  # a file that says otherwise is shared with commands that have pairs
     check_base(planned, base, method, chosen=preset if preset is not None else config)
     base = None if base == AUTO else base  # which it is, the documents say
     if output is None:

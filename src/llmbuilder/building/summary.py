@@ -88,11 +88,14 @@ def _listing(title: str, items: list[Any], describe: Callable[[Any], str]) -> li
 
 def _numbers(result: BuildResult) -> list[str]:
     training = result.training
-    best = training.best_validation_loss
+    best, perplexity = training.best_validation_loss, training.perplexity
     rows = [
         ("training loss", f"{training.final_loss:.2f} nats per token"),
         ("best validation loss", f"{best:.2f} nats per token" if best is not None else None),
-        ("validation perplexity", f"{training.perplexity:,.1f}" if best is not None else None),
+        (
+            "validation perplexity",
+            None if best is None or perplexity is None else f"{perplexity:,.1f}",
+        ),
         ("steps", f"{training.steps:,} in {duration(training.training_time)}"),
         ("speed", f"{training.tokens_per_second:,.0f} tokens per second"),
     ]

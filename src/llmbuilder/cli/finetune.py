@@ -15,9 +15,16 @@ app = typer.Typer(help="Adapt models to documents of one's own.", no_args_is_hel
 @app.command("model")
 def model(
     base: str = typer.Option(..., "--model", "-m", help="Model to begin from: file, run, Hugging Face folder or GGUF."),
-    data: Path = typer.Option(..., "--data", help="Text file, document folder, or conversations (file or folder)."),
+    data: Path = typer.Option(
+        ..., "--data", help="Text file, document folder, conversations, or pairs (file or folder)."
+    ),
     output: Path = typer.Option(None, "--output", "-o", help="Run directory to write."),
     method: str = typer.Option("lora", "--method", help="lora, dora, qlora (adapters beside frozen matrices) or full."),
+    objective: str = typer.Option(
+        "likelihood",
+        "--objective",
+        help="likelihood (text, answers), or dpo (pairs: chosen and rejected answers).",
+    ),
     window: int = typer.Option(None, "--window", min=8, help="Tokens of a training sequence. Default: at most 512."),
     inspect: int = typer.Option(
         None, "--inspect", min=1, help="Show so many conversations with what is learned of them, and train nothing."
@@ -30,10 +37,10 @@ def model(
     continue_: bool = Continue,
     as_json: bool = Json,
 ) -> None:
-    """Train adapters beside a model's weights, or all of them, on text, or on the answers of conversations."""
+    """Train adapters beside a model's weights, or all of them, on text, conversations, or preference pairs."""
     if inspect is not None:
         _require_nothing_of_a_run(output, overwrite=overwrite, continue_=continue_, nproc=nproc, overrides=set_)
-        _inspect(base, data, inspect, window, as_json=as_json)
+        _inspect(base, data, inspect, window, objective, as_json=as_json)
         return
     if output is None:
         raise typer.BadParameter("name the run directory to write", param_hint="--output")
@@ -49,8 +56,10 @@ def model(
     require_model(base)
     require_documents(data)
     require_other(output, [data])
-    asked = [f"finetuning.method={method}", *(set_ or [])]
-    given = load_config(overrides=asked, options={"finetuning.method": "--method"})
+    asked = [f"finetuning.method={method}", f"finetuning.objective={objective}", *(set_ or [])]
+    given = load_config(
+        overrides=asked, options={f"finetuning.{name}": f"--{name}" for name in ("method", "objective")}
+    )
     require_taken("finetune model", asked, given)
     require_no_build(output)
     check_run(given, output)
@@ -73,15 +82,17 @@ def _require_nothing_of_a_run(
             raise typer.BadParameter("--inspect trains nothing: leave out one", param_hint=name)
 
 
-def _inspect(base: str, data: Path, count: int, window: int | None, *, as_json: bool) -> None:
+def _inspect(base: str, data: Path, count: int, window: int | None, objective: str, *, as_json: bool) -> None:
     from llmbuilder.building.checks import require_documents
+    from llmbuilder.config import load_config
     from llmbuilder.formats.model_places import require_model
 
+    load_config(overrides=[f"finetuning.objective={objective}"], options={"finetuning.objective": "--objective"})
     require_model(base)
     require_documents(data)
     from llmbuilder.training.tuning import inspect_conversations
 
-    found = inspect_conversations(base, data, count, window=window)
+    found = inspect_conversations(base, data, count, window=window, objective=objective)
     if as_json:
         print_json(found)
         return

@@ -16,6 +16,7 @@ from llmbuilder.config.schema import Config, Section, is_auto
 from llmbuilder.errors import ConfigError
 
 _FEW = 3  # settings of a section that are named one by one
+_PREFERENCES = ("finetuning.objective", "finetuning.dpo_beta")
 LEARNED = tuple(f"tokenizer.{key}" for key in ("algorithm", "vocab_size", "min_frequency", "pretokenizer",
                                                "special_tokens"))  # fmt: skip
 
@@ -30,7 +31,9 @@ def _settings(*sections: str, but: Collection[str] = ()) -> frozenset[str]:
 
 
 TAKEN: dict[str, frozenset[str]] = {
-    "train model": _settings("model", "training", "finetuning", "system", "data", "tokenizer", "tracking"),
+    "train model": _settings(
+        "model", "training", "finetuning", "system", "data", "tokenizer", "tracking", but=_PREFERENCES
+    ),
     "finetune model": _settings(
         "training", "finetuning", "system", "data", "tracking",
         but=["training.init_from", "training.output_dir", "data.path", "training.head_learning_rate"],
@@ -46,7 +49,8 @@ TAKEN: dict[str, frozenset[str]] = {
     # The shape and the tokenizer are the base's, and how it is adapted has an option.
     "build --base": _settings(
         "training", "finetuning", "system", "data", "generation", "tracking",
-        but=["training.eval_only", "training.init_from", "training.head_learning_rate", "finetuning.method"],
+        but=["training.eval_only", "training.init_from", "training.head_learning_rate", "finetuning.method",
+             *_PREFERENCES],
     ),
     "data prepare": _settings("data", "tokenizer", but=["data.path", "data.stride"]) | {"system.seed"},
     "generate text": _settings("generation") | {"system.device"},
@@ -91,6 +95,8 @@ IDLE = (
          "finetuning.method lets adapters learn, which have training.learning_rate"),
     Idle(("finetuning.rank", "finetuning.alpha", "finetuning.dropout", "finetuning.layers", "finetuning.embeddings"),
          lambda c: c.finetuning.method == "full", "finetuning.method is full: all weights learn"),
+    Idle(("finetuning.dpo_beta",), lambda c: c.finetuning.objective != "dpo", "finetuning.objective is not dpo",
+         False),
     Idle(("training.time_reserve_seconds",), lambda c: c.training.time_budget_seconds is None,
          "there is no training.time_budget_seconds of which it could be a part"),
     Idle(("training.num_epochs",), lambda c: c.training.max_steps is not None,

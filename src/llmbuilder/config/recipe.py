@@ -8,7 +8,12 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from llmbuilder.config.schema import Config, FinetuningConfig, ModelConfig, TrainingConfig, is_auto
-from llmbuilder.config.sizes import activation_bytes_per_token, count_adapter_parameters, with_window
+from llmbuilder.config.sizes import (
+    activation_bytes_per_token,
+    count_adapter_parameters,
+    texts_a_sequence,
+    with_window,
+)
 
 # What `build` and the presets train with.
 RECOMMENDED: dict[str, Any] = {
@@ -37,6 +42,8 @@ _TIED_RATE = 3e-3
 
 _FULL_RATE, _FULL_RATE_WIDTH, _FULL_RATE_POWER = 5e-5, 2000, 0.781  # for all weights of a model that knows something
 _LARGEST_ADAPTER_RATE = 2e-3
+_PREFERENCE_PART = 1 / 50  # of these rates, for preferences
+_PAIRS_A_STEP = 16
 _RANKS = (16, 32, 64, 128)
 LARGEST_RANK = _RANKS[-1]
 _BITS_A_PARAMETER, _BITS_A_TOKEN = 2.0, 1.0
@@ -93,18 +100,23 @@ def settle_tuning(config: Config) -> None:
     """Put numbers in the place of 'auto' that suit a model which knows something, and not weights that begin at random.
 
     Where all weights learn, AdamW and a small rate; where whole matrices learn beside adapters, a tenth of the rate of
-    these, which is too much for them.
+    these, which is too much for them. Preferences take a fiftieth of each, which is what the Alignment Handbook trains
+    Zephyr with (5e-7 for all weights of 7 billion, 5e-6 for adapters), and SmolLM2 (1e-6 for 1.7 billion).
     """
     training = config.training
+    part = _PREFERENCE_PART if config.finetuning.objective == "dpo" else 1.0
     if config.finetuning.method == "full":
         training.optimizer = "adamw" if is_auto(training.optimizer) else training.optimizer
         if training.optimizer == "adamw" and is_auto(training.learning_rate):
-            training.learning_rate = choose_full_rate(config.model)
-    elif config.finetuning.embeddings and is_auto(training.learning_rate):
-        rate = choose_adapter_rate(config.model) / 10
-        training.embedding_learning_rate = training.embedding_learning_rate or rate
-        if not config.model.tie_embeddings:
-            training.head_learning_rate = training.head_learning_rate or rate
+            training.learning_rate = part * choose_full_rate(config.model)
+    elif is_auto(training.learning_rate):
+        rate = part * choose_adapter_rate(config.model)
+        if config.finetuning.embeddings:
+            training.embedding_learning_rate = training.embedding_learning_rate or rate / 10
+            if not config.model.tie_embeddings:
+                training.head_learning_rate = training.head_learning_rate or rate / 10
+        if part < 1:
+            training.learning_rate = rate
 
 
 def choose_rank(model: ModelConfig, finetuning: FinetuningConfig, tokens: int) -> int | None:
@@ -150,12 +162,19 @@ def longest_batch(model: ModelConfig, memory: int) -> int:
 
 
 def resolve_recipe(
-    config: Config, dataset_tokens: int, memory: int, *, window: int | None = None, is_sharded: bool = False
+    config: Config,
+    dataset_tokens: int,
+    memory: int,
+    *,
+    window: int | None = None,
+    is_sharded: bool = False,
+    pairs: int | None = None,
 ) -> dict[str, Any]:
     """Put numbers in the place of every 'auto' of `config.training` and return them.
 
     `dataset_tokens` is one pass over the data, in sequences of `window` tokens (default: the model's context), `memory`
-    the device's in bytes. What was set explicitly stays.
+    the device's in bytes; `pairs` is the number of preference pairs, where the data are such. What was set explicitly
+    stays.
     """
     training, has_adapters = config.training, config.finetuning.method != "full"
     chosen: dict[str, Any] = {}
@@ -170,17 +189,29 @@ def resolve_recipe(
                 chosen[name] = rate
                 setattr(training, name, rate)
     if is_auto(training.batch_size):
-        chosen |= _choose_batch(with_window(config.model, window), training, dataset_tokens, memory)
+        model = with_window(config.model, window)
+        longest = max(1, longest_batch(model, memory) // texts_a_sequence(config.finetuning))
+        sequences = (
+            _choose_sequences(model, training, dataset_tokens) if pairs is None else _choose_pairs(training, pairs)
+        )
+        chosen |= divide_step(training, sequences, longest)
     return chosen
 
 
-def _choose_batch(model: ModelConfig, training: TrainingConfig, dataset_tokens: int, memory: int) -> dict[str, Any]:
-    """Choose sequences a pass and passes a step, without changing how much is trained on."""
+def _choose_sequences(model: ModelConfig, training: TrainingConfig, dataset_tokens: int) -> int:
+    """Return how many sequences a step should have."""
     step_tokens = choose_step_tokens(dataset_tokens * training.num_epochs)
     if training.max_steps is not None:
         for _ in range(20):  # the length of the run follows from the step, and the step from the length
             step_tokens = choose_step_tokens(training.max_steps * step_tokens)
-    return divide_step(training, max(1, round(step_tokens / model.max_seq_length)), longest_batch(model, memory))
+    return max(1, round(step_tokens / model.max_seq_length))
+
+
+def _choose_pairs(training: TrainingConfig, pairs: int) -> int:
+    """Return how many preference pairs a step should have: 16, as in TRL's examples, if that leaves fifty steps."""
+    if training.max_steps is not None:
+        return min(_PAIRS_A_STEP, pairs)
+    return max(1, min(_PAIRS_A_STEP, pairs * training.num_epochs // _FEWEST_STEPS))
 
 
 def divide_step(training: TrainingConfig, sequences: int, longest: int) -> dict[str, int]:

@@ -130,7 +130,7 @@ class TrainingConfig(Section):
 
 
 class FinetuningConfig(Section):
-    """Which weights learn when training begins from a model (training.init_from)."""
+    """Which weights learn when training begins from a model (training.init_from), and towards what."""
 
     method: Literal["full", "lora", "dora", "qlora"] = Field(
         default="full",
@@ -149,6 +149,14 @@ class FinetuningConfig(Section):
     embeddings: bool = Field(
         default=False,
         description="Let embedding and output projection learn beside adapters; set where a model gets new tokens.",
+    )
+    objective: Literal["likelihood", "dpo"] = Field(
+        default="likelihood",
+        description="'likelihood': text, or the answers of conversations. 'dpo' (direct preference optimization): of "
+        "pairs of answers, the chosen rather than the rejected one.",
+    )
+    dpo_beta: Positive = Field(
+        default=0.1, description="How near 'dpo' stays to the model that it begins from; more is nearer."
     )
 
 

@@ -83,17 +83,22 @@ class MemoryEstimate:
 
 
 def estimate_training_memory(
-    model: ModelConfig, training: TrainingConfig, processes: int = 1, learned: int | None = None
+    model: ModelConfig,
+    training: TrainingConfig,
+    processes: int = 1,
+    learned: int | None = None,
+    texts_a_sequence: int = 1,
 ) -> MemoryEstimate:
     """Estimate the memory of one process in float32 with AdamW; several `processes` share the sequences of a step.
 
-    A batch size still to be chosen counts as one sequence. `learned` are the parameters that learn (default: all).
+    A batch size still to be chosen counts as one sequence. `learned` are the parameters that learn (default: all). Of
+    preference pairs one has two texts.
     """
     weights = 4 * count_parameters(model)
     gradients = weights if learned is None else 4 * learned
     sequences = 1 if is_auto(training.batch_size) else training.batch_size
     shared = -(-sequences * training.gradient_accumulation_steps // processes)
-    tokens = min(sequences, shared) * model.max_seq_length
+    tokens = min(sequences, shared) * texts_a_sequence * model.max_seq_length
     per_token = checkpointed_bytes_per_token if training.gradient_checkpointing else activation_bytes_per_token
     activations = tokens * per_token(model) + _logit_bytes(model, tokens)
     return MemoryEstimate(weights, gradients, 2 * gradients, activations)
@@ -105,7 +110,13 @@ def estimate_run_memory(config: Config, processes: int = 1, window: int | None =
     Its sequences have `window` tokens (default: the model's context).
     """
     learned = None if config.finetuning.method == "full" else count_adapter_parameters(config.model, config.finetuning)
-    return estimate_training_memory(with_window(config.model, window), config.training, processes, learned)
+    shape = with_window(config.model, window)
+    return estimate_training_memory(shape, config.training, processes, learned, texts_a_sequence(config.finetuning))
+
+
+def texts_a_sequence(finetuning: FinetuningConfig) -> int:
+    """Return how many texts of the window's length one of the batch's sequences has: two in a preference pair."""
+    return 2 if finetuning.objective == "dpo" else 1
 
 
 def least_run_memory(config: Config, processes: int = 1, window: int | None = None) -> MemoryEstimate:

@@ -1,19 +1,25 @@
-"""Files of conversations: JSON Lines, JSON and Parquet, alone or in a folder, told from text by their first rows."""
+"""Files of conversations, or of preference pairs: JSON Lines, JSON and Parquet, alone or in a folder.
+
+They are told from text, and from each other, by their first rows.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from llmbuilder.conversations.forms import Conversation, conversation_of, form_of
 from llmbuilder.documents.folders import is_prepared, list_folder
 from llmbuilder.errors import DataError, MissingDependencyError
 
+T = TypeVar("T")
 _LINES, _LIST, _PARQUET = (".jsonl", ".ndjson"), (".json",), (".parquet",)
+_SUFFIXES = (*_LINES, *_LIST, *_PARQUET)
+_TALK, _PAIRS = "conversations", "pairs"
 _ABOUT = re.compile(r"(readme|licen[cs]e|notice|citation|dataset_infos?|card)([._-].*)?", re.IGNORECASE)
 _LONGEST_LINE = 64 << 20  # bytes
 _LARGEST_LIST = 2 << 30  # bytes of a JSON file, which is read as one
@@ -38,18 +44,48 @@ def conversation_files(source: str | Path) -> list[Path] | None:
     A folder is one if it holds files of conversations, and beside them nothing but what is said about them. Raises
     DataError for preference pairs, MissingDependencyError for Parquet without pyarrow.
     """
-    path = Path(source)
-    if path.is_file():
-        return [path] if _holds_conversations(path) else None
-    if not path.is_dir() or is_prepared(path) or (path / "train.bin").is_file():
-        return None
-    files = [file for file in list_folder(path, may_be_empty=True).files if not _ABOUT.fullmatch(file.name)]
-    known = bool(files) and all(file.suffix.lower() in (*_LINES, *_LIST, *_PARQUET) for file in files)
-    return files if known and all(_holds_conversations(file) for file in files) else None
+    files = _files_of(source)
+    kinds = _kinds(files)
+    if _PAIRS in kinds:
+        raise DataError(
+            f"{files[kinds.index(_PAIRS)]} holds pairs of answers, of which one is preferred: those are learned with "
+            "--objective dpo (finetuning.objective); or keep the preferred ones as conversations (messages)"
+        )
+    return files if files and all(kinds) else None
+
+
+def pair_files(source: str | Path) -> list[Path]:
+    """Return the files of a source of preference pairs, a file or a folder as `conversation_files` takes them.
+
+    Raises DataError for any other source, MissingDependencyError for Parquet without pyarrow.
+    """
+    if not Path(source).exists():
+        raise DataError(f"no such file or folder: {source}")
+    files = _files_of(source)
+    kinds = _kinds(files)
+    if _TALK in kinds:
+        raise DataError(
+            f"{files[kinds.index(_TALK)]} holds conversations, and no pairs of a chosen and a rejected answer: "
+            "leave out --objective dpo (finetuning.objective), and their answers are learned"
+        )
+    if not files or not all(kinds):
+        raise DataError(
+            f"{source} holds no preference pairs: --objective dpo (finetuning.objective) learns from rows with a "
+            "chosen and a rejected answer: lines of a .jsonl, a list in a .json, a .parquet, or a folder of such files"
+        )
+    return files
 
 
 def read_conversations(files: list[Path]) -> Iterator[Conversation | LeftOut]:
     """Yield what the rows of files hold, in their order."""
+    return read_rows(files, conversation_of)
+
+
+def read_rows(files: list[Path], understood: Callable[[Mapping[str, Any], str], T]) -> Iterator[T | LeftOut]:
+    """Yield what the rows of files are `understood` to hold, by their values and their place, in their order.
+
+    What raises DataError is left out.
+    """
     for file in files:
         for place, row in _rows(file):
             if isinstance(row, DataError):
@@ -58,28 +94,43 @@ def read_conversations(files: list[Path]) -> Iterator[Conversation | LeftOut]:
             try:
                 if not isinstance(row, dict):
                     raise DataError(f"it is a {type(row).__name__} and not an object")
-                yield conversation_of(row, place)
+                yield understood(row, place)
             except DataError as error:
                 yield LeftOut(place, str(error))
 
 
-def _holds_conversations(file: Path) -> bool:
-    if file.suffix.lower() not in (*_LINES, *_LIST, *_PARQUET):
-        return False
+def _files_of(source: str | Path) -> list[Path]:
+    """Return the files of a source that may hold rows; none if it has others, too."""
+    path = Path(source)
+    if path.is_file():
+        return [path] if path.suffix.lower() in _SUFFIXES else []
+    if not path.is_dir() or is_prepared(path) or (path / "train.bin").is_file():
+        return []
+    files = [file for file in list_folder(path, may_be_empty=True).files if not _ABOUT.fullmatch(file.name)]
+    return files if all(file.suffix.lower() in _SUFFIXES for file in files) else []
+
+
+def _kinds(files: list[Path]) -> list[str | None]:
+    """Return what each of the files holds, as far as it takes to know that one holds neither."""
+    kinds: list[str | None] = []
+    for file in files:
+        kinds.append(_kind_of(file))
+        if kinds[-1] is None:
+            break
+    return kinds
+
+
+def _kind_of(file: Path) -> str | None:
+    """Return whether a file holds conversations or pairs, by its first rows; None for neither."""
     first = _first_item(file) if file.suffix.lower() in _LIST else None
     rows = _rows(file) if first is None else iter([("", first)])
     for number, (_, row) in enumerate(rows):
         form = None if isinstance(row, DataError) else form_of(row)
-        if form == "preferences":
-            raise DataError(
-                f"{file} holds pairs of answers, of which one is preferred: that is not learned from here; keep the "
-                "preferred ones as conversations (messages)"
-            )
         if form is not None:
-            return True
+            return _PAIRS if form == "preferences" else _TALK
         if number >= _LOOKED_AT:
             break
-    return False
+    return None
 
 
 def _first_item(file: Path) -> Any:

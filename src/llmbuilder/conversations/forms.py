@@ -21,7 +21,11 @@ Values = Mapping[str, Any]
 _SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant",
              "model": "assistant", "assistant": "assistant", "system": "system", "tool": "tool",
              "observation": "tool", "function_response": "tool", "function_call": "assistant"}  # fmt: skip
-_PREFERENCES = ("chosen", "rejected")
+# Fields of the better and the worse answer of a preference pair, as they are called by whom.
+PREFERENCES = (("chosen", "rejected"),  # TRL, Anthropic, LLaMA-Factory, Intel
+               ("preferred_output", "non_preferred_output"),  # OpenAI
+               ("chosen_response", "rejected_response"),  # Argilla
+               ("response_j", "response_k"))  # Stack Exchange  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,11 @@ def form_of(values: Any) -> str | None:
     """Return the name of the form that a row has; None for what is no conversation."""
     if not isinstance(values, Mapping):
         return None
-    if all(name in values for name in _PREFERENCES):
+    if any(all(name in values for name in names) for names in PREFERENCES):
         return "preferences"
-    if isinstance(_parsed(values.get("messages")), list):
+    if isinstance(parsed(values.get("messages")), list):
         return "messages"
-    if isinstance(_parsed(values.get("conversations")), list):
+    if isinstance(parsed(values.get("conversations")), list):
         return "ShareGPT"
     if isinstance(values.get("instruction"), str) and "output" in values:
         return "Alpaca"
@@ -58,22 +62,28 @@ def conversation_of(values: Values, place: str) -> Conversation:
     if form == "preferences":
         raise DataError("it is a pair of answers, of which one is preferred, and not a conversation to learn from")
     messages = _READERS[form](values)
-    tools = _parsed(values.get("tools") or values.get("functions"))
+    return Conversation(place, [message_from(message) for message in messages], tools_of(values))
+
+
+def tools_of(values: Values) -> list[Any] | None:
+    """Return the tools that stand beside a conversation; None if there are none. Raises DataError for no list."""
+    tools = parsed(values.get("tools") or values.get("functions"))
     if tools is not None and not isinstance(tools, list):
         raise DataError(f"its tools are a {type(tools).__name__} and not a list")
-    return Conversation(place, [_message(message) for message in messages], tools or None)
+    return tools or None
 
 
 def _from_messages(values: Values) -> list[Any]:
-    return list(_parsed(values["messages"]))
+    return list(parsed(values["messages"]))
 
 
 def _from_sharegpt(values: Values) -> list[Any]:
-    found = [_spoken(turn) for turn in _parsed(values["conversations"])]
-    return [*_system(values.get("system")), *found]
+    found = [spoken(turn) for turn in parsed(values["conversations"])]
+    return [*system_message(values.get("system")), *found]
 
 
-def _spoken(turn: Any) -> dict[str, Any]:
+def spoken(turn: Any) -> dict[str, Any]:
+    """Return a turn in the form of ShareGPT, or a message, as a message."""
     if not isinstance(turn, Mapping):
         raise DataError(f"a turn is a {type(turn).__name__} and not an object")
     if "role" in turn:
@@ -82,25 +92,30 @@ def _spoken(turn: Any) -> dict[str, Any]:
     if speaker not in _SPEAKERS:
         raise DataError(f"a turn is from {turn.get('from')!r}: known are {', '.join(sorted(_SPEAKERS))}")
     own = {name: value for name, value in turn.items() if name not in ("from", "value")}
-    if speaker == "function_call" and isinstance(call := _parsed(turn.get("value")), Mapping):
+    if speaker == "function_call" and isinstance(call := parsed(turn.get("value")), Mapping):
         return {**own, "role": "assistant", "tool_calls": [{"type": "function", "function": dict(call)}]}
     return {**own, "role": _SPEAKERS[speaker], "content": turn.get("value")}
 
 
 def _from_alpaca(values: Values) -> list[Any]:
+    return [*alpaca_question(values), {"role": "assistant", "content": values["output"]}]
+
+
+def alpaca_question(values: Values) -> list[Any]:
+    """Return what stands before the answer of a row in Alpaca's form."""
     asked = "\n\n".join(text for text in (values["instruction"], values.get("input")) if text)
     before = [turn for pair in values.get("history") or () for turn in _exchange(*pair)]
-    return [*_system(values.get("system")), *before, *_exchange(asked, values["output"])]
+    return [*system_message(values.get("system")), *before, {"role": "user", "content": asked}]
 
 
 def _from_prompt(values: Values) -> list[Any]:
-    asked, answer = _said(values["prompt"], "user"), _said(values["completion"], "assistant")
-    return [*_system(values.get("system")), *asked, *answer]
+    asked, answer = said(values["prompt"], "user"), said(values["completion"], "assistant")
+    return [*system_message(values.get("system")), *asked, *answer]
 
 
-def _said(value: Any, role: str) -> list[Any]:
+def said(value: Any, role: str) -> list[Any]:
     """Return the messages that a value is, or the one whose text it is: a list in JSON can be an answer, too."""
-    found = _parsed(value)
+    found = parsed(value)
     are_messages = isinstance(found, list) and all(isinstance(item, Mapping) and "role" in item for item in found)
     return found if are_messages and found else [{"role": role, "content": value}]
 
@@ -112,11 +127,12 @@ def _exchange(question: Any, answer: Any) -> list[dict[str, Any]]:
     return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
 
 
-def _system(text: Any) -> list[dict[str, Any]]:
+def system_message(text: Any) -> list[dict[str, Any]]:
+    """Return the message that a system prompt is; none for an empty one."""
     return [{"role": "system", "content": text}] if text else []
 
 
-def _parsed(value: Any) -> Any:
+def parsed(value: Any) -> Any:
     """Return what a text of JSON says, as tables store lists and objects; another value as it is."""
     if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
         return value
@@ -126,7 +142,7 @@ def _parsed(value: Any) -> Any:
         return value
 
 
-def _message(message: Any) -> dict[str, Any]:
+def message_from(message: Any) -> dict[str, Any]:
     """Return a message as templates take it: its text in one piece, what it calls as values and not as their JSON."""
     if not isinstance(message, Mapping):
         raise DataError(f"a message is a {type(message).__name__} and not an object")
@@ -174,4 +190,4 @@ def _call(call: Any) -> dict[str, Any]:
     made = dict(call)
     if isinstance(made.get("function"), Mapping):
         return {**made, "function": _call(made["function"])}
-    return {**made, "arguments": _parsed(made["arguments"])} if "arguments" in made else made
+    return {**made, "arguments": parsed(made["arguments"])} if "arguments" in made else made

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from llmbuilder.conversations.dataset import ConversationDataset
 from llmbuilder.conversations.files import LeftOut
 from llmbuilder.conversations.masking import Sample
+from llmbuilder.conversations.rows import RowDataset
 from llmbuilder.tokenizer import Tokenizer
 
 
@@ -38,13 +39,13 @@ class Inspection:
     left_out: list[LeftOut]
 
 
-def inspect(dataset: ConversationDataset, count: int) -> Inspection:
+def inspect(dataset: RowDataset[Any], count: int) -> Inspection:
     """Return the first `count` samples of a dataset. Raises DataError as training on it would, where there is none."""
     with dataset.template as template:
         samples = (sample for _, found in dataset.samples() for sample in found)
         shown = [_inspected(sample, template.tokenizer) for sample in itertools.islice(samples, count)]
     if not shown:
-        dataset.account.require_most(dataset.source_name)
+        dataset.account.require_most(dataset.source_name, dataset.kind)
     return Inspection(shown, dataset.account.left_out)
 
 

@@ -23,6 +23,7 @@ from llmbuilder.files import link_file
 from llmbuilder.notices import counted
 from llmbuilder.tokenizer import Tokenizer, train_tokenizer
 from llmbuilder.tokens.overlap import overlap_of
+from llmbuilder.tokens.pairs import PairRows, has_pairs
 from llmbuilder.tokens.samples import SAMPLE_FILES, SampleRows, has_samples
 from llmbuilder.tokens.sampling import tokenizer_sample
 from llmbuilder.tokens.shards import OpenedTokens, TokenFileInfo, TokenWriter, open_tokens
@@ -158,6 +159,11 @@ class TextDataset:
     def is_prepared(self) -> bool:
         """Whether the text is tokenized already."""
         return self._train is not None
+
+    @property
+    def holds_pairs(self) -> bool:
+        """Whether these are preference pairs, which only the objective 'dpo' learns from."""
+        return isinstance(self._train, PairRows)
 
     @property
     def train(self) -> TokenWindows | SampleRows:
@@ -300,9 +306,10 @@ class TextDataset:
     def _open(self, folder: Path) -> None:
         train, validation = self._open_corpus() if self._corpus is not None else _open_folder(folder)
         if has_samples(folder / "train.bin"):
-            self._train = SampleRows(folder / "train.bin", self.block_size, self.seed, train)
+            rows = PairRows if has_pairs(folder / "train.bin") else SampleRows
+            self._train = rows(folder / "train.bin", self.block_size, self.seed, train)
             if validation is not None:
-                self._validation = SampleRows(folder / "validation.bin", self.block_size, self.seed, validation)
+                self._validation = rows(folder / "validation.bin", self.block_size, self.seed, validation)
             self._check_tokenizer()
             return
         self._train = TokenWindows(folder / "train.bin", self.block_size, self.stride, self.seed, train)

@@ -92,9 +92,13 @@ class LanguageModel(nn.Module, ABC):
         return summed_cross_entropy(hidden_ND, self.lm_head.weight, targets_BT.flatten())
 
     def losses(self, tokens_BT: Tensor, targets_BT: Tensor, positions_BT: Tensor | None = None) -> Tensor:
-        """Return the cross-entropy of each target in nats, shape (batch, positions), without gradients."""
+        """Return the cross-entropy of each target in nats, shape (batch, positions); 0 for targets of -100."""
         hidden_ND = self.hidden_states(tokens_BT, positions_BT=positions_BT).flatten(0, 1)
         return cross_entropies(hidden_ND, self.lm_head.weight, targets_BT.flatten()).view(targets_BT.shape)
+
+    def log_likelihoods(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
+        """Return the sum of the log-probabilities of each row's targets in nats, shape (batch); -100 does not count."""
+        return -self.losses(tokens_BT, targets_BT).sum(-1)
 
     def tie_embeddings(self) -> None:
         """Make the output projection the embedding's own tensor, if the configuration says so."""

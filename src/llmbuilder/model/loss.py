@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
 
 from llmbuilder.config.sizes import LOGITS_OF_A_PIECE, ROWS_OF_A_PIECE
 from llmbuilder.model.functions import as_multiplied
@@ -36,15 +37,25 @@ def summed_cross_entropy(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor
     return _SummedCrossEntropy.apply(hidden_ND, weight_VD, targets_N, torch.is_grad_enabled())
 
 
-@torch.no_grad()
 def cross_entropies(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
-    """Return the cross-entropy of each row in nats, shape (N), in float32; 0 for targets of -100. No gradients."""
+    """Return the cross-entropy of each row in nats, shape (N), in float32; 0 for targets of -100.
+
+    What each row counts is known only behind this, so that gradients cannot be had along with it: of several pieces the
+    logits are computed again for them.
+    """
     hidden_ND, weight_VD = as_multiplied(hidden_ND), as_multiplied(weight_VD)
+    if len(hidden_ND) <= _rows_of_a_piece(weight_VD):
+        return _cross_entropies_of_a_piece(hidden_ND, weight_VD, targets_N)
     return torch.cat([
-        F.cross_entropy(F.linear(hidden_ND[rows], weight_VD).float(), targets_N[rows], ignore_index=IGNORE_INDEX,
-                        reduction="none")
+        checkpoint(_cross_entropies_of_a_piece, hidden_ND[rows], weight_VD, targets_N[rows], use_reentrant=False,
+                   preserve_rng_state=False)
         for rows in _pieces(len(hidden_ND), weight_VD)
     ])  # fmt: skip
+
+
+def _cross_entropies_of_a_piece(hidden_ND: Tensor, weight_VD: Tensor, targets_N: Tensor) -> Tensor:
+    logits_NV = F.linear(hidden_ND, weight_VD).float()
+    return F.cross_entropy(logits_NV, targets_N, ignore_index=IGNORE_INDEX, reduction="none")
 
 
 def _rows_of_a_piece(weight_VD: Tensor) -> int:

@@ -40,7 +40,8 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> str:
         if places:
             drawn += f'<polyline fill="none" stroke="{color}" stroke-width="1.6" points="{places}"/>'
             legend += f'<span style="color:{color}">{words}</span> '
-    label = f"loss, {high:.2f} to {low:.2f} nats per token"
+    per = "pair" if any("reward_margin" in row for row in history) else "token"
+    label = f"loss, {high:.2f} to {low:.2f} nats per {per}"
     return (
         f'<svg width="{_WIDTH}" height="{_HEIGHT}" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">'
         f'{drawn}</svg><div style="font-size:85%">{legend}{label}</div>'

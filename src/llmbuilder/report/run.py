@@ -109,6 +109,7 @@ def _header(run: RunFiles, other: RunFiles | None) -> str:
 
 _FIGURES = (
     ("best validation loss", "best_validation_loss", "{:.3f}"),
+    ("held-out pairs as preferred", "validation_reward_accuracy", "{:.0%}"),
     ("training loss", "recent_loss", "{:.3f}"),
     ("held-out text in training", "validation_overlap", "{:.1%}"),
     ("steps", "step", "{:,.0f}"),
@@ -155,7 +156,8 @@ def _charts(run: RunFiles, other: RunFiles | None) -> str:
     if other:
         loss.append(Series(f"{other.name}: training", smoothed(other.curve("loss")), "first other"))
         loss.append(Series(f"{other.name}: validation", other.curve("validation_loss"), "second other"))
-    charts = [line_chart("Loss", loss, unit="nats per token, by step", width=WIDE)]
+    per = "pair" if run.config.finetuning.objective == "dpo" else "token"
+    charts = [line_chart("Loss", loss, unit=f"nats per {per}, by step", width=WIDE), *_preferences(run, other)]
     for title, name, unit, is_log in (
         ("Learning rate", "learning_rate", "AdamW's, by step", False),
         ("Throughput", "tokens_per_second", "tokens per second", False),
@@ -167,6 +169,22 @@ def _charts(run: RunFiles, other: RunFiles | None) -> str:
             series.append(Series(other.name, other.curve(name), "first other"))
         charts.append(line_chart(title, series, unit=unit, log_scale=is_log))
     return f'<section class="charts">{"".join(charts)}</section>'
+
+
+def _preferences(run: RunFiles, other: RunFiles | None) -> list[str]:
+    """Return how much, and of how many pairs, the chosen answer is preferred; nothing for a run without pairs."""
+    charts = []
+    for title, name, unit in (
+        ("Reward margin", "reward_margin", "of the chosen answer over the rejected one, in nats"),
+        ("Reward accuracy", "reward_accuracy", "share of the pairs whose chosen answer is preferred"),
+    ):
+        series = [Series("each logged step", run.curve(name), "first"),
+                  Series("validation", run.curve(f"validation_{name}"), "second")]  # fmt: skip
+        if other:
+            series.append(Series(f"{other.name}: validation", other.curve(f"validation_{name}"), "second other"))
+        if run.curve(name):
+            charts.append(line_chart(title, series, unit=unit))
+    return charts
 
 
 def _samples(run: RunFiles) -> str:

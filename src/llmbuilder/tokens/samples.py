@@ -21,9 +21,10 @@ from llmbuilder.tokens.shuffling import Shuffled
 if TYPE_CHECKING:
     import torch
 
-_IGNORED = -100  # a target that does not count
+IGNORED = -100  # a target that does not count
 _ENDS, _LEARNED = ".ends.bin", ".learned.bin"
-SAMPLE_FILES = tuple(f"{part}{kind}" for part in ("train", "validation") for kind in (_ENDS, _LEARNED))
+CHOSEN = ".chosen.bin"  # of preference pairs, see `pairs`
+SAMPLE_FILES = tuple(f"{part}{kind}" for part in ("train", "validation") for kind in (_ENDS, _LEARNED, CHOSEN))
 
 
 def has_samples(token_file: Path) -> bool:
@@ -69,7 +70,7 @@ class SampleRows:
     def __init__(self, path: Path, block_size: int, seed: int, opened: OpenedTokens | None = None) -> None:
         self.path = path
         self.tokens, self.info = opened or open_tokens(path)
-        self.block_size = self.stride = block_size
+        self.block_size = self.stride = self.sequence_tokens = block_size
         self.seed = seed
         ends = np.fromfile(path.with_suffix(_ENDS), "<i8")
         self._learned = np.memmap(path.with_suffix(_LEARNED), np.uint8, mode="r")
@@ -80,12 +81,16 @@ class SampleRows:
         if int(self._lengths.max()) > block_size + 1:
             raise DataError(f"{path} holds samples that are longer than {block_size:,} tokens: tokenize them again")
         counts = np.add.reduceat(self._learned, self._begins, dtype=np.int64) - self._learned[self._begins]
-        self._rows = _packed(self._lengths - 1, block_size)
+        self._rows = self._arranged()
         self._targets = np.array([counts[row].sum() for row in self._rows])
         # A row is called by where its first sample begins.
         names = self._begins[[row[0] for row in self._rows]]
         self._order = np.argsort(names)
         self._names, self._sorted_names = names, names[self._order]
+
+    def _arranged(self) -> list[list[int]]:
+        """Return the numbers of the samples of each row."""
+        return _packed(self._lengths - 1, self.block_size)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -107,20 +112,24 @@ class SampleRows:
         rows = [self._rows[number] for number in self._numbers(starts)]
         width = max(int((self._lengths[row] - 1).sum()) for row in rows)
         inputs, positions = np.zeros((2, len(rows), width), np.int64)
-        targets = np.full((len(rows), width), _IGNORED, np.int64)
+        targets = np.full((len(rows), width), IGNORED, np.int64)
         for number, row in enumerate(rows):
             at = 0
             for sample in row:
-                begin, length = int(self._begins[sample]), int(self._lengths[sample]) - 1
-                ids = np.asarray(self.tokens[begin : begin + length + 1], np.int64)
-                inputs[number, at : at + length] = ids[:-1]
-                is_learned = self._learned[begin + 1 : begin + length + 1] > 0
-                targets[number, at : at + length] = np.where(is_learned, ids[1:], _IGNORED)
-                positions[number, at : at + length] = np.arange(length)
+                length = int(self._lengths[sample]) - 1
+                here = slice(at, at + length)
+                inputs[number, here], targets[number, here] = self._predicted(sample)
+                positions[number, here] = np.arange(length)
                 at += length
             positions[number, at:] = np.arange(width - at)  # what fills a row up is a sample of its own, never learned
         tensors = tuple(map(torch.from_numpy, (inputs, targets, positions)))
         return tensors if any(len(row) > 1 for row in rows) else tensors[:2]
+
+    def _predicted(self, sample: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return a sample's inputs and targets."""
+        begin, end = int(self._begins[sample]), int(self._begins[sample] + self._lengths[sample])
+        ids = np.asarray(self.tokens[begin:end], np.int64)
+        return ids[:-1], np.where(self._learned[begin + 1 : end] > 0, ids[1:], IGNORED)
 
     def starts_at(self, first: int, count: int) -> np.ndarray:
         """Return the names of `count` rows, from number `first` on, of an endless stream of shuffled epochs."""

@@ -43,7 +43,7 @@ class TokenWindows:
                 f"{block_size} needs {block_size + 1:,}; use block_size {max(1, len(self.tokens) - 1)} or less, "
                 "or add text"
             )
-        self.block_size = block_size
+        self.block_size = self.sequence_tokens = block_size
         self.stride = stride or block_size
         room = len(self.tokens) - 1 - block_size
         self._slack = 1

@@ -12,16 +12,19 @@ from llmbuilder.tokens.overlap import describe_overlap
 
 @dataclass
 class TrainingResults:
-    """The outcome of a run. Losses are nats per token; `training_time` is seconds spent in this process.
+    """The outcome of a run. Losses are nats per token, of preference pairs nats per pair; `training_time` is seconds
+    spent in this process.
 
     `final_loss` is the mean training loss of the last logging interval; `perplexity` belongs to the best
-    validation loss, or to the final loss when there is no validation part. `validation_overlap` is the share of the
-    validation part that stands in the training part word for word, 0 to 1: what the validation loss is worth.
+    validation loss, or to the final loss when there is no validation part, and is None for pairs. `validation_overlap`
+    is the share of the validation part that stands in the training part word for word, 0 to 1: what the validation loss
+    is worth. `reward_accuracy` is the share of the validation pairs whose chosen answer is preferred, beside the best
+    validation loss.
     """
 
     final_loss: float
     best_validation_loss: float | None
-    perplexity: float
+    perplexity: float | None
     tokens_per_second: float
     training_time: float
     steps: int
@@ -31,11 +34,18 @@ class TrainingResults:
     interrupted: bool = False
     validation_overlap: float | None = None
     planned_steps: int | None = None  # of a run with a time budget, by the speed that was measured before it
+    reward_accuracy: float | None = None
     stopped_by: str | None = None  # "SIGINT" or "SIGTERM", if one came while the run was at work
 
     def describe_overlap(self) -> str:
         """Return what to say beside a validation loss, "" where nothing is known."""
         return "" if self.validation_overlap is None else describe_overlap(self.validation_overlap)
+
+    def describe_validation(self) -> str:
+        """Return what the best validation loss means in other numbers."""
+        if self.perplexity is not None:
+            return f"perplexity {self.perplexity:,.1f}"
+        return "" if self.reward_accuracy is None else f"{self.reward_accuracy:.0%} of the pairs as preferred"
 
     def _repr_html_(self) -> str:
         """Return a card with the loss curve, which notebooks show."""
@@ -43,7 +53,7 @@ class TrainingResults:
         facts = {
             "steps": f"{self.steps:,}" + (" (interrupted)" if self.interrupted else ""),
             "loss": f"{self.final_loss:.3f}",
-            "best validation loss": None if best is None else f"{best:.3f} (perplexity {self.perplexity:,.1f})",
+            "best validation loss": None if best is None else f"{best:.3f} ({self.describe_validation()})",
             "speed": f"{self.tokens_per_second:,.0f} tokens/s",
             "model": self.model_path,
         }

@@ -13,9 +13,10 @@ from llmbuilder.acceleration import limited_threads
 from llmbuilder.config.loading import read_config
 from llmbuilder.config.recipe import resolve_recipe
 from llmbuilder.config.schema import Config, TrainingConfig, section_of, whole_config
+from llmbuilder.config.section import place_of
 from llmbuilder.config.validation import require_valid
 from llmbuilder.data.dataset import TextDataset
-from llmbuilder.errors import LLMBuilderError, TokenizerError, TrainingError
+from llmbuilder.errors import ConfigError, LLMBuilderError, TokenizerError, TrainingError
 from llmbuilder.files import read_json_lines, remove_path
 from llmbuilder.finetuning.adapting import adapter_shapes
 from llmbuilder.formats.model_file import load_model
@@ -46,6 +47,7 @@ from llmbuilder.training.storage.checkpoints import (
 )
 from llmbuilder.training.storage.continuing import changes_asked, continued_config, kept_config, say_what_changes
 from llmbuilder.training.storage.paths import RunPaths
+from llmbuilder.training.storage.reference import begin_preferences, take_reference
 from llmbuilder.training.storage.run_base import begin_adapting, belongings
 from llmbuilder.training.storage.run_record import (
     describe_computation,
@@ -103,6 +105,7 @@ def train(
 ) -> TrainingResults:
     """Do what `train_model` does; `has_weights` says that the model holds what training.init_from names already."""
     whole = _resolved_config(model, config)
+    _require_objective(dataset, whole)
     _fit_window(dataset, model)
     directory = output_dir if output_dir is not None else whole.training.output_dir
     if whole.training.init_from == "resume" and directory is None:
@@ -186,6 +189,25 @@ def _require_trainable(config: Config, *sections: str) -> None:
     """Raise ConfigError for training settings that cannot be; a warm-up longer than the run is only warned of."""
     unchecked = ["training.warmup_steps"] if config.training.warmup_steps >= 0 else []
     require_valid(config, sections or ["training", "finetuning"], "train with these settings", unchecked=unchecked)
+
+
+def _require_objective(dataset: TextDataset, config: Config) -> None:
+    """Raise ConfigError for pairs that nothing would be learned of, and for an objective that needs them.
+
+    Files and the environment are shared with commands that have pairs: what they say of the objective is passed over.
+    """
+    asked = config.finetuning.objective
+    if dataset.holds_pairs and asked != "dpo":
+        raise ConfigError(
+            f"{dataset.source_name} holds preference pairs, and finetuning.objective is {asked!r}: set it to 'dpo'"
+        )
+    if asked == "dpo" and not dataset.holds_pairs:
+        if place_of(config, "finetuning.objective") is None:
+            raise ConfigError(
+                f"finetuning.objective 'dpo' learns from preference pairs, and {dataset.source_name} holds none: tune "
+                "on pairs with `llmbuilder finetune model` (finetune_model)"
+            )
+        config.finetuning.objective = "likelihood"
 
 
 def _fit_window(dataset: TextDataset, model: LanguageModel) -> None:
@@ -301,10 +323,15 @@ def _run(
     window = dataset.block_size
     is_sharded = needs_sharding(config, processes, window)
     memory = memory_bytes(process_device(config.system))
-    resolve_recipe(config, dataset.info.tokens, memory, window=window, is_sharded=is_sharded)
+    pairs = len(dataset.train) if dataset.holds_pairs else None
+    resolve_recipe(config, dataset.info.tokens, memory, window=window, is_sharded=is_sharded, pairs=pairs)
     choose_precision(config, process_device(config.system), processes)
     if config.finetuning.method != "full":
         begin_adapting(model, config, paths, processes, is_sharded=is_sharded, goes_on=saved is not None)
+    if dataset.holds_pairs and saved is None:
+        begin_preferences(model, dataset, paths, processes)
+    elif dataset.holds_pairs:
+        take_reference(model, dataset, paths)
     if processes.is_main:
         warn_about_memory(config, memory, processes.count, window, is_sharded=is_sharded)
     acceleration = recorded_acceleration(record, processes.count) if record is not None else None

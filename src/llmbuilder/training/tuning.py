@@ -10,8 +10,10 @@ from llmbuilder.config.loading import apply_settings
 from llmbuilder.config.recipe import RECOMMENDED, settle_tuning
 from llmbuilder.config.schema import Config
 from llmbuilder.conversations.dataset import ConversationDataset
-from llmbuilder.conversations.files import conversation_files
+from llmbuilder.conversations.files import conversation_files, pair_files
 from llmbuilder.conversations.inspection import Inspection, inspect
+from llmbuilder.conversations.preferences import PreferenceDataset
+from llmbuilder.conversations.rows import RowDataset
 from llmbuilder.data.dataset import TextDataset
 from llmbuilder.errors import DataError, TokenizerError
 from llmbuilder.finetuning.chat import prepare_for_chat
@@ -42,15 +44,16 @@ def finetune_model(
 
     `base` is anything `load_model` opens; its tokenizer cuts the text, its shape stays. `data` is text as
     `TextDataset` takes it, or conversations (see `conversations.forms`): of those the answers are learned, in the
-    form of the model's own chat template, or in ChatML where it has none. `config` says what learns
-    (`config.finetuning`, adapters of LoRA by default) and how; without one the recommended recipe does. `window` is
-    the length of the sequences to train on, in tokens (default: the model's context, at most 512). A `base` given
-    as a model is tuned itself, and its adapters stay beside its matrices. The run directory gets the whole tuned
-    model as `model.pt`, and adapters as `adapter/` in the files of the `peft` library; an interrupted run goes on
-    with `resume_training`. Everything else is as in `train_model`.
+    form of the model's own chat template, or in ChatML where it has none. Where `config.finetuning.objective` is
+    'dpo' they are preference pairs (see `conversations.pairs`). `config` says what learns (`config.finetuning`,
+    adapters of LoRA by default) and how; without one the recommended recipe does. `window` is the length of the
+    sequences to train on, in tokens (default: the model's context, at most 512). A `base` given as a model is tuned
+    itself, and its adapters stay beside its matrices. The run directory gets the whole tuned model as `model.pt`, and
+    adapters as `adapter/` in the files of the `peft` library; an interrupted run goes on with `resume_training`.
+    Everything else is as in `train_model`.
 
     Raises CheckpointError if `base` cannot be opened, TokenizerError if it comes without a tokenizer, ConfigError for
-    settings that do not fit it.
+    settings that do not fit it, DataError for data that the objective does not learn from.
     """
     model = base if isinstance(base, LanguageModel) else load_model(base, "cpu")
     if model.tokenizer is None:
@@ -58,8 +61,9 @@ def finetune_model(
             "this model comes without a tokenizer, and its tokens would mean nothing: name one with it"
         )
     whole = tuning_config() if config is None else config.copy_of()
+    rows = _kind_of_rows(data, whole.finetuning.objective)
     template = None
-    if conversation_files(data) is not None:
+    if rows is not None:
         template, has_new_tokens = prepare_for_chat(model)
         if has_new_tokens and whole.finetuning.method != "full":
             whole.finetuning.embeddings = True
@@ -67,11 +71,11 @@ def finetune_model(
     whole.model = model.config.model_copy(update={"max_seq_length": length})
     settle_tuning(whole)
     whole.training.init_from = "scratch" if isinstance(base, LanguageModel) else str(base)
-    if template is None:
+    if rows is None or template is None:
         dataset = TextDataset.from_config(data, whole, model.tokenizer)
     else:
         split, seed = whole.data.train_split, whole.system.seed
-        dataset = ConversationDataset(data, length, template, split, seed=seed, data=whole.data)
+        dataset = rows(data, length, template, split, seed=seed, data=whole.data)
     try:
         return train(
             model, dataset, whole, output_dir, callbacks,
@@ -82,18 +86,33 @@ def finetune_model(
             release_frozen(model)  # the caller goes on with it
 
 
+def _kind_of_rows(data: str | Path, objective: str) -> type[RowDataset[Any]] | None:
+    """Return the dataset of the conversations or pairs that `data` holds; None for text. Raises as `finetune_model`."""
+    if objective == "dpo":
+        pair_files(data)
+        return PreferenceDataset
+    return None if conversation_files(data) is None else ConversationDataset
+
+
 def inspect_conversations(
-    base: str | Path | LanguageModel, data: str | Path, count: int = 3, *, window: int | None = None
+    base: str | Path | LanguageModel,
+    data: str | Path,
+    count: int = 3,
+    *,
+    window: int | None = None,
+    objective: str = "likelihood",
 ) -> Inspection:
     """Return the first `count` samples that `finetune_model` would train on, with what of each is learned.
 
-    Raises DataError if `data` holds no conversations, or none of them can be used.
+    Of preference pairs, which `objective` 'dpo' learns from, both samples of each. Raises DataError if `data` holds no
+    conversations, or pairs, or none of them can be used.
     """
-    if conversation_files(data) is None:
+    rows = _kind_of_rows(data, objective)
+    if rows is None:
         raise DataError(f"{data} holds no conversations but text, of which all tokens are learned")
     model = base if isinstance(base, LanguageModel) else load_model(base, "cpu")
     template, _ = prepare_for_chat(model)
-    return inspect(ConversationDataset(data, _window(model, window), template), count)
+    return inspect(rows(data, _window(model, window), template), 2 * count if objective == "dpo" else count)
 
 
 def _window(model: LanguageModel, asked: int | None) -> int:

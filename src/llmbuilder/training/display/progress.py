@@ -120,10 +120,12 @@ class TrainingProgress(Callback):
 
     def _line(self, metrics: dict[str, Any]) -> str:
         validation = self._values.get("validation_loss")
+        preferred = self._values.get("validation_reward_accuracy")
         left = self._values.get("seconds_left", metrics["seconds_left"])
         return (
             f"step {metrics['step']:,}  loss {self._smooth_loss():.3f}"
             + ("" if validation is None else f"  validation {validation:.3f}")
+            + ("" if preferred is None else f" ({preferred:.0%} as preferred)")
             + f"  {metrics['tokens_per_second']:,.0f} tokens/s  {duration(left)} left"
         )
 
@@ -159,8 +161,7 @@ class TrainingProgress(Callback):
         state = "interrupted" if results.interrupted else "done"
         best = results.best_validation_loss
         overlap = f"; {results.describe_overlap()}" if results.validation_overlap is not None else ""
-        perplexity = f"perplexity {results.perplexity:,.1f}{overlap}"
-        validation = "" if best is None else f", best validation {best:.3f} ({perplexity})"
+        validation = "" if best is None else f", best validation {best:.3f} ({results.describe_validation()}{overlap})"
         self._console.print(
             f"Training {state} after {counted(results.steps, 'step')} in {duration(results.training_time)}: "
             f"loss {results.final_loss:.3f}{validation}",

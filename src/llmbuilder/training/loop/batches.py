@@ -25,8 +25,9 @@ from llmbuilder.training.processes.distributed import Processes
 class StepBatch:
     """What one process computes in a step: `parts` are the tensors of each accumulated forward pass.
 
-    They are inputs, targets and, where samples share a row, positions: what `LanguageModel.summed_loss` takes.
-    `num_targets` is the number of targets that count in the loss, in all parts of all processes.
+    They are inputs, targets and, where samples share a row, positions: what `LanguageModel.summed_loss` takes; or what
+    `PairRows.gather` gives. `num_targets` is the number of targets that count in the loss, or of pairs, in all parts of
+    all processes.
     """
 
     parts: list[tuple[Tensor, ...]]

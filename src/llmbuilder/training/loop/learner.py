@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from llmbuilder.machine import resolve_precision
 from llmbuilder.model import LanguageModel
 from llmbuilder.notices import warn_once
 from llmbuilder.training.loop.batches import StepBatch
+from llmbuilder.training.loop.objectives import objective_of
 from llmbuilder.training.loop.optimizers import Optimizers
 from llmbuilder.training.processes.distributed import Processes, ReplicatedModel, ShardedModel
 
@@ -36,10 +37,11 @@ class Learner:
         self.precision = resolve_precision(config.training.mixed_precision, device)
         self.model = model.to(device)
         model.gradient_checkpointing = config.training.gradient_checkpointing
+        self.objective = objective_of(config.finetuning)
         self.parallel: ReplicatedModel | ShardedModel = (
-            ShardedModel(model, device, self.precision, processes.count)
+            ShardedModel(model, device, self.precision, processes.count, self.objective)
             if is_sharded
-            else ReplicatedModel(model, processes)
+            else ReplicatedModel(model, processes, self.objective)
         )
         self.optimizers = Optimizers(model, config.training, processes, self.precision)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == torch.float16)
@@ -62,10 +64,18 @@ class Learner:
         self._summed_loss = torch.compile(self.parallel.module)  # type: ignore[assignment]
 
     def summed_loss(self, *batch: Tensor) -> Tensor:
-        """Return the sum of the losses in nats of one part of a `StepBatch`; targets of -100 do not count."""
-        on_device = [tensor.to(self.device, non_blocking=True) for tensor in batch]
+        """Return the sum of the losses in nats of one part of a `StepBatch`; behind it, what the objective reports."""
         with self._autocast():
-            return self._summed_loss(*on_device)
+            return self._summed_loss(*self._on_device(batch))
+
+    @torch.no_grad()
+    def log_likelihoods(self, *batch: Tensor) -> Tensor:
+        """Return the log-likelihood of each row of one part of a `StepBatch` in nats, on the processor."""
+        with self._autocast():
+            return self.model.log_likelihoods(*self._on_device(batch)).cpu()
+
+    def _on_device(self, batch: Iterable[Tensor]) -> list[Tensor]:
+        return [tensor.to(self.device, non_blocking=True) for tensor in batch]
 
     def _autocast(self) -> torch.autocast:
         enabled = self.precision != torch.float32 and not self.is_sharded
@@ -76,15 +86,16 @@ class Learner:
 
         The mean of the shares is the step's loss: the sum over all targets that count, of all parts and processes,
         divided by their number. A mean of the parts' means would give targets of a part with few of them more weight.
+        Behind the loss stand the shares of what the objective reports.
         """
         self.model.train()
-        total = torch.zeros((), device=self.device)
+        total = torch.zeros(1 + len(self.objective.reported), device=self.device)
         share = self.processes.count / max(1, batch.num_targets)  # gradients are averaged over the processes
         for number, part in enumerate(batch.parts):
             with self.parallel.averaging(is_last=number == len(batch.parts) - 1):
-                loss = self.summed_loss(*part) * share
-                self.scaler.scale(loss).backward()
-            total += loss.detach()
+                sums = self.summed_loss(*part) * share
+                self.scaler.scale(sums[0]).backward()
+            total += sums.detach()
         return total
 
     def clip_gradients(self) -> Tensor | None:

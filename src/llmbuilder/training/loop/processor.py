@@ -45,7 +45,7 @@ def choose_acceleration(learner: Learner, batches: StepBatches, config: Config) 
         return found
     with found.applied():
         batch = batches.fetch(0)
-        threads = choose_threads(lambda: learner.summed_loss(*batch.parts[0]).backward())
+        threads = choose_threads(lambda: learner.summed_loss(*batch.parts[0])[0].backward())
     learner.drop_gradients()
     return found.with_threads(threads)
 

@@ -65,6 +65,11 @@ class RunState:
         logged = [line["recent_loss"] for line in self.history if "recent_loss" in line]
         return recent if recent is not None else logged[-1] if logged else math.nan
 
+    def at_its_best(self, name: str) -> Any:
+        """Return what an evaluation found beside the best loss; None if it did not, or there was none."""
+        best = self.best_validation_loss
+        return next((line.get(name) for line in self.history if line.get("validation_loss", math.nan) == best), None)
+
     def ends_at_its_best(self) -> bool:
         """Return whether the current weights were evaluated and none were better."""
         evaluated = [line for line in self.history if "validation_loss" in line]

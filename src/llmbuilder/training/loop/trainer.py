@@ -18,7 +18,6 @@ import torch
 from llmbuilder.acceleration import Acceleration, deterministic_algorithms
 from llmbuilder.config.schema import Config
 from llmbuilder.data.dataset import TextDataset
-from llmbuilder.errors import TrainingError
 from llmbuilder.machine import describe_machine
 from llmbuilder.model import LanguageModel
 from llmbuilder.model.adapters import has_adapters
@@ -30,13 +29,15 @@ from llmbuilder.training.loop.anomalies import LossWatch
 from llmbuilder.training.loop.batches import StepBatch, StepBatches
 from llmbuilder.training.loop.learner import Learner
 from llmbuilder.training.loop.meter import Meter, timed
+from llmbuilder.training.loop.plan import plan_of
 from llmbuilder.training.loop.processor import choose_acceleration, fair_threads
+from llmbuilder.training.loop.reference import keep_reference
 from llmbuilder.training.loop.rescue import Rescue
 from llmbuilder.training.loop.run_state import RunState
 from llmbuilder.training.loop.schedules import is_due
 from llmbuilder.training.loop.snapshots import Snapshots
 from llmbuilder.training.loop.time_budget import Costs, TimeBudget, measure_costs
-from llmbuilder.training.loop.validation import mean_loss
+from llmbuilder.training.loop.validation import validate
 from llmbuilder.training.processes.distributed import Processes, process_device
 from llmbuilder.training.processes.interruption import Interruption, noted_interruption
 from llmbuilder.training.results import TrainingResults
@@ -127,7 +128,7 @@ class Trainer:
     @property
     def tokens_per_step(self) -> int:
         """The tokens that all processes together train on in a step."""
-        return self.batches.sequences_per_step * self.windows.block_size
+        return self.batches.sequences_per_step * self.windows.sequence_tokens
 
     def _count_steps(self, step: int = 0, sequences: int = 0) -> int:
         return self.settings.max_steps or self.batches.steps_of(self.settings.num_epochs, step, sequences)
@@ -148,6 +149,8 @@ class Trainer:
                 self.restore(saved)
                 self._first_step = self.state.step
                 self._model_written = self.state.best_validation_loss is not None and self._has_own_model()
+            else:
+                self.state.seconds = keep_reference(self.learner, self.dataset, self.paths, self.settings.batch_size)
             if self.settings.time_budget_seconds is not None and not self.settings.eval_only:
                 self._budget = self._new_budget(self.settings.time_budget_seconds, is_new=saved is None)
             else:
@@ -186,7 +189,7 @@ class Trainer:
 
     def _rehearse(self, seconds: float) -> Costs:
         """Measure a few steps and an evaluation of a run of `seconds`, and undo them."""
-        evaluate = self.validation_loss if self.validation is not None and self.settings.eval_every else None
+        evaluate = self.validated if self.validation is not None and self.settings.eval_every else None
         with self.snapshots.undone():
             callbacks, self.callbacks = self.callbacks, []
             sequences = self.batches.sequences_per_step
@@ -219,12 +222,14 @@ class Trainer:
         """Take one step and return its metrics, or None if the loss was bad and the step was undone."""
         state, learner = self.state, self.learner
         learning_rate = learner.optimizers.set_step(*state.course)
-        loss = learner.compute_gradients(batch)
+        sums = learner.compute_gradients(batch)
         # In one exchange, so that every process judges the same loss and stops after the same step.
-        means = self.processes.mean(torch.stack([loss, torch.full_like(loss, interrupted)]))
+        means = self.processes.mean(torch.cat([torch.full_like(sums[:1], interrupted), sums]))
         norm = learner.clip_gradients()
         # In one transfer, because each makes the processor wait until the device has finished.
-        loss_value, interruptions, *norms = torch.cat([means, *([] if norm is None else [norm.view(1)])]).tolist()
+        values = torch.cat([means, *([] if norm is None else [norm.view(1)])]).tolist()
+        interruptions, loss_value, *reported = values[: len(means)]
+        norms = values[len(means) :]
         self._is_interrupted = interruptions > 0
         # With fp16, infinite gradients are the scaler's to handle.
         grad_norm = next((n for n in norms if math.isfinite(n) or not learner.scaler.is_enabled()), None)
@@ -239,6 +244,7 @@ class Trainer:
             "loss": loss_value,
             "learning_rate": learning_rate,
             "grad_norm": grad_norm,
+            **dict(zip(learner.objective.reported, reported, strict=True)),
         }
 
     def _seconds_left(self) -> float:
@@ -257,7 +263,10 @@ class Trainer:
             if improved:
                 self._save_model(self.paths.model)
         if is_due(settings.log_every, before, after) or last:
-            seen = {"recent_loss": self.state.recent_loss(), "tokens": self.state.sequences * self.windows.block_size}
+            seen = {
+                "recent_loss": self.state.recent_loss(),
+                "tokens": self.state.sequences * self.windows.sequence_tokens,
+            }
             self.log({**metrics, **self.meter.take(), **seen})
         every = settings.eval_every if settings.sample_every is None else settings.sample_every
         if is_due(every, before, after) and not last:
@@ -271,20 +280,18 @@ class Trainer:
     def _evaluate(self) -> bool:
         """Log the validation loss and return whether it is the best so far."""
         begin = time.perf_counter()
-        loss = self.validation_loss()
+        found = self.validated()
         seconds = time.perf_counter() - begin
         if self._budget is not None:
             self._budget.note_evaluation(seconds)
-        improved = self.state.note_validation(loss)
-        best = {"validation_loss": loss, "best_validation_loss": self.state.best_validation_loss}
-        self.log({"step": self.state.step, **best, "evaluation_seconds": seconds})
+        improved = self.state.note_validation(found["validation_loss"])
+        best = {"best_validation_loss": self.state.best_validation_loss, "evaluation_seconds": seconds}
+        self.log({"step": self.state.step, **found, **best})
         return improved
 
-    def validation_loss(self) -> float:
-        """Return the mean loss over the validation part. Raises TrainingError if there is none."""
-        if self.validation is None:
-            raise TrainingError("there is no validation part: give TextDataset a train_split below 1")
-        return mean_loss(self.learner, self.validation, self.settings)
+    def validated(self) -> dict[str, float]:
+        """Return the mean loss over the validation part, and what is reported beside it. Raises as `validate`."""
+        return validate(self.learner, self.validation, self.settings)
 
     def _sample(self) -> None:
         """Put a short text into the log, the same beginning each time."""
@@ -297,9 +304,9 @@ class Trainer:
 
     def _finish(self, *, interrupted: bool) -> TrainingResults:
         if self.settings.eval_only:
-            loss = self.validation_loss()
-            self.state.best_validation_loss = loss
-            self.log({"step": self.state.step, "validation_loss": loss})
+            found = self.validated()
+            self.state.best_validation_loss = loss = found["validation_loss"]
+            self.log({"step": self.state.step, **found})
         else:
             self._save_at_the_end()
             loss = self.state.final_loss()
@@ -329,7 +336,8 @@ class Trainer:
         return TrainingResults(
             final_loss=loss,
             best_validation_loss=best,
-            perplexity=math.exp(min(loss if best is None else best, 700)),
+            perplexity=self.learner.objective.perplexity(loss if best is None else best),
+            reward_accuracy=state.at_its_best("validation_reward_accuracy"),
             tokens_per_second=(state.step - self._first_step) * self.tokens_per_step / elapsed,
             training_time=elapsed,
             steps=state.step,
@@ -359,7 +367,7 @@ class Trainer:
         return {
             "training_config": self.config,
             "step": state.step,
-            "tokens": state.sequences * self.windows.block_size,
+            "tokens": state.sequences * self.windows.sequence_tokens,
             "loss": state.recent_loss(),
             "best_validation_loss": state.best_validation_loss,
             "machine": describe_machine(),
@@ -367,19 +375,7 @@ class Trainer:
         }
 
     def _plan(self) -> RunPlan:
-        device, count = self.learner.device, self.processes.count
-        return RunPlan(
-            first_step=self.state.step,
-            max_steps=self.state.max_steps,
-            tokens_per_step=self.tokens_per_step,
-            num_parameters=self.learner.model.num_parameters(),
-            num_learned=sum(p.numel() for p in self.learner.model.parameters() if p.requires_grad),
-            device=str(device) if count == 1 else f"{count} {device.type} processes",
-            precision=str(self.learner.precision).removeprefix("torch."),
-            training_tokens=len(self.windows.tokens),
-            validation_tokens=len(self.validation.tokens) if self.validation is not None else 0,
-            by_clock=self._budget is not None,
-        )
+        return plan_of(self.state, self.learner, self.windows, self.validation, self.tokens_per_step)
 
     def log(self, metrics: dict[str, Any]) -> None:
         """Keep a line of metrics and pass it on."""

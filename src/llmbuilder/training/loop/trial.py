@@ -56,7 +56,7 @@ def _take_step(trainer: Trainer, step: int) -> float:
     place, length = state.course
     learner.optimizers.set_step(place + step, length)
     loss = learner.compute_gradients(trainer.batches.fetch(state.position))
-    found = float(trainer.processes.mean(loss.unsqueeze(0))[0])
+    found = float(trainer.processes.mean(loss)[0])
     learner.clip_gradients()
     if math.isfinite(found):
         learner.update_weights()

@@ -1,4 +1,4 @@
-"""The loss on text that is not trained on."""
+"""The loss on text that is not trained on, and what the objective reports beside it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from llmbuilder.config.schema import TrainingConfig
-from llmbuilder.model.loss import IGNORE_INDEX
+from llmbuilder.errors import TrainingError
 from llmbuilder.tokens.samples import SampleRows
 from llmbuilder.tokens.windows import TokenWindows
 from llmbuilder.training.loop.batches import dealt
@@ -16,18 +16,26 @@ from llmbuilder.training.loop.learner import Learner
 
 
 @torch.no_grad()
-def mean_loss(learner: Learner, windows: TokenWindows | SampleRows, settings: TrainingConfig) -> float:
+def validate(learner: Learner, windows: TokenWindows | SampleRows | None, settings: TrainingConfig) -> dict[str, float]:
     """Return the mean loss over the windows in file order (at most `eval_batches` batches), the same in all processes.
 
-    The model is in training mode afterwards.
+    It is called `validation_loss`; what the objective reports has its name behind `validation_`, too. The model is in
+    training mode afterwards. Raises TrainingError if there is no validation part.
     """
+    if windows is None:
+        raise TrainingError("there is no validation part: give TextDataset a train_split below 1")
     learner.model.eval()
+    names = ["loss", *learner.objective.reported]
     sums: list[Tensor] = []
-    tokens = 0
+    number = 0
     batches = windows.in_order(settings.batch_size, settings.eval_batches)
     for counts, batch in dealt(batches, learner.processes):
         sums.append(learner.summed_loss(*batch) * counts)
-        tokens += int((batch[1] != IGNORE_INDEX).sum()) * counts
+        number += learner.objective.count(*batch) * counts
     learner.model.train()
-    shares = learner.processes.gather((math.fsum(torch.stack(sums).tolist()) if sums else 0.0, tokens))
-    return math.fsum(nats for nats, _ in shares) / sum(count for _, count in shares)
+    rows = torch.stack(sums).tolist() if sums else [[0.0] * len(names)]
+    shares = learner.processes.gather(([math.fsum(column) for column in zip(*rows, strict=True)], number))
+    whole = sum(count for _, count in shares)
+    return {
+        f"validation_{name}": math.fsum(share[place] for share, _ in shares) / whole for place, name in enumerate(names)
+    }

@@ -171,12 +171,13 @@ def process_device(system: SystemConfig) -> torch.device:
 class _WithLoss(nn.Module):
     """A model as training calls it: with the loss inside what is compiled and what processes share."""
 
-    def __init__(self, model: LanguageModel) -> None:
+    def __init__(self, model: LanguageModel, objective: Callable[..., Tensor]) -> None:
         super().__init__()
         self.model = model
+        self._objective = objective
 
     def forward(self, *batch: Tensor) -> Tensor:
-        return self.model.summed_loss(*batch)
+        return self._objective(self.model, *batch)
 
 
 class ReplicatedModel:
@@ -184,9 +185,9 @@ class ReplicatedModel:
 
     is_sharded = False
 
-    def __init__(self, model: LanguageModel, processes: Processes) -> None:
+    def __init__(self, model: LanguageModel, processes: Processes, objective: Callable[..., Tensor]) -> None:
         self._several = processes.count > 1
-        with_loss = _WithLoss(model)
+        with_loss = _WithLoss(model, objective)
         self.module: nn.Module = nn.parallel.DistributedDataParallel(with_loss) if self._several else with_loss
 
     def averaging(self, is_last: bool) -> contextlib.AbstractContextManager[None]:
@@ -201,7 +202,14 @@ class ShardedModel:
 
     is_sharded = True
 
-    def __init__(self, model: LanguageModel, device: torch.device, precision: torch.dtype, count: int) -> None:
+    def __init__(
+        self,
+        model: LanguageModel,
+        device: torch.device,
+        precision: torch.dtype,
+        count: int,
+        objective: Callable[..., Tensor],
+    ) -> None:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
@@ -212,9 +220,10 @@ class ShardedModel:
         for layer in model.layers:
             fully_shard(layer, mesh=mesh, mp_policy=policy)
         fully_shard(model, mesh=mesh, mp_policy=policy)
-        register_fsdp_forward_method(model, "summed_loss")
+        for method in ("summed_loss", "log_likelihoods"):
+            register_fsdp_forward_method(model, method)
         self._model = model
-        self.module: nn.Module = _WithLoss(model)
+        self.module: nn.Module = _WithLoss(model, objective)
 
     @contextlib.contextmanager
     def averaging(self, is_last: bool) -> Iterator[None]:

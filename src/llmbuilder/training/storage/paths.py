@@ -68,6 +68,11 @@ class RunPaths:
         return self.folder / "base.safetensors"
 
     @property
+    def reference(self) -> Path:
+        """What preference pairs were to the model that the run began from."""
+        return self.folder / "reference.safetensors"
+
+    @property
     def adapter(self) -> Path:
         return self.folder / "adapter"
 

@@ -156,7 +156,7 @@ def _remove_earlier_run(paths: RunPaths) -> None:
     """Delete what the run that run.json tells of has left behind, and nothing else that may lie beside it."""
     for checkpoint in list_checkpoints(paths.checkpoints):
         remove_checkpoint(checkpoint)
-    for path in (paths.metrics, paths.base, *(paths.adapter / name for name in ADAPTER_FILES)):
+    for path in (paths.metrics, paths.base, paths.reference, *(paths.adapter / name for name in ADAPTER_FILES)):
         path.unlink(missing_ok=True)
     models = ModelFiles(paths)
     for path in [] if paths.keep_earlier else [paths.model, paths.last_model]:
@@ -166,7 +166,7 @@ def _remove_earlier_run(paths: RunPaths) -> None:
 
 def _keep_the_users(paths: RunPaths) -> None:
     """Give numbered names to files that lie where a run writes its own; models get theirs when one is written."""
-    names = (paths.record, paths.config, paths.metrics, paths.base, paths.adapter)
+    names = (paths.record, paths.config, paths.metrics, paths.base, paths.reference, paths.adapter)
     for path in (*names, paths.folder / REPORT_NAME, paths.folder / BAD_STEP_NAME):
         set_aside(path)
     if paths.checkpoints.is_file():

@@ -8,10 +8,11 @@ from pathlib import Path
 from llmbuilder.files import remove_path
 from llmbuilder.training.storage.paths import RunPaths
 
-_FILES = r"config\.json|run\.json|metrics\.jsonl|report\.html|bad-step\.json|\.lock\.json|model\.pt|last\.pt"
-_OF_RUN = re.compile(rf"\.({_FILES})\.\w{{8}}\.tmp$|\.tokens\.tmp$")
+_FILES = r"config\.json|run\.json|metrics\.jsonl|report\.html|bad-step\.json|\.lock\.json"
+_WEIGHTS = r"model\.pt|last\.pt|reference\.safetensors"
+_OF_RUN = re.compile(rf"\.({_FILES}|{_WEIGHTS})\.\w{{8}}\.tmp$|\.tokens\.tmp$")
 _OF_CHECKPOINTS = re.compile(r"\.step-\d+(\.pt\.\w{8}|\.old)?\.tmp$")
-_OF_TOKENS = re.compile(r"\.(train|validation|val)(\.ends|\.learned)?\.(bin|json)\.\w{8}\.tmp$")
+_OF_TOKENS = re.compile(r"\.(train|validation|val)(\.ends|\.learned|\.chosen)?\.(bin|json)\.\w{8}\.tmp$")
 _OF_TOKENIZER = re.compile(r"\.(tokenizer|tokenizer_config|generation_config)\.json\.\w{8}\.tmp$")
 
 
