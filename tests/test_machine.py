@@ -7,7 +7,9 @@ import sys
 import time
 
 import pytest
+import torch
 
+from llmbuilder import machine
 from llmbuilder.machine import others_running
 
 
@@ -24,3 +26,10 @@ def test_a_busy_process_is_seen_and_ones_own_threads_are_not() -> None:
         for neighbour in neighbours:
             neighbour.kill()
             neighbour.wait()
+
+
+def test_a_pass_leaves_room_for_others_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    for there, room in ((8 << 30, 1 << 30), (1 << 40, 3 << 30)):
+        monkeypatch.setattr(machine, "memory_bytes", lambda device=None, there=there: there)
+        assert machine.pass_bytes(torch.device("cpu")) == machine.pass_bytes() == room
+        assert machine.pass_bytes(torch.device("cuda")) == there // 2

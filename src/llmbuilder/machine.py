@@ -20,6 +20,7 @@ from llmbuilder.notices import warn_once
 if TYPE_CHECKING:
     import torch
 
+_LONGEST_PASS_ON_CPU = 3 << 30  # bytes
 CROWDED = 1.1  # times as long as alone: others need the processors
 _INSTRUCTIONS = ("fma", "avx2", "avx512", "avx_vnni", "amx", "asimd", "sve", "sme", "bf16", "i8mm")
 
@@ -199,6 +200,15 @@ def used_memory_bytes(device: torch.device) -> int:
         return 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def pass_bytes(device: torch.device | None = None) -> int:
+    """Return the bytes that a forward pass may keep for its gradients: half of a GPU's memory.
+
+    A CPU is no faster with passes of more than some thousand tokens, and others need its memory, too.
+    """
+    memory = memory_bytes(device)
+    return memory // 2 if device is not None and device.type != "cpu" else min(memory // 8, _LONGEST_PASS_ON_CPU)
 
 
 def require_four_bits() -> None:

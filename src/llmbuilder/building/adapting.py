@@ -49,7 +49,7 @@ from llmbuilder.errors import ConfigError, TokenizerError
 from llmbuilder.finetuning.adapting import adapter_shapes
 from llmbuilder.formats.model_file import load_model
 from llmbuilder.inference import Generator
-from llmbuilder.machine import memory_bytes, resolve_device, slowdown
+from llmbuilder.machine import memory_bytes, pass_bytes, resolve_device, slowdown
 from llmbuilder.model import LanguageModel
 from llmbuilder.notices import counted
 from llmbuilder.tokenizer import Tokenizer
@@ -267,11 +267,11 @@ def _fill(
 def _choose_batch(planned: Config, window: int, affordable: int) -> int:
     """Choose the sequences of a step for a run over `affordable` tokens, and the rate; return the tokens of a step."""
     training = planned.training
-    memory = memory_bytes(resolve_device(planned.system.device))
+    room = pass_bytes(resolve_device(planned.system.device))
     if training.batch_size == "auto":
-        longest = longest_batch(with_window(planned.model, window), memory)
+        longest = longest_batch(with_window(planned.model, window), room)
         divide_step(training, max(1, round(choose_step_tokens(affordable) / window)), longest)
-    resolve_recipe(planned, affordable, memory, window=window)
+    resolve_recipe(planned, affordable, room, window=window)
     return training.batch_size * training.gradient_accumulation_steps * window
 
 

@@ -28,7 +28,7 @@ from llmbuilder.config.recipe import (
 from llmbuilder.config.schema import Config, ModelConfig
 from llmbuilder.config.sizes import count_flops_per_token, count_parameters, estimate_training_memory
 from llmbuilder.errors import ConfigError
-from llmbuilder.machine import memory_bytes, resolve_device
+from llmbuilder.machine import memory_bytes, pass_bytes, resolve_device
 
 # layers, heads, width, context
 LADDER = (
@@ -147,7 +147,7 @@ def choose_plan(
         setattr(training, name, value)
     if planned.generation.do_sample:
         planned.generation = planned.generation.model_copy(update=SAMPLING)
-    longest = longest_batch(best.shape, memory_bytes(resolve_device(config.system.device)))
+    longest = longest_batch(best.shape, pass_bytes(resolve_device(config.system.device)))
     divide_step(training, best.sequences, longest)
     steps = max(1, best.affordable // (best.sequences * best.shape.max_seq_length))
     passes = best.affordable / max(1, tokens)

@@ -156,15 +156,15 @@ def choose_dropout(passes: float) -> float:
     return _DROPOUT if passes > _PASSES_BEFORE_DROPOUT else 0.0
 
 
-def longest_batch(model: ModelConfig, memory: int) -> int:
-    """Return how many sequences of a forward pass surely fit into `memory` bytes besides weights and optimizer."""
-    return max(1, memory // 2 // (activation_bytes_per_token(model) * model.max_seq_length))
+def longest_batch(model: ModelConfig, room: int) -> int:
+    """Return how many sequences of a forward pass surely fit into `room` bytes; one, if none does."""
+    return max(1, room // (activation_bytes_per_token(model) * model.max_seq_length))
 
 
 def resolve_recipe(
     config: Config,
     dataset_tokens: int,
-    memory: int,
+    room: int,
     *,
     window: int | None = None,
     is_sharded: bool = False,
@@ -172,9 +172,9 @@ def resolve_recipe(
 ) -> dict[str, Any]:
     """Put numbers in the place of every 'auto' of `config.training` and return them.
 
-    `dataset_tokens` is one pass over the data, in sequences of `window` tokens (default: the model's context), `memory`
-    the device's in bytes; `pairs` is the number of preference pairs, where the data are such. What was set explicitly
-    stays.
+    `dataset_tokens` is one pass over the data, in sequences of `window` tokens (default: the model's context), `room`
+    the bytes that a forward pass may take; `pairs` is the number of preference pairs, where the data are such. What
+    was set explicitly stays.
     """
     training, has_adapters = config.training, config.finetuning.method != "full"
     chosen: dict[str, Any] = {}
@@ -190,7 +190,7 @@ def resolve_recipe(
                 setattr(training, name, rate)
     if is_auto(training.batch_size):
         model = with_window(config.model, window)
-        longest = max(1, longest_batch(model, memory) // texts_a_sequence(config.finetuning))
+        longest = max(1, longest_batch(model, room) // texts_a_sequence(config.finetuning))
         sequences = (
             _choose_sequences(model, training, dataset_tokens) if pairs is None else _choose_pairs(training, pairs)
         )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llmbuilder.config.schema import Config, FinetuningConfig, ModelConfig, TrainingConfig, is_auto
 
 # Logits that exist at a time on a CPU: 16 MB in float32 stay in a processor's cache. With fewer rows, reading the
 # output projection for each piece costs more than the memory is worth.
 LOGITS_OF_A_PIECE, ROWS_OF_A_PIECE = 1 << 22, 256
+_PACKED_BYTES = 0.5 + 4 / 64  # of a number in four bits, with its share of a length for 64
 
 
 def head_dim(model: ModelConfig) -> int:
@@ -109,9 +110,21 @@ def estimate_run_memory(config: Config, processes: int = 1, window: int | None =
 
     Its sequences have `window` tokens (default: the model's context).
     """
-    learned = None if config.finetuning.method == "full" else count_adapter_parameters(config.model, config.finetuning)
-    shape = with_window(config.model, window)
-    return estimate_training_memory(shape, config.training, processes, learned, texts_a_sequence(config.finetuning))
+    asked, shape = config.finetuning, with_window(config.model, window)
+    learned = None if asked.method == "full" else count_adapter_parameters(config.model, asked)
+    found = estimate_training_memory(shape, config.training, processes, learned, texts_a_sequence(asked))
+    return replace(found, weights=found.weights - _bytes_saved(config))
+
+
+def _bytes_saved(config: Config) -> int:
+    """Return the bytes that frozen matrices take less than in float32: held in four bits, or as they are multiplied."""
+    asked = config.finetuning
+    is_short = asked.method == "lora" and config.training.mixed_precision in ("fp16", "bf16")
+    of_a_number = _PACKED_BYTES if asked.method == "qlora" else 2 if is_short else 4
+    a_layer = sum(
+        inputs * outputs for name, (inputs, outputs) in layer_matrices(config.model).items() if is_adapted(name, asked)
+    )
+    return int((4 - of_a_number) * config.model.num_layers * a_layer)
 
 
 def texts_a_sequence(finetuning: FinetuningConfig) -> int:

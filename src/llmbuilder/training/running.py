@@ -21,7 +21,7 @@ from llmbuilder.files import read_json_lines, remove_path
 from llmbuilder.finetuning.adapting import adapter_shapes
 from llmbuilder.formats.model_file import load_model
 from llmbuilder.locking import locked_folder
-from llmbuilder.machine import memory_bytes
+from llmbuilder.machine import memory_bytes, pass_bytes
 from llmbuilder.model import LanguageModel, build_model
 from llmbuilder.training.display.callbacks import Callback
 from llmbuilder.training.display.metrics_file import MetricsFile
@@ -323,8 +323,9 @@ def _run(
     window = dataset.block_size
     is_sharded = needs_sharding(config, processes, window)
     memory = memory_bytes(process_device(config.system))
+    room = pass_bytes(process_device(config.system))
     pairs = len(dataset.train) if dataset.holds_pairs else None
-    resolve_recipe(config, dataset.info.tokens, memory, window=window, is_sharded=is_sharded, pairs=pairs)
+    resolve_recipe(config, dataset.info.tokens, room, window=window, is_sharded=is_sharded, pairs=pairs)
     choose_precision(config, process_device(config.system), processes)
     if config.finetuning.method != "full":
         begin_adapting(model, config, paths, processes, is_sharded=is_sharded, goes_on=saved is not None)
