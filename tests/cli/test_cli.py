@@ -55,6 +55,30 @@ def test_tokenizer_train_and_inspect(tmp_path: Path, prose: str) -> None:
     assert "already exists" in again.stderr
 
 
+def test_what_is_found_in_documents_stands_before_the_prompt(trained_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    for number, name in enumerate(("Brelnor", "Tamsoe", "Vexholm")):
+        (tmp_path / "docs" / f"{number}.txt").write_text(f"Rain.\n\nThe harbour of {name} is {number}7 fathoms deep.\n")
+    line = ("generate", "text", "-m", trained_run, "--documents", "docs", "-n", 5, "--greedy")
+    told = run(*line, "-p", "how deep is Tamsoe", cwd=tmp_path)
+    assert told.stdout.startswith("how deep is Tamsoe") and "fathoms" not in told.stdout
+    assert "[1] docs/1.txt, line 1: Rain. The harbour of Tamsoe is 17 fathoms deep. ..." in told.stderr
+    without = run(*line[:4], *line[6:], "-p", "how deep is Tamsoe", "--json", cwd=tmp_path)
+    found = json.loads(run(*line, "-p", "how deep is Tamsoe", "-p", "vexholm", "--json", cwd=tmp_path).stdout)
+    assert [one["sources"][0]["source"] for one in found] == ["docs/1.txt", "docs/2.txt"]
+    assert found[0]["sources"][0] == {
+        "text": "Rain.\n\nThe harbour of Tamsoe is 17 fathoms deep.", "source": "docs/1.txt", "line": 1,
+    }  # fmt: skip
+    assert found[0]["continuations"] != json.loads(without.stdout)[0]["continuations"], "the model has read it"
+    assert "sources" not in json.loads(without.stdout)[0]
+    refused = run(*line, "-p", "zebra", cwd=tmp_path, status=1)
+    assert refused.stderr.splitlines()[-1].startswith(
+        "GenerationError: nothing in docs has a word of the prompt 'zebra'"
+    )
+    crowded = run(*line[:6], "-p", "Tamsoe " * 200, cwd=tmp_path, status=1)
+    assert "too little text for a passage" in crowded.stderr
+
+
 def test_train_generate_evaluate_export(tmp_path: Path, tiny_config: Config, prose: str) -> None:
     (tmp_path / "data.txt").write_text(prose)
     tiny_config.save(tmp_path / "config.yaml")
