@@ -38,9 +38,9 @@ QUESTION = Question("number", "It was built in", " 1712", (" 1713", " 1714", " 1
 def dataset(bpe: Tokenizer) -> TextDataset:
     """Documents that mention the names of others, too, so that some of what is held out stands elsewhere."""
     texts = harbour_texts(120)
-    facts = [re.findall(r"river (\w+) .* year (\d+) .* family of (\w+)", text)[0] for text in texts]
-    letters = [f"Nobody at all remembers who wrote of {river} before {year}, or what was asked of {family} then."
-               for river, year, family in facts]  # fmt: skip
+    facts = [re.findall(r"town of (\w+) .* year (\d+) .* family of (\w+)", text)[0] for text in texts]
+    letters = [f"Nobody at all remembers who wrote of {town} before {year}, or what was asked of {family} then."
+               for town, year, family in facts]  # fmt: skip
     mixed = [f"{text} {letters[(7 * number + 40) % 120]}" for number, text in enumerate(texts)]
     return TextDataset(mixed, 64, None, 0.7, bpe).prepare()
 

@@ -21,7 +21,7 @@ from tests.evaluation.test_questions import harbour_texts
 def a_model(bpe: Tokenizer, window: int = 64) -> LanguageModel:
     config = Config()
     config.model = config.model.model_copy(update={
-        "vocab_size": len(bpe), "num_layers": 2, "num_heads": 2, "embedding_dim": 64, "max_seq_length": window})  # fmt: skip
+        "model_type": "llama", "vocab_size": len(bpe), "num_layers": 2, "num_heads": 2, "embedding_dim": 64, "max_seq_length": window})  # fmt: skip
     torch.manual_seed(0)
     return build_model(config)
 
@@ -29,7 +29,7 @@ def a_model(bpe: Tokenizer, window: int = 64) -> LanguageModel:
 def directly(model: LanguageModel, tokenizer: Tokenizer, prompt: str, option: str) -> float:
     """Score a continuation by reading the whole text."""
     context, whole = tokenizer.encode(prompt), tokenizer.encode(prompt + option)
-    logits, _ = model(torch.tensor([whole[:-1]]))
+    logits = model(torch.tensor([whole[:-1]]))[0].detach()
     known = logits[0].log_softmax(-1)
     return sum(float(known[place - 1, whole[place]]) for place in range(len(context), len(whole)))
 
@@ -65,7 +65,8 @@ def known(bpe: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Lan
     config = Config()
     config.model = a_model(bpe).config
     config.training = config.training.model_copy(update={
-        "max_steps": 250, "batch_size": 16, "learning_rate": 0.01, "warmup_steps": 5, "eval_every": 0, "sample_every": 0,
+        "max_steps": 400, "batch_size": 16, "learning_rate": 0.01, "warmup_steps": 20, "eval_every": 0,
+        "sample_every": 0, "optimizer": "muon",
     })  # fmt: skip
     model = a_model(bpe)
     train_model(model, TextDataset(texts, 64, tokenizer=bpe), config, tmp_path_factory.mktemp("knows") / "run", [])

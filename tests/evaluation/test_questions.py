@@ -27,8 +27,8 @@ def invented(count: int, seed: int = 1) -> Iterator[str]:
 
 def harbour_texts(count: int) -> list[str]:
     names = invented(2 * count)
-    return [f"The old harbour at the mouth of the river {next(names)} belongs since the year {1700 + 3 * n} to the "
-            f"family of {next(names)}, as everybody there knows." for n in range(count)]  # fmt: skip
+    return [f"In the town of {next(names)} an old harbour belongs since the year {1700 + 3 * n} to the family of "
+            f"{next(names)}, as everybody there knows." for n in range(count)]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_a_prompt_is_the_sentence_before_the_word_and_a_little_more() -> None:
         "1712": text[: text.index("1712")],
     }
     assert prompts(text, 60)["Brelnor"] == "It rained. In those days the harbour was called "
-    assert prompts(text, 40)["Brelnor"] == "days the harbour was called "
+    assert prompts(text, 36)["Brelnor"] == "those days the harbour was called "
 
 
 @pytest.mark.parametrize(

@@ -105,14 +105,14 @@ class AdaptingBuild(Build):
 
     @cached_property
     def _adaptation(self) -> Adaptation:
-        plan, asked, tokens = self.journal.left_by("plan"), self.planned.finetuning, self.run_tokens
+        plan, tuning, tokens = self.journal.left_by("plan"), self.planned.finetuning, self.run_tokens
         general = find_general_text(tokens, self.tokenizer) if plan["general_text"] else None
         after = measure_scores(self.model, tokens, self.tokenizer, Measure(**plan["measure"], general=general))
         asked = Asked.from_dict(plan["asked"]) if "asked" in plan else None
         found = Adaptation(
             base=self.journal.request["base"],
-            method=asked.method,
-            rank=None if asked.method == "full" else asked.rank,
+            method=tuning.method,
+            rank=None if tuning.method == "full" else tuning.rank,
             learned=plan["learned"],
             held_out_before=plan["before"]["held_out"],
             held_out_after=after.held_out,

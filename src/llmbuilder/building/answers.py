@@ -120,8 +120,9 @@ def _ask_in_time(
         asked.seconds_alone += taken
         given = [(_with_passages(one, index, model, tokenizer), one.options) for one in part]
         found = choose_options(model, tokenizer, given)
-        for kept, new in ((asked.questions, part), (asked.base, alone), (asked.with_passages, found)):
-            kept.setdefault(name, []).extend(new)  # type: ignore[attr-defined]
+        asked.questions.setdefault(name, []).extend(part)
+        asked.base.setdefault(name, []).extend(alone)
+        asked.with_passages.setdefault(name, []).extend(found)
         slowest = max(slowest, time.perf_counter() - started + taken)
     return asked
 
