@@ -46,13 +46,13 @@ def dataset(bpe: Tokenizer) -> TextDataset:
 
 
 def test_the_base_is_asked_about_both_groups(dataset: TextDataset, bpe: Tokenizer) -> None:
-    asked = ask_base(a_model(bpe, 256), bpe, dataset, 60.0, seed=1)
+    asked = ask_base(a_model(bpe, 1024), bpe, dataset, 60.0, seed=1)
     assert asked.reason == "" and set(asked.questions) == {HELD_OUT, TRAINED}
     for name, questions in asked.questions.items():
         assert len(questions) == len(asked.base[name]) == len(asked.with_passages[name]) >= 10
     assert asked.seconds_alone > 0
     assert Asked.from_dict(json.loads(json.dumps(asdict(asked)))) == asked
-    answers = ask_adapted(a_model(bpe, 256), bpe, Asked.from_dict(asdict(asked)))
+    answers = ask_adapted(a_model(bpe, 1024), bpe, Asked.from_dict(asdict(asked)))
     assert [group.adapted for group in answers.groups] == [group.base for group in answers.groups], "the same model"
     assert "base" in (answers.best, *answers.alike) and "adapted" in (answers.best, *answers.alike)
 
@@ -65,7 +65,7 @@ def test_passages_come_from_the_training_part(
         "llmbuilder.building.answers.choose_options",
         lambda model, tokenizer, asked: [bool(prompts.append(prompt)) for prompt, _ in asked],
     )
-    asked = ask_base(a_model(bpe, 256), bpe, dataset, 60.0, seed=1)
+    asked = ask_base(a_model(bpe, 1024), bpe, dataset, 60.0, seed=1)
     assert dataset.validation is not None
     held_out = bpe.decode(dataset.validation.tokens[:].tolist())
     trained = bpe.decode(dataset.train.tokens[:].tolist())
@@ -80,7 +80,7 @@ def test_passages_come_from_the_training_part(
 
 
 def test_less_time_asks_fewer_of_the_same_and_too_little_none(dataset: TextDataset, bpe: Tokenizer) -> None:
-    model = a_model(bpe, 256)
+    model = a_model(bpe, 1024)
     asked = ask_base(model, bpe, dataset, 60.0, seed=1)
     none = ask_base(model, bpe, dataset, 0.3, seed=1)
     assert none.questions == {} and none.reason

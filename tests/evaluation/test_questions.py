@@ -68,6 +68,7 @@ def test_a_prompt_is_the_sentence_before_the_word_and_a_little_more() -> None:
         "the harbour of brelnor was given the name Brelnor",  # stands in the prompt
         "1. the 23 ships",  # too little before it
         "=====  ------  =====  ------ 1712",  # no words before it
+        "the words BET BEY BIB BID BIG BIN BIT BOB BOG BOO BOP",  # a list of names
         "40 1115 40 1116 40 1117 40 1118 40 1119",
     ],
 )

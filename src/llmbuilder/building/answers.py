@@ -27,10 +27,11 @@ from llmbuilder.tokenizer import Tokenizer
 
 HELD_OUT, TRAINED = "held-out documents", "documents of the training part"
 FEWEST_QUESTIONS, _FEWEST_OF_A_GROUP, _MOST_OF_A_GROUP = 20, 10, 200
-_TOGETHER = 8  # questions, between two looks at the clock
+_TOGETHER = 16  # questions, between two looks at the clock
 _READING_SHARE, _CHARACTERS_A_SECOND = 0.25, 500_000  # of the time for finding questions and passages; of text read
 _MOST_CHARACTERS = 8_000_000
-_PROMPT, _PASSAGE, _PASSAGES = 280, 400, 2  # characters of a prompt, of a passage, and how many of these
+_PROMPT, _PASSAGE, _PASSAGES = 200, 400, 2  # characters of a prompt, of a passage, and how many of these
+_SEARCHED = 100  # characters at the end of a prompt, which are mostly of the sentence itself
 _NOISE = 0.05  # a difference that equally good readers show more often is none
 
 
@@ -136,7 +137,7 @@ def _turns(groups: dict[str, list[Question]]) -> Iterator[tuple[str, list[Questi
 
 def _with_passages(question: Question, index: PassageIndex, model: LanguageModel, tokenizer: Tokenizer) -> str:
     """Return the prompt of a question behind passages found for it; alone where none is found, or has room."""
-    found: Sequence[Passage] = index.find(question.prompt, _PASSAGES)
+    found: Sequence[Passage] = index.find(question.prompt[-_SEARCHED:], _PASSAGES)
     longest = max(question.options, key=len)
     window = model.config.max_seq_length
 
@@ -173,5 +174,5 @@ def compare_readers(asked: Asked, adapted: Mapping[str, Sequence[bool]]) -> Answ
              if reader != best and chance_of_difference(whole[best], whole[reader]) >= _NOISE]  # fmt: skip
     is_less = sum(whole[ADAPTED]) < sum(whole[BASE])
     harm = is_less and chance_of_difference(whole[BASE], whole[ADAPTED]) < _NOISE
-    example = next(iter(asked.questions.values()))[0]
-    return Answers(groups, CHANCE, best, alike, harm, asdict(example))
+    example = asdict(next(iter(asked.questions.values()))[0])
+    return Answers(groups, CHANCE, best, alike, harm, {**example, "others": list(example["others"])})

@@ -39,11 +39,14 @@ def score_options(
     """Return the log-probability, in nats, of each continuation of each prompt: a sum over its tokens."""
     model.eval()
     rows = [_encode(tokenizer, prompt, options, model.config.max_seq_length) for prompt, options in asked]
-    found: list[list[float]] = []
+    found: list[list[float]] = [[] for _ in rows]
+    order = sorted(range(len(rows)), key=lambda row: len(rows[row][0]))  # little padding
     with FairThreads.on(model.device) as threads:
         for begin in range(0, len(rows), _TOGETHER):
             started = time.perf_counter()
-            found += _score(model, rows[begin : begin + _TOGETHER])
+            part = order[begin : begin + _TOGETHER]
+            for row, scores in zip(part, _score(model, [rows[row] for row in part]), strict=True):
+                found[row] = scores
             threads.note(time.perf_counter() - started)
     return found
 

@@ -108,7 +108,8 @@ def _begin_prompt(text: str, begin: int, characters: int) -> int | None:
         return None
     ends = [found.end() for found in _BOUNDARY.finditer(before)]
     sentence = before[ends[-1] if ends else 0 :]
-    if len(_LONG_WORD.findall(sentence)) < _WORDS_BEFORE or len(sentence) < _BEFORE:
+    words = [word for word in _LONG_WORD.findall(sentence) if not word[0].isupper()]  # a list of names tells nothing
+    if len(words) < _WORDS_BEFORE or len(sentence) < _BEFORE:
         is_unspaced = len(sentence) >= _UNSPACED_BEFORE and has_characters_without_blanks(sentence)
         if not is_unspaced:
             return None

@@ -7,6 +7,7 @@ ten megabytes of text are indexed in some seconds.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -48,6 +49,7 @@ class PassageIndex:
     def __init__(self, passages: Iterable[Passage]) -> None:
         import bm25s
 
+        logging.getLogger("bm25s").setLevel(logging.WARNING)  # which it sets to tell of every step
         self._vocabulary: dict[str, int] = {}
         self._passages: list[Passage] = []
         ids: list[list[int]] = []
