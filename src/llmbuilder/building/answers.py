@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from llmbuilder.building.result import ADAPTED, BASE, READERS, Answers, GroupAnswers
+from llmbuilder.building.result import ADAPTED, BASE, READERS, Answers, GroupAnswers, Lead
 from llmbuilder.data import TextDataset
 from llmbuilder.errors import DataError, GenerationError
 from llmbuilder.evaluation.answering import choose_options
@@ -164,15 +164,19 @@ def ask_adapted(model: LanguageModel, tokenizer: Tokenizer, asked: Asked) -> Ans
 def compare_readers(asked: Asked, adapted: Mapping[str, Sequence[bool]]) -> Answers:
     """Return what each reader got right, and which is best; a lead that may be chance makes none better."""
     by_reader = dict(zip(READERS, (asked.base, adapted, asked.with_passages), strict=True))
-    groups = [
-        GroupAnswers(name, **{reader: Proportion.count(right[name]) for reader, right in by_reader.items()})
-        for name in asked.questions
-    ]
+    groups = []
+    for name in asked.questions:
+        right = {reader: found[name] for reader, found in by_reader.items()}
+        shares = {reader: Proportion.count(found) for reader, found in right.items()}
+        groups.append(GroupAnswers(name, **shares, lead=_find_lead(right)))
     whole = {reader: [one for name in asked.questions for one in right[name]] for reader, right in by_reader.items()}
-    best = max(READERS, key=lambda reader: sum(whole[reader]))
-    alike = [reader for reader in READERS
-             if reader != best and chance_of_difference(whole[best], whole[reader]) >= _NOISE]  # fmt: skip
     is_less = sum(whole[ADAPTED]) < sum(whole[BASE])
     harm = is_less and chance_of_difference(whole[BASE], whole[ADAPTED]) < _NOISE
     example = asdict(next(iter(asked.questions.values()))[0])
-    return Answers(groups, CHANCE, best, alike, harm, {**example, "others": list(example["others"])})
+    return Answers(groups, CHANCE, _find_lead(whole), harm, {**example, "others": list(example["others"])})
+
+
+def _find_lead(right: Mapping[str, Sequence[bool]]) -> Lead:
+    best = max(READERS, key=lambda reader: sum(right[reader]))
+    others = (reader for reader in READERS if reader != best)
+    return Lead(best, [reader for reader in others if chance_of_difference(right[best], right[reader]) >= _NOISE])

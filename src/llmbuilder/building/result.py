@@ -51,6 +51,14 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Lead:
+    """The reader with the most right answers, and those that may be as good: their difference may be chance."""
+
+    best: str
+    alike: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class GroupAnswers:
     """How many questions about one group of documents each reader got right."""
 
@@ -58,6 +66,7 @@ class GroupAnswers:
     base: Proportion
     adapted: Proportion
     with_passages: Proportion
+    lead: Lead
 
     @property
     def shares(self) -> list[Proportion]:
@@ -69,14 +78,14 @@ class GroupAnswers:
 class Answers:
     """What the base, the adapted model, and the base with passages found in the training part answer.
 
-    Guessing gets `chance` of the questions right. `best` is the reader with the most right answers, `alike` are those
-    that may be as good, and `example` is one of the questions. Without groups, `reason` says why nothing was asked.
+    Guessing gets `chance` of the questions right. `lead` is over all questions; `harm` says that the adapted model got
+    fewer right than the base, and not by chance. `example` is one of the questions. Without groups, `reason` says why
+    nothing was asked.
     """
 
     groups: list[GroupAnswers] = field(default_factory=list)
     chance: float = 0.0
-    best: str = ""
-    alike: list[str] = field(default_factory=list)
+    lead: Lead | None = None
     harm: bool = False
     example: dict[str, Any] = field(default_factory=dict)
     reason: str = ""
@@ -85,10 +94,15 @@ class Answers:
     def from_dict(cls, values: Mapping[str, Any]) -> Answers:
         """Return the answers whose fields these are, also after they were JSON."""
         groups = [
-            GroupAnswers(group["group"], **{reader: Proportion(**group[reader]) for reader in READERS})
+            GroupAnswers(
+                group["group"],
+                **{reader: Proportion(**group[reader]) for reader in READERS},
+                lead=Lead(**group["lead"]),
+            )
             for group in values.get("groups", [])
         ]
-        return cls(**{**_known(cls, values), "groups": groups})
+        lead = values.get("lead")
+        return cls(**{**_known(cls, values), "groups": groups, "lead": None if lead is None else Lead(**lead)})
 
 
 @dataclass(frozen=True)

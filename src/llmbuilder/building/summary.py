@@ -23,7 +23,7 @@ def write_summary(folder: Path, result: BuildResult) -> None:
     words: dict[str, Any] = {"facts": describe_result(result), "uses": [asdict(use) for use in list_uses(result)]}
     if (found := _answers(result)) is not None:
         words["answers"] = {
-            "best": describe_best(found),
+            "best": _best(found),
             "table": answers_table(found),
             "question": _question(result, found),
         }
@@ -58,12 +58,17 @@ def summary_markdown(result: BuildResult) -> str:
 def _answers(result: BuildResult) -> Answers | None:
     """Return the answers to questions about the documents, None where none were asked."""
     found = result.adaptation.answers if result.adaptation is not None else None
-    return found if found is not None and found.groups else None
+    return found if found is not None and found.lead is not None else None
 
 
 def _question(result: BuildResult, found: Answers) -> str:
     assert result.adaptation is not None
     return describe_question(found, result.adaptation.passes)
+
+
+def _best(found: Answers) -> str:
+    assert found.lead is not None
+    return describe_best(found, found.lead)
 
 
 def _answer_lines(result: BuildResult) -> list[str]:
@@ -72,7 +77,7 @@ def _answer_lines(result: BuildResult) -> list[str]:
         return []
     titles, *rows = answers_table(found)
     table = [f"| {' | '.join(cells)} |" for cells in (titles, ["---"] * len(titles), *rows)]
-    return ["## What answers best", "", describe_best(found), "", *table, "", _question(result, found), ""]
+    return ["## What answers best", "", _best(found), "", *table, "", _question(result, found), ""]
 
 
 def _sample(sample: Sample) -> list[str]:

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from llmbuilder.building.durations import in_words
 from llmbuilder.building.modelfile import ollama_name
 from llmbuilder.building.plan import USEFUL_STEPS
-from llmbuilder.building.result import READERS, WITH_PASSAGES, Adaptation, Answers, BuildResult, Expectation
+from llmbuilder.building.result import (
+    READERS,
+    WITH_PASSAGES,
+    Adaptation,
+    Answers,
+    BuildResult,
+    Expectation,
+    GroupAnswers,
+    Lead,
+)
 from llmbuilder.notices import counted, quoted
 from llmbuilder.tokens.overlap import describe_overlap
 from llmbuilder.training import TrainingResults
@@ -171,27 +180,35 @@ def _helped(found: Adaptation) -> str:
 
 
 def _answers(found: Answers) -> str:
-    if not found.groups:
+    if found.lead is None:
         return f"Not asked: {found.reason}."
     said = [
         f"of {counted(group.base.of, 'question')} about {group.group}, "
         + ", ".join(f"{name} {share.share:.0%}" for name, share in zip(_READERS.values(), group.shares, strict=True))
         for group in found.groups
     ]
-    return f"{describe_best(found)} Right are, {'; '.join(said)}; guessing gets {found.chance:.0%}."
+    return f"{describe_best(found, found.lead)} Right are, {'; '.join(said)}; guessing gets {found.chance:.0%}."
 
 
-def describe_best(found: Answers) -> str:
-    """Return in a sentence which of the three serves best, or that so few questions do not tell."""
-    best = _READERS[found.best]
-    if not found.alike:
-        how = ": generate text --documents" if found.best == WITH_PASSAGES else ""
-        return f"{best[:1].upper()}{best[1:]} serves you best{how}."
-    others = " and ".join(_READERS[reader] for reader in found.alike)
-    verb = "is" if len(found.alike) == 1 else "are"
-    return (
-        f"{best[:1].upper()}{best[1:]} answers most, but {others} {verb} too near for so few questions to tell apart."
-    )
+def describe_best(found: Answers, lead: Lead) -> str:
+    """Return in a sentence or two which of the three serves best, or that so few questions do not tell."""
+    best = _capitalised(_READERS[lead.best])
+    if lead.alike:
+        others = " and ".join(_READERS[reader] for reader in lead.alike)
+        verb = "is" if len(lead.alike) == 1 else "are"
+        return f"{best} answers most, but {others} {verb} too near for so few questions to tell apart."
+    how = ": generate text --documents" if lead.best == WITH_PASSAGES else ""
+    return f"{best} serves you best{how}.{''.join(_exception(group, lead) for group in found.groups)}"
+
+
+def _exception(group: GroupAnswers, lead: Lead) -> str:
+    if group.lead.best != lead.best and not group.lead.alike:
+        return f" Of {group.group} alone it is {_READERS[group.lead.best]}."
+    return f" Of {group.group} alone so few questions do not tell." if group.lead.alike else ""
+
+
+def _capitalised(name: str) -> str:
+    return f"{name[:1].upper()}{name[1:]}"
 
 
 def answers_table(found: Answers) -> list[list[str]]:
