@@ -27,7 +27,7 @@ from llmbuilder.tokenizer import Tokenizer
 
 HELD_OUT, TRAINED = "held-out documents", "documents of the training part"
 FEWEST_QUESTIONS, _FEWEST_OF_A_GROUP, _MOST_OF_A_GROUP = 20, 10, 200
-_TOGETHER = 16  # questions, between two looks at the clock
+_TOGETHER = 8  # questions, between two looks at the clock
 _READING_SHARE, _CHARACTERS_A_SECOND = 0.25, 500_000  # of the time for finding questions and passages; of text read
 _MOST_CHARACTERS = 8_000_000
 _PROMPT, _PASSAGE, _PASSAGES = 200, 400, 1  # characters of a prompt, of a passage, and how many of these
