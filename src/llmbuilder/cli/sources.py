@@ -27,7 +27,7 @@ class Sources:
         from llmbuilder.retrieval.passages import PASSAGE_SIZE
 
         say(f"Reading {place}")
-        size = min(PASSAGE_SIZE, generator.model.config.max_seq_length)  # so that a small model sees one at all
+        size = min(PASSAGE_SIZE, max(1, generator.model.config.max_seq_length // 2))  # small models see one, too
         self._index = PassageIndex.open(place, data, size)
         self._place = place
         say(f"{counted(len(self._index), 'passage')} to look things up in")
