@@ -196,15 +196,19 @@ def describe_best(found: Answers, lead: Lead) -> str:
     if lead.alike:
         others = " and ".join(_READERS[reader] for reader in lead.alike)
         verb = "is" if len(lead.alike) == 1 else "are"
-        return f"{best} answers most, but {others} {verb} too near for so few questions to tell apart."
-    how = ": generate text --documents" if lead.best == WITH_PASSAGES else ""
-    return f"{best} serves you best{how}.{''.join(_exception(group, lead) for group in found.groups)}"
+        said = f"{best} answers most, but {others} {verb} too near for so few questions to tell apart."
+    else:
+        how = ": generate text --documents" if lead.best == WITH_PASSAGES else ""
+        said = f"{best} serves you best{how}."
+    return said + "".join(_exception(group, lead) for group in found.groups)
 
 
 def _exception(group: GroupAnswers, lead: Lead) -> str:
-    if group.lead.best != lead.best and not group.lead.alike:
-        return f" Of {group.group} alone it is {_READERS[group.lead.best]}."
-    return f" Of {group.group} alone so few questions do not tell." if group.lead.alike else ""
+    """Return what holds of one group of documents and not of all, "" if that is nothing."""
+    if group.lead.alike:
+        return "" if lead.alike else f" Of {group.group} alone so few questions do not tell."
+    differs = lead.alike or group.lead.best != lead.best
+    return f" Of {group.group} alone it is {_READERS[group.lead.best]}." if differs else ""
 
 
 def _capitalised(name: str) -> str:
@@ -240,8 +244,8 @@ def describe_question(found: Answers, passes: float | None) -> str:
 def _read(passes: float | None) -> str:
     if passes is None:
         return ""
-    often = f"{passes:.1f} times" if passes >= 1 else f"to {_percent(passes)}"
-    return f" The training part was read {often}."
+    much = f"the training part {passes:.1f} times" if passes >= 1 else f"{_percent(passes)} of the training part"
+    return f" The adapted model has read {much}."
 
 
 def _change(before: float, after: float) -> str:
