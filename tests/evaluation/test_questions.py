@@ -119,6 +119,15 @@ def test_questions_follow_their_rules(bpe: Tokenizer) -> None:
     assert make_questions(texts[:80], [], bpe, most=9, seed=3).trained == made.trained[:9], "less time, fewer of them"
 
 
+def test_a_tokenizer_of_characters_that_has_no_blank_asks_too() -> None:
+    texts = [
+        f"这个港口是在很久以前由一位国王下令建造的，当时是{1700 + number}年，后来又扩建了。" for number in range(20)
+    ]
+    tokenizer = Tokenizer.from_characters(sorted(set("".join(texts))))
+    made = make_questions(texts, texts, tokenizer, most=9)
+    assert len(made.trained) == len(made.held_out) == 9
+
+
 def test_what_only_held_out_documents_know_is_not_asked(bpe: Tokenizer) -> None:
     texts = harbour_texts(120)
     held_out = make_questions(texts[:80], texts[80:], bpe, most=60).held_out

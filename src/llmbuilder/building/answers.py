@@ -15,7 +15,7 @@ import numpy as np
 
 from llmbuilder.building.result import ADAPTED, BASE, READERS, Answers, GroupAnswers, Lead
 from llmbuilder.data import TextDataset
-from llmbuilder.errors import DataError, GenerationError
+from llmbuilder.errors import DataError, GenerationError, TokenizerError
 from llmbuilder.evaluation.answering import choose_options
 from llmbuilder.evaluation.ngrams import Tokens, sample_tokens
 from llmbuilder.evaluation.proportions import Proportion, chance_of_difference
@@ -146,7 +146,7 @@ def _with_passages(question: Question, index: PassageIndex, model: LanguageModel
 
     try:
         return join_passages(fit_passages(found, question.prompt, fits), question.prompt)
-    except GenerationError:
+    except (GenerationError, TokenizerError):  # of characters, and without one for a line break
         return question.prompt
 
 

@@ -85,14 +85,14 @@ def _score_endings(
         [ending for _, endings in rows for ending in endings], length, IGNORE_INDEX, model.device
     )
     first = cross_entropies(last_BD.repeat_interleave(options, 0), model.lm_head.weight, endings_BOT[:, 0])
-    nats = first.double()
+    nats = first.cpu().double()
     if length > 1:
         begins = torch.tensor([len(prompt) for prompt, _ in rows], device=model.device).repeat_interleave(options)
         positions = begins[:, None] + torch.arange(length - 1, device=model.device)
         given = endings_BOT[:, :-1].clamp(min=0)
         hidden = model.hidden_states(given, cache.repeated(options), positions)
         later = cross_entropies(hidden.flatten(0, 1), model.lm_head.weight, endings_BOT[:, 1:].flatten())
-        nats = nats + later.view(len(given), -1).double().sum(1)
+        nats = nats + later.view(len(given), -1).cpu().double().sum(1)
     return (-nats).view(len(rows), options).tolist()
 
 

@@ -103,7 +103,7 @@ class _Maker:
         form = kind
         if kind == NUMBER:
             form = "year" if _YEAR.fullmatch(word) else re.sub(r"\d", "0", word)
-        return form, len(self._tokenizer.encode(f" {word}"))
+        return form, len(self._tokenizer.encode(self._tokenizer.keep_known(f" {word}")))
 
     def questions(self, most: int) -> Iterator[Question]:
         made = 0
