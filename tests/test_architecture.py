@@ -18,7 +18,7 @@ ROOMS = [
     "config.languages", "config.ranges", "config.section", "config.model_schema", "config.schema", "formats.nanogpt.configuration",
     "formats.nanogpt.characters",
     "config", "tokenizer", "documents", "auditing", "refining", "duplicates", "report", "tokens", "corpus", "data",
-    "conversations",
+    "retrieval", "conversations",
     "model", "formats", "inference", "finetuning",
     "training.results", "training.display", "training.processes", "training.storage", "training.loop", "training",
     "evaluation", "export", "migration", "building", "cli", "__main__",

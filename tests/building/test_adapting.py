@@ -17,6 +17,7 @@ import torch
 import llmbuilder as lb
 from llmbuilder.building import BuildResult, plan_build, resume_build
 from llmbuilder.building.adapting import tuning_settings
+from llmbuilder.building.answers import HELD_OUT, TRAINED
 from llmbuilder.building.before_after import warnings_of
 from llmbuilder.building.checks import check_build
 from llmbuilder.building.general_text import HELP, LIBRARY, find_general_text, help_topics, library_docstrings
@@ -112,6 +113,9 @@ def test_a_base_is_adapted_and_the_result_says_what_that_did(folder: Path) -> No
     assert summary.index("did it help") < summary.index("tested on")
     again = BuildResult.from_dict(json.loads(Path("run/summary.json").read_text()))
     assert again.adaptation == found
+    assert found.answers is not None and {group.group for group in found.answers.groups} == {HELD_OUT, TRAINED}
+    for page in (summary, report):
+        assert "What answers best" in page and "the base with passages found" in page
 
 
 def test_the_best_is_kept_and_harm_is_said(folder: Path, prose: str) -> None:

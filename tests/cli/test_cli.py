@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from llmbuilder.config import Config
+from llmbuilder.model import save_model
+from llmbuilder.tokenizer import Tokenizer
 from tests.command_line import run, run_program
 from tests.documents.samples import write_all
+from tests.inference.test_chat import generator
 from tests.references import NanoGPT
 
 
@@ -53,6 +56,49 @@ def test_tokenizer_train_and_inspect(tmp_path: Path, prose: str) -> None:
     assert shown["round_trip"] is True
     again = run("tokenizer", "train", "-i", "data.txt", "-o", "tok", cwd=tmp_path, status=1)
     assert "already exists" in again.stderr
+
+
+def write_harbours(folder: Path) -> None:
+    folder.mkdir()
+    for number, name in enumerate(("Brelnor", "Tamsoe", "Vexholm")):
+        (folder / f"{number}.txt").write_text(f"Rain.\n\nThe harbour of {name} is {number}7 fathoms deep.\n")
+
+
+def test_a_conversation_looks_things_up(tmp_path: Path, tiny_config: Config, bpe: Tokenizer) -> None:
+    write_harbours(tmp_path / "docs")
+    save_model(generator(tiny_config, bpe).model, tmp_path / "talks.pt")
+    line = ("generate", "text", "-m", "talks.pt", "--documents", "docs", "--chat", "-n", 3)
+    (told,) = json.loads(run(*line, "-p", "Tamsoe?", "--json", cwd=tmp_path).stdout)
+    assert told["prompt"] == "Tamsoe?" and [one["source"] for one in told["sources"]] == ["docs/1.txt"]
+    shown = run(*line, "-p", "Vexholm?", cwd=tmp_path)
+    assert "[1] docs/2.txt, line 1: " in shown.stderr and "fathoms" not in shown.stdout
+    spoken = run_program(*line, "-i", cwd=tmp_path, stdin="Tamsoe?\nzebra\n")
+    assert spoken.stderr.count("[1] docs/1.txt") == 1
+    assert spoken.stderr.count("nothing in the documents has a word of this") == 1
+    refused = run(*line[:6], "-i", cwd=tmp_path, status=2)
+    assert "--chat -i" in refused.stderr
+
+
+def test_what_is_found_in_documents_stands_before_the_prompt(trained_run: Path, tmp_path: Path) -> None:
+    write_harbours(tmp_path / "docs")
+    line = ("generate", "text", "-m", trained_run, "--documents", "docs", "-n", 5, "--greedy")
+    told = run(*line, "-p", "how deep is Tamsoe", cwd=tmp_path)
+    assert told.stdout.startswith("how deep is Tamsoe") and "fathoms" not in told.stdout
+    assert "[1] docs/1.txt, line 1: Rain. The harbour of Tamsoe is 17 fathoms deep. ..." in told.stderr
+    without = run(*line[:4], *line[6:], "-p", "how deep is Tamsoe", "--json", cwd=tmp_path)
+    found = json.loads(run(*line, "-p", "how deep is Tamsoe", "-p", "vexholm", "--json", cwd=tmp_path).stdout)
+    assert [one["sources"][0]["source"] for one in found] == ["docs/1.txt", "docs/2.txt"]
+    assert found[0]["sources"][0] == {
+        "text": "Rain.\n\nThe harbour of Tamsoe is 17 fathoms deep.", "source": "docs/1.txt", "line": 1,
+    }  # fmt: skip
+    assert found[0]["continuations"] != json.loads(without.stdout)[0]["continuations"], "the model has read it"
+    assert "sources" not in json.loads(without.stdout)[0]
+    refused = run(*line, "-p", "zebra", cwd=tmp_path, status=1)
+    assert refused.stderr.splitlines()[-1].startswith(
+        "GenerationError: nothing in docs has a word of the prompt 'zebra'"
+    )
+    crowded = run(*line[:6], "-p", "Tamsoe " * 200, cwd=tmp_path, status=1)
+    assert "too little text for a passage" in crowded.stderr
 
 
 def test_train_generate_evaluate_export(tmp_path: Path, tiny_config: Config, prose: str) -> None:

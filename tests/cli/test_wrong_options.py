@@ -101,6 +101,7 @@ COMMANDS: dict[str, tuple[dict[str, str], dict[str, list[Case]]]] = {
         "--top-k": [("x", "--top-k")], "--top-p": [("x", "--top-p")], "--min-p": [("x", "--min-p")],
         "--repetition-penalty": [("x", "--repetition")], "--num-samples": [("x", "--num-samples")], "--stop": ANY,
         "--seed": [("x", "--seed")], "--config": CONFIG, "--device": DEVICE, "--system": [("x", "give --chat, too")],
+        "--documents": [*INPUT, ("text.txt", "say with --prompt what to look up"), ("empty", "empty is empty")],
         "--set": [*SET[:1], ("training.seed=1", "did you mean system.seed"), ("system.seed=1", "does not use it"),
                   ("generation.top_p=2", "--set generation.top_p=2: generation.top_p"),
                   ("generation.n_predict=3", "did you mean generation.max_new_tokens?")]}),

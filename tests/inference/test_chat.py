@@ -10,6 +10,7 @@ from llmbuilder.config import Config
 from llmbuilder.errors import GenerationError
 from llmbuilder.inference import Chat, GenerationConfig, Generator
 from llmbuilder.model import build_model
+from llmbuilder.retrieval import Passage
 from llmbuilder.tokenizer import Tokenizer
 from tests.conversations.templates import CHATML_TOOLS, INSTRUCT, marked_tokenizer
 
@@ -84,3 +85,21 @@ def test_what_a_template_refuses_is_said(tiny_config: Config, bpe: Tokenizer) ->
     )
     with pytest.raises(GenerationError, match="roles must take turns"):
         chat.answers("a", SETTINGS)
+
+
+def test_passages_stand_before_their_question_and_are_not_remembered(
+    tiny_config: Config, bpe: Tokenizer, seen: list[list[int]]
+) -> None:
+    made = generator(tiny_config, bpe)
+    chat = Chat(made)
+    passages = [Passage("The sea.", "a.txt", 3), Passage("A tide.", "b.txt"), Passage("word " * 100, "long.txt")]
+    list(chat.answer("a", SETTINGS, passages))
+    assert made.tokenizer.decode(seen[0]) == (
+        "<|im_start|>user\nA tide.\n\nThe sea.\n\na<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert chat.sources == passages[:2], "the best ones, as many as there is room for"
+    list(chat.answer("b", SETTINGS))
+    assert "The sea" not in made.tokenizer.decode(seen[1]) and chat.sources == []
+    assert "user\na<|im_end|>" in made.tokenizer.decode(seen[1])
+    with pytest.raises(GenerationError, match="too little text for a passage"):
+        list(chat.answer("c", SETTINGS, passages[2:]))

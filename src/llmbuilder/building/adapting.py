@@ -56,6 +56,7 @@ from llmbuilder.tokenizer import Tokenizer
 from llmbuilder.training.tuning import TUNING
 
 ADAPTING_SECONDS = 20 * 60.0  # for the whole build, where nothing is said
+ASKING_SHARE = 0.03  # of the time, for questions to the base and to the adapted model
 _LONGEST_WINDOW = 512  # tokens: more costs memory, and most documents fill less
 _WINDOWS_OF_A_TEXT = 20  # at least, so that a short text is not one window seen over and over
 _MOST_PASSES = 4  # repeated text is worth nearly as much as new text so often (Muennighoff et al. 2023)
@@ -186,7 +187,8 @@ def plan_adaptation(
     a_token = _seconds_a_token(model, dataset)
     samples = a_token * planned.generation.max_new_tokens  # of the base, and later of the adapted model
     after = ending_seconds(tokens, parameters) + scoring + samples + a_token * _TEST_TOKENS
-    besides = time.perf_counter() - begin + samples + reserved_seconds(after, slowdown(), seconds)
+    besides = time.perf_counter() - begin + samples + ASKING_SHARE * seconds
+    besides += reserved_seconds(after, slowdown(), seconds)
     training_seconds = planned.training.time_budget_seconds or max(0.001, seconds - besides)
     plan = _fill(planned, window, training_seconds, speed, dataset, _Known(before, measure, after))
     apply_settings(plan.config, {"training": explicit.get("training", {})})

@@ -7,13 +7,20 @@ from functools import cached_property
 from typing import Any
 
 from llmbuilder.building.ability import describe_fault
-from llmbuilder.building.adapting import ADAPTING_SECONDS, base_tokenizer, open_base, plan_adaptation
+from llmbuilder.building.adapting import (
+    ADAPTING_SECONDS,
+    ASKING_SHARE,
+    base_tokenizer,
+    open_base,
+    plan_adaptation,
+)
+from llmbuilder.building.answers import Asked, ask_adapted, ask_base
 from llmbuilder.building.before_after import Measure, measure_scores, warnings_of
 from llmbuilder.building.general_text import find_general_text
 from llmbuilder.building.passages import Comparison
 from llmbuilder.building.result import Adaptation, BuildResult, Sample
 from llmbuilder.building.stages import Build
-from llmbuilder.config.loading import apply_settings
+from llmbuilder.config.loading import apply_settings, read_config
 from llmbuilder.config.recipe import SAMPLING
 from llmbuilder.config.schema import Config
 from llmbuilder.config.validation import require_valid
@@ -58,7 +65,9 @@ class AdaptingBuild(Build):
             config.generation = config.generation.model_copy(update=SAMPLING)
             apply_settings(config, {"generation": self.explicit.get("generation", {})})
         samples = self._write_after_beginnings(self.base, self.dataset, config.generation)
-        self._keep_in_time(config, plan.seconds_after)
+        self.announce("Asking the base about the documents")
+        asked = ask_base(self.base, self.tokenizer, self.dataset, ASKING_SHARE * seconds, config.system.seed)
+        self._keep_in_time(config, plan.seconds_after + asked.seconds_alone)
         require_valid(config, ["training", "finetuning"], "adapt this base", unchecked=["training.warmup_steps"])
         config.training.output_dir = None
         config.training.init_from = self.journal.request["base"]
@@ -72,6 +81,7 @@ class AdaptingBuild(Build):
             "before": asdict(plan.before),
             "learned": plan.learned,
             "samples": [asdict(sample) for sample in samples],
+            "asked": asdict(asked),
         }
 
     def _begin_training(self, config: Config, dataset: TextDataset) -> TrainingResults:
@@ -95,21 +105,31 @@ class AdaptingBuild(Build):
 
     @cached_property
     def _adaptation(self) -> Adaptation:
-        plan, asked, tokens = self.journal.left_by("plan"), self.planned.finetuning, self.run_tokens
+        plan, tuning, tokens = self.journal.left_by("plan"), self.planned.finetuning, self.run_tokens
         general = find_general_text(tokens, self.tokenizer) if plan["general_text"] else None
         after = measure_scores(self.model, tokens, self.tokenizer, Measure(**plan["measure"], general=general))
+        asked = Asked.from_dict(plan["asked"]) if "asked" in plan else None
         found = Adaptation(
             base=self.journal.request["base"],
-            method=asked.method,
-            rank=None if asked.method == "full" else asked.rank,
+            method=tuning.method,
+            rank=None if tuning.method == "full" else tuning.rank,
             learned=plan["learned"],
             held_out_before=plan["before"]["held_out"],
             held_out_after=after.held_out,
             general_text=plan["general_text"],
             general_before=plan["before"]["general"],
             general_after=after.general,
+            answers=ask_adapted(self.model, self.tokenizer, asked) if asked is not None else None,
+            passes=self._passes(tokens),
         )
         return replace(found, warnings=warnings_of(found))
+
+    def _passes(self, tokens: TextDataset) -> float:
+        """Return how often the training part was read."""
+        training = read_config(self.paths.config).training
+        assert not isinstance(training.batch_size, str)
+        a_step = training.batch_size * training.gradient_accumulation_steps * tokens.block_size
+        return self.journal.left_by("training")["steps"] * a_step / max(1, tokens.info.tokens)
 
     def _samples(self) -> list[Sample]:
         base = {sample["prompt"]: sample["continuation"] for sample in self.journal.left_by("plan")["samples"]}

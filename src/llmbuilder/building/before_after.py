@@ -70,6 +70,11 @@ def warnings_of(found: Adaptation) -> list[str]:
             f"{before:.3f} before): it has forgotten some of what it knew; a smaller training.learning_rate or less "
             "time keep more"
         )
+    if found.answers is not None and found.answers.harm:
+        said.append(
+            "it answers fewer questions about your documents than the base, and not by chance: use the base, alone or "
+            "with passages found in them (generate text --documents)"
+        )
     return said
 
 

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from llmbuilder.evaluation.proportions import Proportion
 from llmbuilder.export import GGUFExport, GGUFVerification
 from llmbuilder.report.card import result_card
 from llmbuilder.training import TrainingResults
+
+BASE, ADAPTED, WITH_PASSAGES = READERS = ("base", "adapted", "with_passages")
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,68 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Lead:
+    """The reader with the most right answers, and those that may be as good: their difference may be chance."""
+
+    best: str
+    alike: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class GroupAnswers:
+    """How many questions about one group of documents each reader got right."""
+
+    group: str
+    base: Proportion
+    adapted: Proportion
+    with_passages: Proportion
+    lead: Lead
+
+    @property
+    def shares(self) -> list[Proportion]:
+        """The shares in the order of `READERS`."""
+        return [self.base, self.adapted, self.with_passages]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the base, the adapted model, and the base with passages found in the training part answer.
+
+    Guessing gets `chance` of the questions right. `lead` is over all questions; `harm` says that the adapted model got
+    fewer right than the base, and not by chance. `example` is one of the questions. Without groups, `reason` says why
+    nothing was asked.
+    """
+
+    groups: list[GroupAnswers] = field(default_factory=list)
+    chance: float = 0.0
+    lead: Lead | None = None
+    harm: bool = False
+    example: dict[str, Any] = field(default_factory=dict)
+    reason: str = ""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Answers:
+        """Return the answers whose fields these are, also after they were JSON."""
+        groups = [
+            GroupAnswers(
+                group["group"],
+                **{reader: Proportion(**group[reader]) for reader in READERS},
+                lead=Lead(**group["lead"]),
+            )
+            for group in values.get("groups", [])
+        ]
+        lead = values.get("lead")
+        return cls(**{**_known(cls, values), "groups": groups, "lead": None if lead is None else Lead(**lead)})
+
+
+@dataclass(frozen=True)
 class Adaptation:
     """What became of a base: how it was adapted, and bits per byte before and after, on the same bytes.
 
     `learned` is the number of parameters that learned. `held_out` is of the owner's documents, `general` of a
-    `general_text` that they do not hold; None where that was not measured. `warnings` say where the numbers are worse
-    than they were.
+    `general_text` that they do not hold; None where that was not measured. `answers` are those to questions about the
+    documents, and `passes` says how often the training part was read. `warnings` say where the numbers are worse than
+    they were.
     """
 
     base: str
@@ -66,6 +125,14 @@ class Adaptation:
     general_before: float | None
     general_after: float | None
     warnings: list[str] = field(default_factory=list)
+    answers: Answers | None = None
+    passes: float | None = None
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Adaptation:
+        """Return the adaptation whose fields these are, also after they were JSON."""
+        answers = values.get("answers")
+        return cls(**{**_known(cls, values), "answers": None if answers is None else Answers.from_dict(answers)})
 
 
 @dataclass
@@ -125,12 +192,13 @@ class BuildResult:
         known = _known(cls, values)
         known["training"] = TrainingResults(**_known(TrainingResults, values["training"]))
         known["samples"] = [Sample(**_known(Sample, sample)) for sample in values["samples"]]
-        kinds = {"export": GGUFExport, "verification": GGUFVerification, "adaptation": Adaptation}
+        kinds = {"export": GGUFExport, "verification": GGUFVerification}
         for name, kind in kinds.items():
             if values.get(name) is not None:
                 known[name] = kind(**_known(kind, values[name]))
-        if (expected := values.get("expected")) is not None:
-            known["expected"] = Expectation.from_dict(expected)
+        for name, read in (("expected", Expectation.from_dict), ("adaptation", Adaptation.from_dict)):
+            if values.get(name) is not None:
+                known[name] = read(values[name])
         return cls(**known)
 
 

@@ -129,7 +129,7 @@ class Build:
             ability=found["ability"],
             copied_share=found["copied_share"],
             longest_copied=found.get("longest_copied", ""),
-            adaptation=Adaptation(**found["adaptation"]) if found.get("adaptation") else None,
+            adaptation=Adaptation.from_dict(found["adaptation"]) if found.get("adaptation") else None,
             modelfile=exported and exported["modelfile"],
             parameters=found["parameters"],
         )

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from llmbuilder.building.result import BuildResult, Sample
-from llmbuilder.building.wording import describe_result, list_uses
+from llmbuilder.building.result import Answers, BuildResult, Sample
+from llmbuilder.building.wording import answers_table, describe_best, describe_question, describe_result, list_uses
 from llmbuilder.files import write_json, write_text
 from llmbuilder.report.build import SUMMARY_NAME
 from llmbuilder.training.display.progress import duration
@@ -20,7 +20,13 @@ _LISTED = 50
 def write_summary(folder: Path, result: BuildResult) -> None:
     """Write summary.md and summary.json into the run directory; the words are in both, and the report shows them."""
     write_text(folder / "summary.md", summary_markdown(result))
-    words = {"facts": describe_result(result), "uses": [asdict(use) for use in list_uses(result)]}
+    words: dict[str, Any] = {"facts": describe_result(result), "uses": [asdict(use) for use in list_uses(result)]}
+    if (found := _answers(result)) is not None:
+        words["answers"] = {
+            "best": _best(found),
+            "table": answers_table(found),
+            "question": _question(result, found),
+        }
     write_json(folder / SUMMARY_NAME, {**result.to_dict(), "words": words})
 
 
@@ -36,6 +42,7 @@ def summary_markdown(result: BuildResult) -> str:
         "| --- | --- |",
         *(f"| {name} | {_cell(text)} |" for name, text in describe_result(result)),
         "",
+        *_answer_lines(result),
         "## What it writes",
         *(line for sample in result.samples for line in _sample(sample)),
         "",
@@ -46,6 +53,31 @@ def summary_markdown(result: BuildResult) -> str:
     lines += _documents(result.documents, result.held_out)
     lines += _numbers(result)
     return "\n".join(lines) + "\n"
+
+
+def _answers(result: BuildResult) -> Answers | None:
+    """Return the answers to questions about the documents, None where none were asked."""
+    found = result.adaptation.answers if result.adaptation is not None else None
+    return found if found is not None and found.lead is not None else None
+
+
+def _question(result: BuildResult, found: Answers) -> str:
+    assert result.adaptation is not None
+    return describe_question(found, result.adaptation.passes)
+
+
+def _best(found: Answers) -> str:
+    assert found.lead is not None
+    return describe_best(found, found.lead)
+
+
+def _answer_lines(result: BuildResult) -> list[str]:
+    found = _answers(result)
+    if found is None:
+        return []
+    titles, *rows = answers_table(found)
+    table = [f"| {' | '.join(cells)} |" for cells in (titles, ["---"] * len(titles), *rows)]
+    return ["## What answers best", "", _best(found), "", *table, "", _question(result, found), ""]
 
 
 def _sample(sample: Sample) -> list[str]:

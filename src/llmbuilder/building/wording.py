@@ -9,7 +9,16 @@ from llmbuilder.building.adaptation_methods import ADAPTERS
 from llmbuilder.building.durations import in_words
 from llmbuilder.building.modelfile import ollama_name
 from llmbuilder.building.plan import USEFUL_STEPS
-from llmbuilder.building.result import Adaptation, BuildResult, Expectation
+from llmbuilder.building.result import (
+    READERS,
+    WITH_PASSAGES,
+    Adaptation,
+    Answers,
+    BuildResult,
+    Expectation,
+    GroupAnswers,
+    Lead,
+)
 from llmbuilder.notices import counted, quoted
 from llmbuilder.tokens.overlap import describe_overlap
 from llmbuilder.training import TrainingResults
@@ -20,6 +29,7 @@ _NAMED = 3  # documents in a sentence
 _AS_PLANNED = 0.05  # of the speed: no more than measuring it varies by
 _WORTH_NAMING = 0.05  # bits per byte
 _SHOWN = 120  # characters of a copied piece
+_READERS = dict(zip(READERS, ("the base", "the adapted model", "the base with passages found"), strict=True))
 _LITTLE, _MUCH = 0.01, 0.1  # of the held-out text in the training text
 
 
@@ -149,8 +159,12 @@ def _adaptation_rows(found: Adaptation) -> list[tuple[str, str]]:
     return [
         ("did it help", _helped(found)),
         ("take care", " ".join(f"{warning[:1].upper()}{warning[1:]}." for warning in found.warnings)),
+        ("what answers best", _answers(found.answers) if found.answers is not None else ""),
         ("what it knew before", kept),
-        ("how it was adapted", f"{what}, {found.learned / 1e6:,.1f} million parameters, from {found.base}."),
+        (
+            "how it was adapted",
+            f"{what}, {found.learned / 1e6:,.1f} million parameters, from {found.base}.{_read(found.passes)}",
+        ),
     ]
 
 
@@ -163,6 +177,75 @@ def _helped(found: Adaptation) -> str:
         f"It predicts your documents {verdict} the base: {after:.3f} bits per byte of text it has not seen, where the "
         f"base takes {before:.3f} ({_change(before, after)})."
     )
+
+
+def _answers(found: Answers) -> str:
+    if found.lead is None:
+        return f"Not asked: {found.reason}."
+    said = [
+        f"of {counted(group.base.of, 'question')} about {group.group}, "
+        + ", ".join(f"{name} {share.share:.0%}" for name, share in zip(_READERS.values(), group.shares, strict=True))
+        for group in found.groups
+    ]
+    return f"{describe_best(found, found.lead)} Right are, {'; '.join(said)}; guessing gets {found.chance:.0%}."
+
+
+def describe_best(found: Answers, lead: Lead) -> str:
+    """Return in a sentence or two which of the three serves best, or that so few questions do not tell."""
+    best = _capitalised(_READERS[lead.best])
+    if lead.alike:
+        others = " and ".join(_READERS[reader] for reader in lead.alike)
+        verb = "is" if len(lead.alike) == 1 else "are"
+        said = f"{best} answers most, but {others} {verb} too near for so few questions to tell apart."
+    else:
+        how = ": generate text --documents" if lead.best == WITH_PASSAGES else ""
+        said = f"{best} serves you best{how}."
+    return said + "".join(_exception(group, lead) for group in found.groups)
+
+
+def _exception(group: GroupAnswers, lead: Lead) -> str:
+    """Return what holds of one group of documents and not of all, "" if that is nothing."""
+    if group.lead.alike:
+        return "" if lead.alike else f" Of {group.group} alone so few questions do not tell."
+    differs = lead.alike or group.lead.best != lead.best
+    return f" Of {group.group} alone it is {_READERS[group.lead.best]}." if differs else ""
+
+
+def _capitalised(name: str) -> str:
+    return f"{name[:1].upper()}{name[1:]}"
+
+
+def answers_table(found: Answers) -> list[list[str]]:
+    """Return a table of who got what right, titles first; nothing where nothing was asked."""
+    if not found.groups:
+        return []
+    titles = ["", *(f"{group.base.of:,} about {group.group}" for group in found.groups)]
+    rows = [
+        [name, *(f"{share.share:.0%} ({share.low:.0%} to {share.high:.0%})"
+                 for share in (group.shares[place] for group in found.groups))]
+        for place, name in enumerate(_READERS.values())
+    ]  # fmt: skip
+    return [titles, *rows, ["guessing", *(f"{found.chance:.0%}" for _ in found.groups)]]
+
+
+def describe_question(found: Answers, passes: float | None) -> str:
+    """Return what kind of question was asked, with one of them; the training part was read `passes` times."""
+    asked = found.example
+    options = ", ".join(repr(str(option).strip()) for option in sorted([asked["answer"], *asked["others"]]))
+    return (
+        "A question is a sentence of a document up to a name or a number, and five of a kind that could stand there; "
+        "right is whoever finds likeliest what the document says. In brackets is where the true share lies with 95%. "
+        "Passages are found in the training part, where the sentence itself stands if it belongs to it."
+        f"{_read(passes)} For example: "
+        f"{' '.join(asked['prompt'].split())!r} and then {options}; it is {str(asked['answer']).strip()!r}."
+    )
+
+
+def _read(passes: float | None) -> str:
+    if passes is None:
+        return ""
+    much = f"the training part {passes:.1f} times" if passes >= 1 else f"{_percent(passes)} of the training part"
+    return f" The adapted model has read {much}."
 
 
 def _change(before: float, after: float) -> str:

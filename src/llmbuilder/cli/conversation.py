@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from llmbuilder.cli.output import say
+from llmbuilder.cli.sources import Sources, show_sources
 
 if TYPE_CHECKING:
     from llmbuilder.config.schema import GenerationConfig
@@ -33,20 +34,28 @@ def converse(generator: Generator, settings: GenerationConfig) -> None:
         _answer(generator, settings, memory, prompt)
 
 
-def chat(conversation: Chat, settings: GenerationConfig) -> None:
-    """Answer what is typed until Ctrl-D or an empty line; the lines of a pipe are the questions of one conversation."""
+def chat(conversation: Chat, settings: GenerationConfig, sources: Sources | None = None) -> None:
+    """Answer what is typed until Ctrl-D or an empty line; the lines of a pipe are the questions of one conversation.
+
+    With `sources` each question comes with what they hold on it.
+    """
     has_told = False
     for question in _typed("Ask something", "the conversation", conversation.forget):
+        found = sources.find(question) if sources is not None else []
+        if sources is not None and not found:
+            say("(nothing in the documents has a word of this: it is answered without them)")
         if settings.num_samples > 1:
-            show_samples("", conversation.answers(question, settings))
+            show_samples("", conversation.answers(question, settings, found))
+            show_sources(conversation.sources)
             continue
         try:
-            for piece in conversation.answer(question, settings):
+            for piece in conversation.answer(question, settings, found):
                 typer.echo(piece, nl=False)
         except KeyboardInterrupt:
             if not sys.stdin.isatty():
                 raise
         typer.echo("\n")
+        show_sources(conversation.sources)
         if conversation.has_forgotten and not has_told:
             has_told = True
             say("(the conversation is longer than the model sees: from here on its beginning is forgotten)")
@@ -95,8 +104,7 @@ class Memory:
     def __init__(self, generator: Generator, answer_tokens: int) -> None:
         self.text = ""
         self._generator = generator
-        window = generator.model.config.max_seq_length
-        self._most = max(window // 2, window - answer_tokens)  # an answer longer than half the window pushes itself out
+        self._most = generator.room_for_prompt(answer_tokens)
         self._has_told = False
 
     def forget(self) -> None:

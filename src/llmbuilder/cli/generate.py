@@ -9,10 +9,12 @@ import typer
 
 from llmbuilder.cli.conversation import chat, converse, show_samples
 from llmbuilder.cli.output import Json, Quiet, Set, print_json
+from llmbuilder.cli.sources import Sources, plain_sources, show_sources
 
 if TYPE_CHECKING:
     from llmbuilder.config.schema import GenerationConfig
     from llmbuilder.inference import Generator
+    from llmbuilder.retrieval import Passage
 
 app = typer.Typer(help="Generate text.", no_args_is_help=True)
 
@@ -47,6 +49,9 @@ def text(
     interactive: bool = typer.Option(False, "--interactive", "-i", help="Ask for prompts until end of input."),
     as_chat: bool = typer.Option(False, "--chat", help="Prompts are questions, put through the model's chat template."),
     system: str = typer.Option(None, "--system", help="With --chat: what the model is told before the conversation."),
+    documents: Path = typer.Option(
+        None, "--documents", help="Folder, file or prepared corpus: what is found there for a prompt is put before it."
+    ),
     quiet: bool = Quiet,
     as_json: bool = Json,
 ) -> None:
@@ -69,6 +74,8 @@ def text(
         raise typer.BadParameter("it begins a conversation: give --chat, too", param_hint="--system")
     if as_chat and not (interactive or prompt or prompt_file):
         raise typer.BadParameter("ask something with --prompt, or give -i", param_hint="--chat")
+    if documents is not None:
+        _check_documents(documents, can_be_asked=bool(prompt or prompt_file or (as_chat and interactive)))
     prompts = [_read_prompt(prompt_file)] if prompt_file else prompt or [""]
     loaded = load_config(config, overrides=set_ or [])
     _check(model, tokenizer, device, loaded, set_ or [], given)
@@ -80,30 +87,67 @@ def text(
     settings, place = generation_settings(loaded, given), device or loaded.system.device
     opened = model if adapter is None else load_adapted(model, adapter, place)
     generator = load_generator(opened, tokenizer, place)
+    sources = Sources(documents, loaded.data, generator) if documents is not None else None
     if as_chat:
-        _chat(generator, settings, None if interactive else prompts, system, as_json=as_json)
-        return
-    if interactive:
+        _chat(generator, settings, None if interactive else prompts, system, sources, as_json=as_json)
+    elif interactive:
         converse(generator, settings)
-        return
+    else:
+        _continue(generator, settings, prompts, sources, as_json=as_json)
+
+
+def _check_documents(documents: Path, *, can_be_asked: bool) -> None:
+    from llmbuilder.building.checks import require_documents
+
+    require_documents(documents)
+    if not can_be_asked:
+        instead = "say with --prompt what to look up there, or ask with --chat -i"
+        raise typer.BadParameter(instead, param_hint="--documents")
+
+
+def _continue(
+    generator: Generator, settings: GenerationConfig, prompts: list[str], sources: Sources | None, *, as_json: bool
+) -> None:
+    """Show how prompts go on, each behind what is found for it."""
+    used: list[list[Passage]] = [[] for _ in prompts]
+    seen = prompts
+    if sources is not None:
+        grounded = [generator.ground(one, sources.require(one), settings) for one in prompts]
+        seen, used = [text for text, _ in grounded], [passages for _, passages in grounded]
     if len(prompts) == 1 and settings.num_samples == 1 and not as_json:
-        pieces = generator.stream(prompts[0], settings)
+        pieces = generator.stream(seen[0], settings)
         first = next(pieces, "")  # what cannot be continued is said before anything is shown
         typer.echo(prompts[0] + first, nl=False)
         for piece in pieces:
             typer.echo(piece, nl=False)
         typer.echo("")
+        show_sources(used[0])
         return
-    samples = generator.generate(prompts, settings)
+    _show(prompts, generator.generate(seen, settings), used if sources is not None else None, as_json=as_json)
+
+
+def _show(
+    prompts: list[str], written: list[list[str]], used: list[list[Passage]] | None, *, as_json: bool, between: str = ""
+) -> None:
+    """Show what was written after prompts, and the passages that each was given with, if any were looked for."""
     if as_json:
-        print_json([{"prompt": p, "continuations": found} for p, found in zip(prompts, samples, strict=True)])
+        sources = [{}] * len(prompts) if used is None else [plain_sources(passages) for passages in used]
+        shown = zip(prompts, written, sources, strict=True)
+        print_json([{"prompt": prompt, "continuations": texts, **more} for prompt, texts, more in shown])
         return
-    for p, found in zip(prompts, samples, strict=True):
-        show_samples(p, found)
+    for number, texts in enumerate(written):
+        show_samples(prompts[number] + between, texts)
+        show_sources(used[number] if used is not None else [])
 
 
 def _chat(
-    generator: Generator, settings: GenerationConfig, questions: list[str] | None, system: str | None, *, as_json: bool
+    generator: Generator,
+    settings: GenerationConfig,
+    questions: list[str] | None,
+    system: str | None,
+    sources: Sources | None,
+    *,
+    as_json: bool,
 ) -> None:
     """Answer questions, each in a conversation of its own; None asks for them."""
     from llmbuilder.inference import Chat
@@ -111,21 +155,22 @@ def _chat(
     conversation = Chat(generator, system)
     try:
         if questions is None:
-            chat(conversation, settings)
+            chat(conversation, settings, sources)
             return
+        found = [sources.require(question) if sources is not None else [] for question in questions]
         if len(questions) == 1 and settings.num_samples == 1 and not as_json:
-            for piece in conversation.answer(questions[0], settings):
+            for piece in conversation.answer(questions[0], settings, found[0]):
                 typer.echo(piece, nl=False)
             typer.echo("")
+            show_sources(conversation.sources)
             return
-        answers = [conversation.answers(question, settings) for question in questions]
+        answers, used = [], []
+        for question, passages in zip(questions, found, strict=True):
+            answers.append(conversation.answers(question, settings, passages))
+            used.append(conversation.sources)
     finally:
         conversation.close()
-    if as_json:
-        print_json([{"prompt": q, "continuations": found} for q, found in zip(questions, answers, strict=True)])
-    else:
-        for question, found in zip(questions, answers, strict=True):
-            show_samples(f"{question}\n", found)
+    _show(questions, answers, used if sources is not None else None, as_json=as_json, between="\n")
 
 
 def _check(

@@ -27,6 +27,7 @@ from llmbuilder.inference.sampling import next_tokens
 from llmbuilder.machine import resolve_device
 from llmbuilder.model import KeyValueCache, LanguageModel
 from llmbuilder.notices import warn_once
+from llmbuilder.retrieval.passages import Passage, fit_passages, join_passages
 from llmbuilder.threads import FairThreads
 from llmbuilder.tokenizer import Tokenizer
 
@@ -47,6 +48,19 @@ class Generator:
         self.use_cache = use_cache
         self._window = model.config.max_seq_length
         self._holes = self.tokenizer.holes()
+
+    def room_for_prompt(self, new_tokens: int) -> int:
+        """Return how many tokens a prompt may have beside an answer, half the window at least."""
+        return max(self._window // 2, self._window - new_tokens)
+
+    def ground(self, prompt: str, found: Sequence[Passage], config: GenerationConfig) -> tuple[str, list[Passage]]:
+        """Return a prompt behind those of the passages found for it that leave room for the answer, and which they are.
+
+        Raises GenerationError if none does.
+        """
+        most = self.room_for_prompt(config.max_new_tokens) - len(self.tokenizer.beginning_ids)
+        used = fit_passages(found, prompt, lambda text: len(self.tokenizer.encode(text)) <= most)
+        return join_passages(used, prompt), used
 
     def encode_prompt(self, prompt: str) -> list[int]:
         """Return the tokens of a prompt, behind the begin-of-text token if the model expects one.

@@ -6,6 +6,8 @@ of that row overwrites them.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 
@@ -42,3 +44,22 @@ class KeyValueCache:
         self._keys[layer][self._rows, :, positions_BT] = keys_BKTE.transpose(1, 2).to(self._keys.dtype)
         self._values[layer][self._rows, :, positions_BT] = values_BKTE.transpose(1, 2).to(self._values.dtype)
         return self._keys[layer][:, :, : self.used], self._values[layer][:, :, : self.used]
+
+    @property
+    def row_bytes(self) -> int:
+        """The bytes that a row takes."""
+        return (self._keys.nbytes + self._values.nbytes) // len(self._rows)
+
+    def rows(self, part: slice) -> KeyValueCache:
+        """Return some of the rows with what they hold, as a cache that shares their storage."""
+        return self._with(self._keys[:, part], self._values[:, part])
+
+    def repeated(self, times: int) -> KeyValueCache:
+        """Return a cache in which each row stands so many times, with a copy of what it holds."""
+        return self._with(self._keys.repeat_interleave(times, 1), self._values.repeat_interleave(times, 1))
+
+    def _with(self, keys: Tensor, values: Tensor) -> KeyValueCache:
+        other = copy.copy(self)
+        other._keys, other._values = keys, values
+        other._rows = torch.arange(keys.shape[1], device=keys.device)[:, None]
+        return other

@@ -32,6 +32,7 @@ def told_by_build(summary: dict[str, Any]) -> str:
     (_, first), *others = facts
     rows = "".join(f"<tr><th>{html.escape(name)}</th><td>{html.escape(text)}</td></tr>" for name, text in others)
     told = f'<section><p class="lead">{html.escape(first)}</p><table class="pairs">{rows}</table></section>'
+    told += _told_answers(summary["words"].get("answers"))
     samples = "".join(
         f'<article><pre class="given">{html.escape(sample["prompt"])}</pre>{_written(sample)}</article>'
         for sample in summary.get("samples", [])
@@ -40,6 +41,22 @@ def told_by_build(summary: dict[str, Any]) -> str:
         return told
     note = "<small>grey: the beginning it was given</small>"
     return f'{told}<section class="told"><h2>What it writes {note}</h2>{samples}</section>'
+
+
+def _told_answers(words: dict[str, Any] | None) -> str:
+    """Return the section that says which of several readers answers questions about the documents best."""
+    if not words:
+        return ""
+    titles, *rows = words["table"]
+    head = "".join(f"<td>{html.escape(title)}</td>" for title in titles[1:])
+    body = "".join(
+        f"<tr><th>{html.escape(name)}</th>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>"
+        for name, *cells in rows
+    )
+    return (
+        f'<section><h2>What answers best</h2><p class="lead">{html.escape(words["best"])}</p>'
+        f"<table><tr><th></th>{head}</tr>{body}</table><p>{html.escape(words['question'])}</p></section>"
+    )
 
 
 def _written(sample: dict[str, Any]) -> str:

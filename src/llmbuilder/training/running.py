@@ -14,6 +14,7 @@ from llmbuilder.config.loading import read_config
 from llmbuilder.config.recipe import resolve_recipe
 from llmbuilder.config.schema import Config, TrainingConfig, section_of, whole_config
 from llmbuilder.config.section import place_of
+from llmbuilder.config.sizes import count_parameters
 from llmbuilder.config.validation import require_valid
 from llmbuilder.data.dataset import TextDataset
 from llmbuilder.errors import ConfigError, LLMBuilderError, TokenizerError, TrainingError
@@ -350,7 +351,7 @@ def _run(
         processes.on_main(lambda: kept_config(config).save(paths.config))
         if saved is not None:
             trainer.state.history = [line for line in read_json_lines(paths.metrics) if line["step"] <= saved.step]
-        parameters = trainer.learner.model.num_parameters()
+        parameters = count_parameters(config.model)  # without adapters, which are worked in when it is written
         computation = describe_computation(trainer.acceleration, processes.count, parameters)
         processes.on_main(lambda: paths.write_record({**paths.read_record(), **computation}))
         if saved is not None and processes.is_main:
