@@ -291,7 +291,7 @@ def test_what_cannot_be_is_found_before_anything_is_read(
         ({"base": "untold"}, TokenizerError, "it has no tokenizer"),
         ({"base": "base.pt", "preset": "tiny"}, ConfigError, "name no preset and no configuration"),
         ({"base": "base.pt", "config": Config()}, ConfigError, "name no preset and no configuration"),
-        ({"base": "base.pt", "method": "qlora"}, ConfigError, "choose auto, lora, dora or full"),
+        ({"base": "base.pt", "method": "prefix"}, ConfigError, "choose auto, lora, dora, qlora or full"),
         ({"method": "lora"}, ConfigError, "name one with --base"),
         ({"base": "base.pt", "overrides": ["model.num_layers=3"]}, ConfigError, "would not act here"),
         ({"base": "base.pt", "overrides": ["tokenizer.algorithm=char"]}, ConfigError, "would not act here"),
