@@ -178,3 +178,18 @@ def test_parquet_needs_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(MissingDependencyError, match=r"llmbuilder\[parquet\]"):
         conversation_files(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize(
+    "values", [{"prompt": "Why?", "completion": "So.", "label": False}, {"messages": EXCHANGE, "label": False}]
+)
+def test_an_answer_that_is_marked_as_bad_is_not_learned(values: dict[str, Any]) -> None:
+    with pytest.raises(DataError, match="marked as a bad one"):
+        messages_of(values)
+    assert messages_of({**values, "label": True}) == EXCHANGE
+
+
+def test_two_ranked_outputs_are_not_learned_as_one_answer(tmp_path: Path) -> None:
+    (tmp_path / "ranked.json").write_text(json.dumps([{"instruction": "Why?", "input": "", "output": ["So.", "No."]}]))
+    with pytest.raises(DataError, match="--objective dpo"):
+        conversation_files(tmp_path / "ranked.json")

@@ -43,6 +43,7 @@ def shown(values: dict[str, Any]) -> tuple[list[Any], list[Any]]:
         {"instruction": "Why?", "chosen_response": "So.", "rejected_response": "No."},
         {"qid": 1, "question": "Why?", "response_j": "So.", "response_k": "No."},  # Stack Exchange
         {"instruction": "Why?", "input": "", "chosen": "So.", "rejected": "No."},  # LLaMA-Factory, Alpaca
+        {"instruction": "Why?", "input": "", "output": ["So.", "No."]},  # LLaMA-Factory until 2024
         {"conversations": [{"from": "human", "value": "Why?"}], "chosen": {"from": "gpt", "value": "So."},
          "rejected": {"from": "gpt", "value": "No."}},  # LLaMA-Factory, ShareGPT
         {"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "So."}],

@@ -348,6 +348,16 @@ def test_one_question_is_on_one_side_of_the_split(tmp_path: Path, base: Path, pa
     assert not questions[0] & questions[1]
 
 
+def test_pairs_of_one_question_validate_nothing_and_say_so(
+    tmp_path: Path, base: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pairs = write(tmp_path / "same.jsonl", [{"prompt": "Why?", "chosen": c, "rejected": "No."} for c in CHOSEN])
+    template, _ = prepare_for_chat(load_model(base, "cpu"))
+    dataset = PreferenceDataset(pairs, WINDOW, template, 0.6).prepare(tmp_path / "tokens")
+    assert len(dataset.train) == 4 and dataset.validation is None
+    assert "too few different preference pairs" in caplog.text
+
+
 def test_what_is_not_learned_so_is_refused(tmp_path: Path, base: Path, pairs: Path) -> None:
     talk = write(
         tmp_path / "talk.jsonl", [{"prompt": q, "completion": a} for q, a in zip(QUESTIONS, CHOSEN, strict=True)]

@@ -41,7 +41,7 @@ def form_of(values: Any) -> str | None:
     """Return the name of the form that a row has; None for what is no conversation."""
     if not isinstance(values, Mapping):
         return None
-    if any(all(name in values for name in names) for names in PREFERENCES):
+    if any(all(name in values for name in names) for names in PREFERENCES) or ranked_outputs(values):
         return "preferences"
     if isinstance(parsed(values.get("messages")), list):
         return "messages"
@@ -54,6 +54,13 @@ def form_of(values: Any) -> str | None:
     return None
 
 
+def ranked_outputs(values: Values) -> list[str] | None:
+    """Return the better and the worse answer where `output` is a list of two, as LLaMA-Factory once had them."""
+    found = values.get("output")
+    is_ranked = isinstance(found, list) and len(found) == 2 and all(isinstance(text, str) for text in found)
+    return found if is_ranked and isinstance(values.get("instruction"), str) else None
+
+
 def conversation_of(values: Values, place: str) -> Conversation:
     """Return the conversation that a row holds. Raises DataError, with the reason alone, if it holds none."""
     form = form_of(values)
@@ -61,6 +68,8 @@ def conversation_of(values: Values, place: str) -> Conversation:
         raise DataError(f"it is no conversation: it has the fields {', '.join(map(str, values)) or 'of nothing'}")
     if form == "preferences":
         raise DataError("it is a pair of answers, of which one is preferred, and not a conversation to learn from")
+    if form in ("messages", "prompt") and values.get("label") is False:
+        raise DataError("its answer is marked as a bad one (label: false)")  # rows of KTO, good and bad ones mixed
     messages = _READERS[form](values)
     return Conversation(place, [message_from(message) for message in messages], tools_of(values))
 

@@ -20,6 +20,7 @@ from llmbuilder.conversations.forms import (
     alpaca_question,
     message_from,
     parsed,
+    ranked_outputs,
     spoken,
     system_message,
     tools_of,
@@ -47,6 +48,8 @@ class Pair:
 
 def pair_of(values: Values, place: str) -> Pair:
     """Return the pair that a row holds. Raises DataError, with the reason alone, if it holds none."""
+    if ranked := ranked_outputs(values):
+        values = {**values, "chosen": ranked[0], "rejected": ranked[1]}
     names = next((names for names in PREFERENCES if all(name in values for name in names)), None)
     if names is None:
         raise DataError(f"it is no preference pair: it has the fields {', '.join(map(str, values)) or 'of nothing'}")

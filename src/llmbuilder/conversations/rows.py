@@ -173,11 +173,12 @@ class RowDataset(TextDataset, ABC, Generic[T]):
                 lengths.append(len(text))
                 checksums.append(hashlib.sha256(text.encode()).hexdigest())
                 numbers.append(number)
-        if self.train_split is None or len(set(checksums)) < 2:
+        if self.train_split is None or not checksums:
             return frozenset()
         first: dict[str, int] = {}
         groups = np.array([first.setdefault(checksum, place) for place, checksum in enumerate(checksums)])
         split = choose_split(lengths, checksums, self.train_split, self.seed, lambda: groups)
-        if self.train_split < 1 and not split.validation_documents:
+        held_out = split.validation_documents if len(first) > 1 else ()
+        if self.train_split < 1 and not held_out:
             logger.warning(f"{self.source_name} holds too few different {self.kind}s for some to validate")
-        return frozenset(numbers[place] for place in split.validation_documents)
+        return frozenset(numbers[place] for place in held_out)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from llmbuilder.errors import ConfigError, DataError, MissingDependencyError, suggestion
 from llmbuilder.inference.generation import load_generator
 from llmbuilder.model import LanguageModel
@@ -93,12 +95,42 @@ def require_tasks(tasks: Sequence[str], *, allow_code: bool = False) -> None:
 
 
 def _require_file(path: Path, *, allow_code: bool) -> None:
+    waiting, seen = [path], set[Path]()
+    while waiting:
+        file = waiting.pop()
+        if file.resolve() in seen:
+            continue
+        seen.add(file.resolve())
+        nodes = _nodes(file)
+        if not allow_code and any(node.tag == _CODE for node in nodes):
+            raise DataError(f"the task {file} names Python code ({_CODE}), which runs if you say so: allow_code=True")
+        waiting += [file.parent / name for name in _included(nodes)]
+
+
+def _included(nodes: list[Any]) -> Iterator[str]:
+    """Yield the files that lm-eval reads into one with these nodes: a name, or a list of them."""
+    for key, value in itertools.chain(*(node.value for node in nodes if node.id == "mapping")):
+        if key.value == "include":
+            yield from [item.value for item in value.value] if value.id == "sequence" else [value.value]
+
+
+def _nodes(path: Path) -> list[Any]:
+    """Return all that stands in a file, with its tags as YAML reads them, whatever way they are written."""
     try:
-        text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        waiting = [yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DataError(f"the task {path} cannot be read: {error}") from error
-    if _CODE in text and not allow_code:
-        raise DataError(f"the task {path} names Python code ({_CODE}), which runs if you say so: allow_code=True")
+    found: dict[int, Any] = {}
+    while waiting:
+        node = waiting.pop()
+        if node is None or id(node) in found:
+            continue
+        found[id(node)] = node
+        if node.id == "mapping":
+            waiting += itertools.chain(*node.value)
+        elif node.id == "sequence":
+            waiting += node.value
+    return list(found.values())
 
 
 def _is_file(task: str) -> bool:
