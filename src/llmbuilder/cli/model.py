@@ -88,7 +88,7 @@ def evaluate(
     _print_texts(texts)
     if scores:
         print_table(["task", "metric", "score", "questions"], [
-            [row["task"], row["metric"], _with_error(row["value"], row["error"]), f"{row['samples']:,}"]
+            [row["task"], row["metric"], _with_interval(row["value"], row["interval"]), f"{row['samples']:,}"]
             for row in scores
         ])  # fmt: skip
 
@@ -107,12 +107,12 @@ def _print_texts(texts: list[dict[str, Any]]) -> None:
         print_table(["", *(row["data"] for row in texts)], [[name, *map(cell, texts)] for name, cell in cells.items()])
 
 
+def _with_interval(value: float, interval: tuple[float, float] | None) -> str:
+    return f"{value:.4f}{_interval(interval, '.4f')}"
+
+
 def _interval(found: tuple[float, float] | None, form: str) -> str:
     return "" if found is None else f" ({found[0]:{form}} to {found[1]:{form}})"
-
-
-def _with_error(value: float, error: float | None) -> str:
-    return f"{value:.4f}" if error is None else f"{value:.4f} ± {1.96 * error:.4f}"
 
 
 @app.command("compare")

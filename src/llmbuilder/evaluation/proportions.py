@@ -21,7 +21,11 @@ class Proportion:
     @classmethod
     def count(cls, answers: Sequence[bool]) -> Proportion:
         """Return the share of true ones."""
-        right, of = sum(answers), len(answers)
+        return cls.of_counts(sum(answers), len(answers))
+
+    @classmethod
+    def of_counts(cls, right: int, of: int) -> Proportion:
+        """Return the share of so many of all."""
         if not of:
             return cls(0, 0, 0.0, 1.0)
         share, square = right / of, _Z * _Z / of

@@ -12,23 +12,30 @@ from typing import Any
 
 import yaml
 
-from llmbuilder.errors import ConfigError, DataError, MissingDependencyError, suggestion
+from llmbuilder.errors import ConfigError, DataError, LLMBuilderError, MissingDependencyError, suggestion
+from llmbuilder.evaluation.intervals import Interval
+from llmbuilder.evaluation.proportions import Proportion
 from llmbuilder.inference.generation import load_generator
 from llmbuilder.model import LanguageModel
 from llmbuilder.tokenizer import Tokenizer
 
 _FILES = (".yaml", ".yml")
 _CODE = "!function"
+_SHARES = ("acc", "acc_norm", "exact_match")  # metrics that count right answers
 
 
 @dataclass(frozen=True)
 class TaskScore:
-    """What a model reached in a task, by one of its metrics: `error` is the standard error, of `samples` questions."""
+    """What a model reached in a task of `samples` questions, by one its metrics, with the 95% interval if it has one.
+
+    Of a share of right answers that is Wilson's, which holds for few questions, and for none or all of them, too; of
+    another metric 1.96 of the standard errors that the harness gives.
+    """
 
     task: str
     metric: str
     value: float
-    error: float | None
+    interval: Interval | None
     samples: int
 
 
@@ -58,10 +65,18 @@ def evaluate_tasks(
 
     from llmbuilder.evaluation.harness_model import HarnessModel
 
-    found = simple_evaluate(
-        HarnessModel(generator, batch_size), tasks=_loaded(tasks), num_fewshot=num_fewshot, limit=limit,
-        log_samples=False, bootstrap_iters=1000,
-    )  # fmt: skip
+    loaded = _loaded(tasks)
+    try:
+        found = simple_evaluate(
+            HarnessModel(generator, batch_size), tasks=loaded, num_fewshot=num_fewshot, limit=limit,
+            log_samples=False, bootstrap_iters=1000,
+        )  # fmt: skip
+    except LLMBuilderError:
+        raise
+    except Exception as error:
+        raise DataError(
+            f"the tasks {', '.join(tasks)} ask for what lm-eval cannot do: {type(error).__name__}: {error}"
+        ) from error
     return list(_scores(found))
 
 
@@ -72,7 +87,11 @@ def _loaded(tasks: Sequence[str]) -> list[Any]:
     try:
         found = _manager().load(named)
     except Exception as error:
-        raise DataError(f"the tasks {', '.join(tasks)} cannot be had: {type(error).__name__}: {error}") from error
+        hint = "; files that a task names are looked for in the folder that the command runs in"
+        raise DataError(
+            f"the tasks {', '.join(tasks)} cannot be had: {type(error).__name__}: {error}"
+            f"{hint if isinstance(error, FileNotFoundError) else ''}"
+        ) from error
     inside = set(itertools.chain(*found["group_map"].values()))
     whole = {**found["groups"], **found["tasks"]}
     return [task for name, task in whole.items() if name not in inside]
@@ -150,6 +169,14 @@ def _scores(found: Mapping[str, Any]) -> Iterator[TaskScore]:
             metric, comma, of_filter = key.partition(",")
             if not comma or metric.endswith("_stderr") or isinstance(value, str):
                 continue
-            error = metrics.get(f"{metric}_stderr,{of_filter}")
             name = metric if of_filter == "none" else f"{metric} ({of_filter})"
-            yield TaskScore(task, name, float(value), float(error) if isinstance(error, int | float) else None, samples)
+            interval = _interval(metric, float(value), metrics.get(f"{metric}_stderr,{of_filter}"), samples)
+            yield TaskScore(task, name, float(value), interval, samples)
+
+
+def _interval(metric: str, value: float, error: object, samples: int) -> Interval | None:
+    if metric in _SHARES and samples:
+        found = Proportion.of_counts(round(value * samples), samples)
+        return found.low, found.high
+    half = 1.96 * error if isinstance(error, int | float) else None
+    return None if half is None else (value - half, value + half)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +18,7 @@ class PackedWeight(nn.Module):
     code: Tensor
 
     def __init__(self, weight: Tensor) -> None:
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it tells which kernels it does without
         from bitsandbytes.functional import quantize_4bit
 
         super().__init__()
