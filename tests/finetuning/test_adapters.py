@@ -14,6 +14,7 @@ from llmbuilder.errors import CheckpointError, ConfigError
 from llmbuilder.finetuning import load_adapter, save_adapter
 from llmbuilder.finetuning.merging import merge_adapter_files
 from llmbuilder.finetuning.peft_files import base_checksum
+from llmbuilder.finetuning.switching import Adapters
 from llmbuilder.model import LanguageModel, load_model
 from llmbuilder.model.adapters import (
     AdaptedLinear,
@@ -27,7 +28,7 @@ from llmbuilder.model.adapters import (
     release_frozen,
     remove_adapters,
 )
-from tests.command_line import run
+from tests.command_line import run, run_program
 
 peft = pytest.importorskip("peft")
 transformers = pytest.importorskip("transformers")
@@ -281,6 +282,63 @@ def test_a_merge_that_would_change_logits_writes_nothing(
     with pytest.raises(CheckpointError, match="cannot be merged into .*: logits change by"):
         merge_adapter_files(base, tmp_path / "adapter", tmp_path / "whole.pt")
     assert not (tmp_path / "whole.pt").exists()
+
+
+def two_adapters(model: LanguageModel, folder: Path) -> list[Path]:
+    """Write two different adapters of a model, and leave it as it was."""
+    folders = [folder / name / "adapter" for name in ("ships", "verses")]
+    for number, place in enumerate(folders):
+        add_adapters(model, dict.fromkeys(linear_layers(model), AdapterShape(2, 1.0)))
+        torch.manual_seed(number)
+        for _, layer in adapted_layers(model):
+            torch.nn.init.normal_(layer.lora_B.weight, std=0.1)
+        place.parent.mkdir()
+        save_adapter(model, place)
+        remove_adapters(model)
+    return folders
+
+
+def test_adapters_are_switched_between(base: Path, tmp_path: Path) -> None:
+    model = load_model(base, "cpu")
+    alone, folders = ours(model), two_adapters(model, tmp_path)
+    expected = [ours(load_adapter(load_model(base, "cpu"), folder)) for folder in folders]
+    assert not torch.equal(*expected)
+    adapters = Adapters(model, folders)
+    assert torch.equal(ours(model), expected[0]) and adapters.current == str(folders[0])
+    adapters.use("verses/adapter")
+    assert torch.equal(ours(model), expected[1]) and adapters.current == str(folders[1])
+    with pytest.raises(ConfigError, match="several adapters are called 'adapter'"):
+        adapters.use("adapter")
+    with pytest.raises(ConfigError, match="no adapter is called 'odes': there are .*none"):
+        adapters.use("odes")
+    assert torch.equal(ours(model), expected[1]), "what is not there changes nothing"
+    adapters.use("none")
+    assert torch.equal(ours(model), alone)
+
+
+def test_an_adapter_of_another_model_is_refused_before_it_is_asked_for(base: Path, tmp_path: Path) -> None:
+    model = load_model(base, "cpu")
+    folders = two_adapters(model, tmp_path)
+    with torch.no_grad():
+        model.embedding.weight.mul_(2)
+    with pytest.raises(CheckpointError, match="belongs to another model"):
+        Adapters(model, folders)
+
+
+def test_a_conversation_changes_adapters(tmp_path: Path, trained_run: Path) -> None:
+    folders = two_adapters(load_model(trained_run, "cpu"), tmp_path)
+    chosen = [part for folder in folders for part in ("--adapter", folder)]
+    asked = ["generate", "text", "--model", trained_run, "--greedy", "-n", 12, "--device", "cpu"]
+    typed = "The assert\n/adapter verses/adapter\nThe assert\n/adapter odes\n/adapter none\nThe assert\n/adapter\n"
+    done = run_program(*asked, *chosen, "-i", cwd=tmp_path, stdin=typed)
+    single = [["--adapter", folders[0]], ["--adapter", folders[1]], []]
+    expected = [run(*asked, "--prompt", "The assert", *one, cwd=tmp_path).stdout.strip() for one in single]
+    assert len(set(expected)) == 3
+    places = [done.stdout.index(text) for text in expected]
+    assert places == sorted(places)
+    assert "no adapter is called 'odes'" in done.stderr and "none (in use)" in done.stderr
+    refused = run(*asked, *chosen, "--prompt", "x", cwd=tmp_path, status=2).stderr
+    assert "give -i" in refused
 
 
 def test_commands_lay_adapters_beside_a_model(tmp_path: Path, trained_run: Path) -> None:

@@ -14,18 +14,20 @@ import typer
 
 from llmbuilder.cli.output import say
 from llmbuilder.cli.sources import Sources, show_sources
+from llmbuilder.errors import ConfigError
 
 if TYPE_CHECKING:
     from llmbuilder.config.schema import GenerationConfig
+    from llmbuilder.finetuning.switching import Adapters
     from llmbuilder.inference import Chat, Generator
 
-_AFRESH = "/new"
+_AFRESH, _ADAPTER = "/new", "/adapter"
 
 
-def converse(generator: Generator, settings: GenerationConfig) -> None:
+def converse(generator: Generator, settings: GenerationConfig, adapters: Adapters | None = None) -> None:
     """Continue what is typed until Ctrl-D or an empty line; each line of a pipe is a prompt of its own."""
     memory = Memory(generator, settings.max_new_tokens)
-    for prompt in _typed("Write the beginning of a text", "the text", memory.forget):
+    for prompt in _typed("Write the beginning of a text", "the text", memory.forget, adapters):
         if not sys.stdin.isatty():
             memory.forget()
         if settings.num_samples > 1:
@@ -34,13 +36,15 @@ def converse(generator: Generator, settings: GenerationConfig) -> None:
         _answer(generator, settings, memory, prompt)
 
 
-def chat(conversation: Chat, settings: GenerationConfig, sources: Sources | None = None) -> None:
+def chat(
+    conversation: Chat, settings: GenerationConfig, sources: Sources | None = None, adapters: Adapters | None = None
+) -> None:
     """Answer what is typed until Ctrl-D or an empty line; the lines of a pipe are the questions of one conversation.
 
     With `sources` each question comes with what they hold on it.
     """
     has_told = False
-    for question in _typed("Ask something", "the conversation", conversation.forget):
+    for question in _typed("Ask something", "the conversation", conversation.forget, adapters):
         found = sources.find(question) if sources is not None else []
         if sources is not None and not found:
             say("(nothing in the documents has a word of this: it is answered without them)")
@@ -61,12 +65,14 @@ def chat(conversation: Chat, settings: GenerationConfig, sources: Sources | None
             say("(the conversation is longer than the model sees: from here on its beginning is forgotten)")
 
 
-def _typed(invitation: str, memory: str, forget: Callable[[], None]) -> Iterator[str]:
+def _typed(invitation: str, memory: str, forget: Callable[[], None], adapters: Adapters | None) -> Iterator[str]:
     """Yield the lines that are typed, or come from a pipe, until the end or an empty one."""
     is_terminal = sys.stdin.isatty()
     ask = _line_editor() if is_terminal else lambda: input("")
     if is_terminal:
         say(f"{invitation}. Ctrl-C stops an answer, {_AFRESH} forgets {memory} so far, Ctrl-D ends.")
+        if adapters is not None:
+            say(f"{_ADAPTER} lists the adapters, {_ADAPTER} NAME takes another one: {_listed(adapters)}")
     while True:
         try:
             prompt = ask()
@@ -80,7 +86,25 @@ def _typed(invitation: str, memory: str, forget: Callable[[], None]) -> Iterator
         if prompt.strip() == _AFRESH:
             forget()
             continue
+        if adapters is not None and prompt.split()[:1] == [_ADAPTER]:
+            _switch(adapters, prompt.strip().removeprefix(_ADAPTER).strip())
+            continue
         yield prompt
+
+
+def _switch(adapters: Adapters, name: str) -> None:
+    """Take the adapter of a name, if there is one; without a name list them."""
+    try:
+        if name:
+            adapters.use(name)
+    except ConfigError as error:
+        say(str(error))
+        return
+    say(_listed(adapters))
+
+
+def _listed(adapters: Adapters) -> str:
+    return ", ".join(f"{name} (in use)" if name == adapters.current else name for name in adapters.names)
 
 
 def _answer(generator: Generator, settings: GenerationConfig, memory: Memory, prompt: str) -> None:

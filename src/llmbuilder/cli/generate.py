@@ -13,6 +13,7 @@ from llmbuilder.cli.sources import Sources, plain_sources, show_sources
 
 if TYPE_CHECKING:
     from llmbuilder.config.schema import GenerationConfig
+    from llmbuilder.finetuning.switching import Adapters
     from llmbuilder.inference import Generator
     from llmbuilder.retrieval import Passage
 
@@ -30,7 +31,11 @@ def text(
         ..., "--model", "-m", help="Model file, GGUF file, run directory or Hugging Face folder."
     ),
     tokenizer: str = typer.Option(None, "--tokenizer", help="Tokenizer folder. Default: the model's own."),
-    adapter: Path = typer.Option(None, "--adapter", help="Folder with adapters to lay beside the model's matrices."),
+    adapter: list[Path] = typer.Option(
+        None,
+        "--adapter",
+        help="Folder with adapters to lay beside the model's matrices; several with -i, to switch between.",
+    ),
     prompt: list[str] = typer.Option(None, "--prompt", "-p", help="Text to continue. May be repeated."),
     prompt_file: Path = typer.Option(None, "--prompt-file", help="UTF-8 file with the text to continue, as it stands."),
     max_new_tokens: int = typer.Option(None, "--max-new-tokens", "-n", help="Tokens to generate at most (100)."),
@@ -74,24 +79,26 @@ def text(
         raise typer.BadParameter("it begins a conversation: give --chat, too", param_hint="--system")
     if as_chat and not (interactive or prompt or prompt_file):
         raise typer.BadParameter("ask something with --prompt, or give -i", param_hint="--chat")
+    if adapter and len(adapter) > 1 and not interactive:
+        raise typer.BadParameter("several are switched between in a terminal: give -i", param_hint="--adapter")
     if documents is not None:
         _check_documents(documents, can_be_asked=bool(prompt or prompt_file or (as_chat and interactive)))
     prompts = [_read_prompt(prompt_file)] if prompt_file else prompt or [""]
     loaded = load_config(config, overrides=set_ or [])
     _check(model, tokenizer, device, loaded, set_ or [], given)
-    if adapter is not None:
-        require_adapter(adapter)
-    from llmbuilder.finetuning import load_adapted
+    for folder in adapter or []:
+        require_adapter(folder)
+    from llmbuilder.finetuning.switching import Adapters
     from llmbuilder.inference.generation import generation_settings, load_generator
 
     settings, place = generation_settings(loaded, given), device or loaded.system.device
-    opened = model if adapter is None else load_adapted(model, adapter, place)
-    generator = load_generator(opened, tokenizer, place)
+    generator = load_generator(model, tokenizer, place)
+    adapters = Adapters(generator.model, adapter) if adapter else None
     sources = Sources(documents, loaded.data, generator) if documents is not None else None
     if as_chat:
-        _chat(generator, settings, None if interactive else prompts, system, sources, as_json=as_json)
+        _chat(generator, settings, None if interactive else prompts, system, sources, adapters, as_json=as_json)
     elif interactive:
-        converse(generator, settings)
+        converse(generator, settings, adapters)
     else:
         _continue(generator, settings, prompts, sources, as_json=as_json)
 
@@ -146,6 +153,7 @@ def _chat(
     questions: list[str] | None,
     system: str | None,
     sources: Sources | None,
+    adapters: Adapters | None,
     *,
     as_json: bool,
 ) -> None:
@@ -155,7 +163,7 @@ def _chat(
     conversation = Chat(generator, system)
     try:
         if questions is None:
-            chat(conversation, settings, sources)
+            chat(conversation, settings, sources, adapters)
             return
         found = [sources.require(question) if sources is not None else [] for question in questions]
         if len(questions) == 1 and settings.num_samples == 1 and not as_json:
