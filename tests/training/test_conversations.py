@@ -200,6 +200,18 @@ def test_too_long_samples_are_counted(tmp_path: Path, bare: Path, talk: Path, ca
     assert dataset.account.used == 25
 
 
+def test_text_in_the_form_of_a_template_is_told_of(
+    tmp_path: Path, bare: Path, talk: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    inspect_conversations(bare, talk)
+    assert "they get it twice" not in caplog.text
+    rendered = {"prompt": "<|im_start|>user\nWhat is red?<|im_end|>\n<|im_start|>assistant\n", "completion": "A rose."}
+    plain = {"prompt": "What is blue?", "completion": "The sky at noon."}
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [rendered, plain, rendered]))
+    inspect_conversations(bare, tmp_path / "texts.jsonl")
+    assert "in the text of 2 conversations of" in caplog.text and "they get it twice" in caplog.text
+
+
 def test_equal_conversations_stay_on_one_side(tmp_path: Path, bare: Path, talk: Path) -> None:
     template, _ = prepare_for_chat(load_model(bare, "cpu"))
     dataset = ConversationDataset(talk, 48, template, 0.6).prepare(tmp_path / "tokens")

@@ -44,6 +44,7 @@ def inspect(dataset: RowDataset[Any], count: int) -> Inspection:
     with dataset.template as template:
         samples = (sample for _, found in dataset.samples() for sample in found)
         shown = [_inspected(sample, template.tokenizer) for sample in itertools.islice(samples, count)]
+    dataset.account.warn_about_marks(dataset.source_name, dataset.kind)
     if not shown:
         dataset.account.require_most(dataset.source_name, dataset.kind)
     return Inspection(shown, dataset.account.left_out)

@@ -46,11 +46,20 @@ class Account:
 
     used: int = 0
     shortened: int = 0  # samples
+    rendered: int = 0  # rows in whose text stands the token that ends an answer
     left_out: list[LeftOut] = field(default_factory=list)
 
     def leave_out(self, place: str, reason: object) -> None:
         """Note a row that is not used."""
         self.left_out.append(LeftOut(place, str(reason)))
+
+    def warn_about_marks(self, source: str, kind: str) -> None:
+        """Say how many rows, which are of a `kind`, seem to be in a template's form already."""
+        if self.rendered:
+            logger.warning(
+                f"in the text of {counted(self.rendered, kind)} of {source} stands the token that ends an answer: if "
+                "they are in the form of a chat template already, they get it twice; give the messages without it"
+            )
 
     def require_most(self, source: str, kind: str) -> None:
         """Raise DataError if more than half of the rows, which are of a `kind`, are left out, else say which are."""
@@ -129,6 +138,8 @@ class RowDataset(TextDataset, ABC, Generic[T]):
         """Yield the number of each row that is used, counted among all, and its samples; note the others."""
         self.account = Account()
         masks = Masks(self.template)
+        is_mark = masks.turn_end in self.template.tokenizer.special_ids()
+        mark = str(self.template.tokenizer.tokens()[masks.turn_end])
         for number, row in enumerate(self.rows()):
             if isinstance(row, LeftOut):
                 self.account.left_out.append(row)
@@ -139,6 +150,7 @@ class RowDataset(TextDataset, ABC, Generic[T]):
                 self.account.leave_out(row.place, error)
                 continue
             self.account.used += 1
+            self.account.rendered += is_mark and mark in self._question_of(row)
             yield number, made
 
     def _write(self, folder: Path, tokenizer: Tokenizer) -> None:
@@ -154,6 +166,7 @@ class RowDataset(TextDataset, ABC, Generic[T]):
                     size = len(tokenizer.decode(sample.ids.tolist()).encode("utf-8", "replace"))
                     (validation if number in held_out else train).add(sample.ids, sample.is_learned, size)
             self.account.require_most(self.source_name, self.kind)
+            self.account.warn_about_marks(self.source_name, self.kind)
             if self.account.used == validated:
                 raise DataError(f"{self.source_name} holds no {self.kind} to learn from")
         if not validated:
