@@ -107,7 +107,7 @@ COMMANDS: dict[str, tuple[dict[str, str], dict[str, list[Case]]]] = {
                   ("generation.n_predict=3", "did you mean generation.max_new_tokens?")]}),
     "model evaluate": ({"model": "model.bin", "--data": "text.txt"}, {
         "model": MODEL, "--adapter": ADAPTER, "--data": INPUT, "--tokenizer": TOKENIZER, "--stride": NUMBER, "--batch-size": NUMBER,
-        "--device": DEVICE, "--tasks": [("arc_eezy", "no task is called 'arc_eezy'"), ("nowhere.yaml", "nowhere.yaml cannot")],
+        "--device": DEVICE, "--tasks": [("nowhere.yaml", "nowhere.yaml cannot")],
         "--limit": [*NUMBER, ("5", "is for --tasks")], "--num-fewshot": [("-5", "--num-fewshot"), ("2", "is for --tasks")]}),
     "model compare": ({"models": "model.bin", "--data": "text.txt"}, {
         "models": [*MODEL, ("model.bin", "two models or more")], "--data": INPUT, "--stride": NUMBER,

@@ -37,7 +37,7 @@ def evaluate(
 ) -> None:
     """Measure loss, perplexity and bits per byte on texts, or what a model reaches in tasks."""
     from llmbuilder.building.checks import require_documents, require_model_and_tokenizer
-    from llmbuilder.errors import ConfigError
+    from llmbuilder.errors import ConfigError, DataError
     from llmbuilder.formats.model_places import require_adapter
     from llmbuilder.machine import require_device
 
@@ -50,6 +50,9 @@ def evaluate(
     idle += ["--stride"] if stride is not None and not data else []
     if idle:
         raise ConfigError(f"{idle[0]} is for {'--data' if idle[0] == '--stride' else '--tasks'}, which was not given")
+    for task in named:
+        if Path(task).suffix in (".yaml", ".yml") and not Path(task).is_file():
+            raise DataError(f"the task {task} cannot be read: there is no such file")
     require_model_and_tokenizer(model, tokenizer)
     if adapter is not None:
         require_adapter(adapter)
