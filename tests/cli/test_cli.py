@@ -81,7 +81,7 @@ def test_a_conversation_looks_things_up(tmp_path: Path, tiny_config: Config, bpe
 
 def test_what_is_found_in_documents_stands_before_the_prompt(trained_run: Path, tmp_path: Path) -> None:
     write_harbours(tmp_path / "docs")
-    line = ("generate", "text", "-m", trained_run, "--documents", "docs", "-n", 5, "--greedy")
+    line = ("generate", "text", "-m", trained_run, "--documents", "docs", "-n", 8, "--seed", 1)
     told = run(*line, "-p", "how deep is Tamsoe", cwd=tmp_path)
     assert told.stdout.startswith("how deep is Tamsoe") and "fathoms" not in told.stdout
     assert "[1] docs/1.txt, line 1: Rain. The harbour of Tamsoe is 17 fathoms deep. ..." in told.stderr
