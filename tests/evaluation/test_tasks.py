@@ -25,12 +25,15 @@ QUESTIONS = [
     {"question": f"What does the {animal} say?", "answers": ["It barks.", "It mews.", " It sings of rivers"], "right": right}
     for right, animal in enumerate(["dog", "cat", "bird"] * 4)
 ]  # fmt: skip
-CHOICE = """
+HEAD = """
 task: {name}
 dataset_path: json
 dataset_kwargs: {{data_files: {{test: {data}}}}}
 test_split: test
-output_type: multiple_choice
+"""
+CHOICE = (
+    HEAD
+    + """output_type: multiple_choice
 doc_to_text: "{{{{question}}}}\\nAnswer:"
 doc_to_choice: "{{{{answers}}}}"
 doc_to_target: "{{{{right % 3}}}}"
@@ -38,27 +41,24 @@ metric_list:
   - {{metric: acc, aggregation: mean, higher_is_better: true}}
   - {{metric: acc_norm, aggregation: mean, higher_is_better: true}}
 """
-ROLLING = """
-task: {name}
-dataset_path: json
-dataset_kwargs: {{data_files: {{test: {data}}}}}
-test_split: test
-output_type: loglikelihood_rolling
+)
+ROLLING = (
+    HEAD
+    + """output_type: loglikelihood_rolling
 doc_to_text: ""
 doc_to_target: "{{{{question}}}} {{{{answers | join(' ')}}}}"
 metric_list: [{{metric: bits_per_byte, aggregation: bits_per_byte, higher_is_better: false}}]
 """
-WRITING = """
-task: {name}
-dataset_path: json
-dataset_kwargs: {{data_files: {{test: {data}}}}}
-test_split: test
-output_type: generate_until
+)
+WRITING = (
+    HEAD
+    + """output_type: generate_until
 doc_to_text: "{{{{question}}}}"
 doc_to_target: "{{{{answers[0]}}}}"
 generation_kwargs: {{until: ["e"], max_gen_toks: 8, do_sample: false}}
 metric_list: [{{metric: chrf, aggregation: chrf, higher_is_better: true}}]
 """
+)
 
 
 @pytest.fixture

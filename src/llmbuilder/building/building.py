@@ -11,15 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llmbuilder.building.adapting import ADAPTING_SECONDS, AdaptationPlan, base_tokenizer, open_base, plan_adaptation
+from llmbuilder.building.adapting import ADAPTING_SECONDS, AdaptationPlan, open_base
 from llmbuilder.building.adapting_build import AdaptingBuild
 from llmbuilder.building.bases import AUTO
 from llmbuilder.building.checks import check_base, check_build, require_buildable
-from llmbuilder.building.choosing import choose_base
-from llmbuilder.building.corpus_text import read_text
+from llmbuilder.building.choosing import Choice, choose_base, plan_text
+from llmbuilder.building.corpus_text import BuildText, read_text
 from llmbuilder.building.journal import JOURNAL, STAGES, Journal
 from llmbuilder.building.plan import Plan
-from llmbuilder.building.planning import choose_vocabulary, find_tokenizer, make_plan, open_text
 from llmbuilder.building.request import Request
 from llmbuilder.building.result import BuildResult
 from llmbuilder.building.stages import DEFAULT_SECONDS, Build
@@ -89,7 +88,9 @@ def build(
         if journal is not None:
             base = journal.request["base"]
         else:
-            base = _choose(sources, planned, explicit_settings(given), method, begin, seconds, announce, progress)[0]
+            with _read_aside(sources, planned, announce, progress) as text:
+                choice = _choose(text, planned, explicit_settings(given), method, begin, seconds, announce)
+            base = choice.taken.base
         method = method if base is not None else None
         check_base(planned, base, method)
     request = Request.of(
@@ -237,44 +238,38 @@ def plan_build(
     planned, explicit = load_config(overrides=given), explicit_settings(given)
     check_base(planned, base, method)
     require_buildable(planned, given, {"documents": documents, "base": None if base == AUTO else base})
-    if base == AUTO:
-        sources = [documents] if isinstance(documents, str | Path) else documents
-        seconds = ADAPTING_SECONDS if time_budget is None else time_budget
-        return _choose(sources, planned, explicit, method, begin, seconds, announce, progress)[1]
-    model = None if base is None else open_base(base, planned)
-    usual = DEFAULT_SECONDS if model is None else ADAPTING_SECONDS
+    model = None if base in (None, AUTO) else open_base(base, planned)
+    usual = DEFAULT_SECONDS if base is None else ADAPTING_SECONDS
     seconds = usual if time_budget is None else time_budget
+    sources = [documents] if isinstance(documents, str | Path) else documents
+    with _read_aside(sources, planned, announce, progress) as text:
+        if base == AUTO:
+            return _choose(text, planned, explicit, method, begin, seconds, announce).plan
+        return plan_text(text, planned, model, method or AUTO, explicit, begin, seconds, announce)
+
+
+@contextlib.contextmanager
+def _read_aside(
+    sources: Sequence[str | Path] | None, planned: Config, announce: Announce, progress: Progress
+) -> Iterator[BuildText]:
+    """Read documents for a plan alone: what is written for it is gone at the end."""
     with tempfile.TemporaryDirectory(prefix="llmbuilder-plan-") as folder:
         announce("Reading documents")
-        text = read_text(
-            documents if documents is not None else planned.data.path, Path(folder) / "run", planned, progress
-        )
+        text = read_text(sources if sources is not None else planned.data.path, Path(folder) / "run", planned, progress)
         announce(text.summary())
-        if model is not None:
-            dataset = open_text(text, planned, base_tokenizer(model, base))
-            dataset.prepare(Path(folder) / "tokens")
-            return plan_adaptation(model, planned, method or "auto", dataset, explicit, begin, seconds, announce)
-        choose_vocabulary(planned, text.report.characters, explicit)
-        dataset = open_text(text, planned, find_tokenizer(text, planned, announce))
-        dataset.prepare(Path(folder) / "tokens")
-        return make_plan(planned, dataset, explicit, begin, seconds, announce)
+        yield text
 
 
 def _choose(
-    sources: Sequence[str | Path] | None,
+    text: BuildText,
     planned: Config,
     explicit: Mapping[str, Mapping[str, Any]],
     method: str | None,
     begin: float,
     seconds: float,
     announce: Announce,
-    progress: Progress,
-) -> tuple[str | None, Plan | AdaptationPlan]:
-    """Return the base that suits the documents best, None for nothing, and the plan with it."""
-    with tempfile.TemporaryDirectory(prefix="llmbuilder-plan-") as folder:
-        announce("Reading documents")
-        text = read_text(sources if sources is not None else planned.data.path, Path(folder) / "run", planned, progress)
-        announce(text.summary())
-        choice = choose_base(text, planned, method or AUTO, explicit, begin, seconds, announce)
-        announce(choice.reason())
-        return choice.taken.base, choice.plan
+) -> Choice:
+    """Return the way to begin that suits the documents best, and say why."""
+    choice = choose_base(text, planned, method or AUTO, explicit, begin, seconds, announce)
+    announce(choice.reason())
+    return choice

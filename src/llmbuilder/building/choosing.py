@@ -21,6 +21,7 @@ from llmbuilder.building.plan import Plan
 from llmbuilder.building.planning import choose_vocabulary, find_tokenizer, make_plan, open_text
 from llmbuilder.config.schema import Config
 from llmbuilder.errors import ConfigError, LLMBuilderError
+from llmbuilder.model import LanguageModel
 
 NOTHING = "from nothing"
 
@@ -92,7 +93,11 @@ def choose_base(
     for name, base in [(NOTHING, None), *bases_at_hand().items()]:
         started, place = time.perf_counter(), None if base is None else str(base)
         try:
-            plan = _plan(text, config.copy_of(), base, method, explicit, begin, seconds, announce)
+            planned, model = config.copy_of(), None
+            if base is not None:
+                require_base(base, method)
+                model = open_base(base, planned)
+            plan = plan_text(text, planned, model, method, explicit, begin, seconds, announce)
             bits = plan.expected_bits_per_byte if isinstance(plan, Plan) else plan.before.held_out
             candidate = Candidate(name, place, bits, "" if bits is not None else "nothing is held out")
         except LLMBuilderError as error:
@@ -109,26 +114,30 @@ def choose_base(
     return Choice(taken, plan, candidates)
 
 
-def _plan(
+def plan_text(
     text: BuildText,
     config: Config,
-    base: Path | None,
+    model: LanguageModel | None,
     method: str,
     explicit: Mapping[str, Mapping[str, Any]],
     begin: float,
     seconds: float,
     announce: Callable[[str], None],
 ) -> Plan | AdaptationPlan:
+    """Return the plan of a build of `seconds` since `begin`, on perf_counter, from a `model`; None is from nothing.
+
+    The tokens that it takes are gone afterwards. Raises what `make_plan` and `plan_adaptation` do.
+    """
     with tempfile.TemporaryDirectory(prefix="llmbuilder-plan-") as folder:
-        if base is None:
+        if model is None:
             choose_vocabulary(config, text.report.characters, explicit)
-            dataset = open_text(text, config, find_tokenizer(text, config, announce))
-            dataset.prepare(Path(folder))
-            return make_plan(config, dataset, explicit, begin, seconds, announce)
-        require_base(base, method)
-        model = open_base(base, config)
-        dataset = open_text(text, config, base_tokenizer(model, base))
+            tokenizer = find_tokenizer(text, config, announce)
+        else:
+            tokenizer = base_tokenizer(model, None)
+        dataset = open_text(text, config, tokenizer)
         dataset.prepare(Path(folder))
+        if model is None:
+            return make_plan(config, dataset, explicit, begin, seconds, announce)
         return plan_adaptation(model, config, method, dataset, explicit, begin, seconds, announce)
 
 

@@ -37,7 +37,8 @@ def evaluate(
 ) -> None:
     """Measure loss, perplexity and bits per byte on texts, or what a model reaches in tasks."""
     from llmbuilder.building.checks import require_documents, require_model_and_tokenizer
-    from llmbuilder.errors import ConfigError, DataError
+    from llmbuilder.errors import ConfigError
+    from llmbuilder.evaluation.tasks import evaluate_tasks, require_tasks
     from llmbuilder.formats.model_places import require_adapter
     from llmbuilder.machine import require_device
 
@@ -50,9 +51,6 @@ def evaluate(
     idle += ["--stride"] if stride is not None and not data else []
     if idle:
         raise ConfigError(f"{idle[0]} is for {'--data' if idle[0] == '--stride' else '--tasks'}, which was not given")
-    for task in named:
-        if Path(task).suffix in (".yaml", ".yml") and not Path(task).is_file():
-            raise DataError(f"the task {task} cannot be read: there is no such file")
     require_model_and_tokenizer(model, tokenizer)
     if adapter is not None:
         require_adapter(adapter)
@@ -61,11 +59,8 @@ def evaluate(
     if device is not None:
         require_device(device, "--device")
     if named:
-        from llmbuilder.evaluation.tasks import require_tasks
-
         require_tasks(named, allow_code=allow_code)
     from llmbuilder.evaluation import evaluate_model
-    from llmbuilder.evaluation.tasks import evaluate_tasks
     from llmbuilder.finetuning import load_adapted
     from llmbuilder.inference.generation import load_generator
 
@@ -74,16 +69,13 @@ def evaluate(
         {"data": str(text), **asdict(evaluate_model(
             opened.model, text, opened.tokenizer, stride=stride, batch_size=batch_size))} for text in data
     ]  # fmt: skip
-    scores = [
-        asdict(score)
-        for score in (
-            evaluate_tasks(
-                opened.model, named, opened.tokenizer,
-                num_fewshot=num_fewshot, limit=limit, batch_size=batch_size, allow_code=allow_code,
-            )
-            if named else []
-        )
-    ]  # fmt: skip
+    scores = []
+    if named:
+        found = evaluate_tasks(
+            opened.model, named, opened.tokenizer,
+            num_fewshot=num_fewshot, limit=limit, batch_size=batch_size, allow_code=allow_code,
+        )  # fmt: skip
+        scores = [asdict(score) for score in found]
     if as_json:
         alone = texts[0] if len(texts) == 1 else {"texts": texts} if texts else {}
         print_json({**alone, **({"tasks": scores} if named else {})})

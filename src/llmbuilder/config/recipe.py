@@ -115,8 +115,7 @@ def settle_tuning(config: Config) -> None:
             training.embedding_learning_rate = training.embedding_learning_rate or rate / 10
             if not config.model.tie_embeddings:
                 training.head_learning_rate = training.head_learning_rate or rate / 10
-        if part < 1:
-            training.learning_rate = rate
+        training.learning_rate = rate
 
 
 def choose_rank(model: ModelConfig, finetuning: FinetuningConfig, tokens: int) -> int | None:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from llmbuilder.errors import ConfigError, DataError, LLMBuilderError, MissingDependencyError, suggestion
 from llmbuilder.evaluation.intervals import Interval
 from llmbuilder.evaluation.proportions import Proportion
-from llmbuilder.inference.generation import load_generator
-from llmbuilder.model import LanguageModel
-from llmbuilder.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from llmbuilder.model import LanguageModel
+    from llmbuilder.tokenizer import Tokenizer
 
 _FILES = (".yaml", ".yml")
 _CODE = "!function"
@@ -60,10 +62,12 @@ def evaluate_tasks(
     that names Python code, unless `allow_code` is set.
     """
     require_tasks(tasks, allow_code=allow_code)
-    generator = load_generator(model, tokenizer, device)
     from lm_eval import simple_evaluate
 
     from llmbuilder.evaluation.harness_model import HarnessModel
+    from llmbuilder.inference.generation import load_generator
+
+    generator = load_generator(model, tokenizer, device)
 
     loaded = _loaded(tasks)
     try:
@@ -156,7 +160,9 @@ def _is_file(task: str) -> bool:
     return Path(task).suffix in _FILES
 
 
+@functools.cache
 def _manager() -> Any:
+    """Return the harness's index of tasks, which takes seconds to be made."""
     from lm_eval.tasks import TaskManager
 
     return TaskManager()
