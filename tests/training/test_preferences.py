@@ -25,7 +25,7 @@ from llmbuilder.finetuning.chat import prepare_for_chat
 from llmbuilder.model import LanguageModel, build_model, load_model, save_model
 from llmbuilder.tokenizer import Tokenizer
 from llmbuilder.training import Callback, finetune_model, resume_training, train_model
-from llmbuilder.training.loop import trainer
+from llmbuilder.training.loop import processor, trainer
 from llmbuilder.training.loop.batches import StepBatches
 from llmbuilder.training.loop.learner import Learner
 from llmbuilder.training.loop.reference import keep_reference
@@ -465,3 +465,14 @@ def test_chunks_of_the_logits_have_the_same_gradients(base: Path, monkeypatch: p
     monkeypatch.setattr(pieces, "_rows_of_a_piece", lambda _: 37)
     for one, other in zip(gradients(), whole, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_answers_are_compared_in_float32_where_a_processor_has_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "has_fast_bfloat16", lambda: True)
+    monkeypatch.setattr(processor, "bfloat16_pays", lambda width: True)
+    chosen = []
+    for objective, asked in (("dpo", "auto"), ("likelihood", "auto"), ("dpo", "bf16")):
+        config = tuning_config({"finetuning": {"objective": objective}, "training": {"mixed_precision": asked}})
+        processor.choose_precision(config, torch.device("cpu"), Processes())
+        chosen.append(config.training.mixed_precision)
+    assert chosen == ["no", "bf16", "bf16"]

@@ -22,12 +22,14 @@ from llmbuilder.training.processes.distributed import Processes
 def choose_precision(config: Config, device: torch.device, processes: Processes) -> None:
     """Put a format in the place of `mixed_precision: auto` where a CPU has two to choose from.
 
-    It is measured, and a run keeps what was chosen. A deterministic run depends on no measurement.
+    It is measured, and a run keeps what was chosen. A deterministic run depends on no measurement. Preferences compare
+    sums over whole answers with those of a reference: in bfloat16 rounding moves them by more than many steps teach.
     """
     if config.training.mixed_precision != "auto" or device.type != "cpu" or not has_fast_bfloat16():
         return
     width = config.model.embedding_dim
-    pays = not config.system.deterministic and processes.on_main(lambda: bfloat16_pays(width))
+    is_exact = config.system.deterministic or config.finetuning.objective == "dpo"
+    pays = not is_exact and processes.on_main(lambda: bfloat16_pays(width))
     config.training.mixed_precision = "bf16" if pays else "no"
 
 
