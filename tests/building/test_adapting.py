@@ -240,7 +240,7 @@ def test_settings_follow_from_the_text_and_win_when_given(base: Path) -> None:
     model = load_model(base, "cpu")
     few = tuning_settings(model, Config(), "auto", 1000, {})
     assert (few.finetuning.method, few.finetuning.rank) == ("lora", 16)
-    assert few.training.learning_rate == "auto"  # adapters' rate is chosen with the recipe
+    assert few.training.learning_rate == choose_adapter_rate(model.config)
     more = tuning_settings(model, Config(), "auto", 100_000, {})
     assert more.finetuning.rank > 16
     all_of_it = tuning_settings(model, Config(), "auto", 10**9, {})

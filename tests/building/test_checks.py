@@ -6,9 +6,11 @@ import shutil
 from collections import namedtuple
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from llmbuilder.building.checks import check_build, check_output
+from llmbuilder.building.checks import check_build, check_output, check_run
 from llmbuilder.config import load_config
 from llmbuilder.errors import ConfigError, DataError, ExportError, LLMBuilderError, MissingDependencyError
 
@@ -18,6 +20,11 @@ def text(tmp_path: Path) -> Path:
     path = tmp_path / "text.txt"
     path.write_text("Once upon a time.")
     return path
+
+
+def _leave_free(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 10**12 - free, free))
 
 
 @pytest.mark.parametrize(
@@ -47,10 +54,30 @@ def test_a_device_that_a_file_names_falls_back_later(text: Path, tmp_path: Path)
 
 
 def test_a_full_volume_is_named_with_both_numbers(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**12, 10**12, 2_000_000))
+    _leave_free(monkeypatch, 2_000_000)
     with pytest.raises(ConfigError, match="at least 16 MB are needed and 2 MB are free"):
         check_build(text, tmp_path / "run")
+
+
+def test_what_a_tuned_base_takes_follows_from_the_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = tmp_path / "base.safetensors"
+    save_file({"weight": np.zeros((1000, 1000), np.float32)}, base)
+    needed = {"lora": 16 + 2 * 4, "full": 16 + 2 * (4 + 12)}  # a base and its copy; best, last and two checkpoints
+    for method, megabytes in needed.items():
+        config = load_config(overrides=[f"finetuning.method={method}"])
+        _leave_free(monkeypatch, megabytes * 1_000_000)
+        check_run(config, tmp_path / "run", base=base)
+        _leave_free(monkeypatch, megabytes * 1_000_000 - 1)
+        with pytest.raises(ConfigError, match=f"at least {megabytes} MB are needed"):
+            check_run(config, tmp_path / "run", base=base)
+
+
+def test_rows_that_a_tokenizer_may_not_have_are_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _leave_free(monkeypatch, 30_000_000)
+    shape = ["model.num_layers=1", "model.num_heads=1", "model.embedding_dim=64"]
+    check_run(load_config(overrides=[*shape, "model.vocab_size=100000"]), tmp_path / "run")
+    with pytest.raises(ConfigError, match="MB are needed and 30 MB are free"):
+        check_run(load_config(overrides=[*shape, "model.intermediate_size=100000"]), tmp_path / "run")
 
 
 def test_a_missing_library_is_named_with_its_command(

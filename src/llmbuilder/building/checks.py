@@ -26,7 +26,7 @@ from llmbuilder.notices import command
 from llmbuilder.tokenizer.places import require_tokenizer
 
 _SMALLEST_RUN = 16_000_000  # bytes: tokens, a small model with its checkpoints, the page
-_COPIES = 2  # of a base: the run's own, and what it becomes
+_COPIES = 2  # the best and the last model, a checkpoint and the one it replaces, a base and what it becomes
 _WEIGHT, _TRAINED_WEIGHT = 4, 12  # bytes of a parameter in a model file, and in a checkpoint with both moments
 _SHORTEST_BUILD = 7.0  # seconds: what reading, measuring and the end of a build take, whatever is trained
 _SMALLEST_MODEL = {"num_layers": 1, "num_heads": 1, "num_key_value_heads": None, "head_dim": None, "embedding_dim": 64,
@@ -72,8 +72,8 @@ def check_build(
             f"a time budget of {time_budget:g} seconds leaves no time for training, and few steps teach a model "
             "nothing: the least that makes sense is --time-budget 15s, for a page of text"
         )
-    least = _SMALLEST_RUN + (0 if base is None else _COPIES * _WEIGHT * least_parameters(base))
-    check_run(planned, Path(output), bytes_needed=least if is_chosen else None)
+    is_small = is_chosen and base is None  # the smallest model is not too large a choice
+    check_run(planned, Path(output), base=base, bytes_needed=_SMALLEST_RUN if is_small else None)
     return planned
 
 
@@ -99,10 +99,12 @@ def check_base(config: Config, base: str | Path | None, method: str | None, *, c
     config.finetuning.method = "lora" if method in (None, "auto") else method  # type: ignore[assignment]
 
 
-def check_run(config: Config, output: Path | None, *, bytes_needed: int | None = None) -> None:
+def check_run(
+    config: Config, output: Path | None, *, base: str | Path | None = None, bytes_needed: int | None = None
+) -> None:
     """Raise for settings out of range, a device, tokenizer or library that is not there, and an output without room.
 
-    `bytes_needed` is what the output surely takes (default: by the shape of the model).
+    `bytes_needed` is what the output surely takes (default: by the size of `base`, or by the shape of the model).
     """
     require_in_range(config)
     require_asked_device(config)
@@ -117,7 +119,7 @@ def check_run(config: Config, output: Path | None, *, bytes_needed: int | None =
     if output is not None:
         if output.exists() and not output.is_dir():
             raise ConfigError(f"{output} is a file: name a folder for the run")
-        require_writable(output, bytes_needed=bytes_needed or _least_bytes(config), error=ConfigError)
+        require_writable(output, bytes_needed=bytes_needed or _least_bytes(config, base), error=ConfigError)
 
 
 def check_planned_output(config: Config, output: Path | None, sources: Iterable[str | Path]) -> None:
@@ -218,7 +220,16 @@ def _require_possible_batch(config: Config) -> None:
         )
 
 
-def _least_bytes(config: Config) -> int:
-    """Return what a run's files surely take: the best and the last model, a checkpoint and the one it replaces."""
-    parameters = count_parameters(config.model)
-    return _SMALLEST_RUN + parameters * (2 * _WEIGHT + 2 * _TRAINED_WEIGHT)
+def _least_bytes(config: Config, base: str | Path | None) -> int:
+    """Return what a run's files surely take.
+
+    The best and the last model, a checkpoint and the one it replaces; beside adapters the base and what it becomes.
+    How many rows the embedding has, the tokenizer says, which is not learned yet: the smallest one's are counted.
+    """
+    if base is None:
+        parameters = count_parameters(config.model.model_copy(update={"vocab_size": _SMALLEST_MODEL["vocab_size"]}))
+    else:
+        parameters = least_parameters(base)
+    learns_all = config.finetuning.method == "full"
+    a_parameter = _COPIES * _WEIGHT + (_COPIES * _TRAINED_WEIGHT if learns_all else 0)
+    return _SMALLEST_RUN + parameters * a_parameter

@@ -62,7 +62,7 @@ def model(
     )
     require_taken("finetune model", asked, given)
     require_no_build(output)
-    check_run(given, output)
+    check_run(given, output, base=base)
     from llmbuilder.training.tuning import finetune_model, tuning_config
 
     config = tuning_config(explicit_settings(asked))
