@@ -22,6 +22,14 @@ def counted(number: int, thing: str, things: str | None = None) -> str:
     return f"{number:,} {thing if number == 1 else things or thing + 's'}"
 
 
+def kind_of(value: object) -> str:
+    """Return what a value is in the words of JSON, with its article: "a list", "an object", "null"."""
+    if value is None:
+        return "null"
+    kinds = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
+    return next((kind for type_, kind in kinds.items() if isinstance(value, type_)), f"a {type(value).__name__}")
+
+
 def command(*words: object) -> str:
     """Return a command of this program that a shell takes as it stands, whatever blanks and bytes its names have."""
     return " ".join(["llmbuilder", *(quoted(word) for word in words)])

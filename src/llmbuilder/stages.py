@@ -39,7 +39,7 @@ REPEATS = {
 }
 ONLY_REPEATED_LINES = "all its lines are in many documents"
 
-# What the corpus engine is at work on.
+# What long work is at, as progress names it.
 AT_WORK = {
     "extract": "reading",
     "refine": "cleaning and filtering",
@@ -51,4 +51,5 @@ AT_WORK = {
     "sample_grams": "dividing",
     "tokenizer": "training a tokenizer",
     "tokenize": "tokenizing",
+    "score": "scoring tokens",
 }

@@ -106,11 +106,11 @@ COMMANDS: dict[str, tuple[dict[str, str], dict[str, list[Case]]]] = {
                   ("generation.top_p=2", "--set generation.top_p=2: generation.top_p"),
                   ("generation.n_predict=3", "did you mean generation.max_new_tokens?")]}),
     "model evaluate": ({"model": "model.bin", "--data": "text.txt"}, {
-        "model": MODEL, "--adapter": ADAPTER, "--data": INPUT, "--tokenizer": TOKENIZER, "--stride": NUMBER, "--batch-size": NUMBER,
-        "--device": DEVICE, "--tasks": [("nowhere.yaml", "nowhere.yaml cannot")],
+        "model": MODEL, "--adapter": ADAPTER, "--data": INPUT, "--tokenizer": TOKENIZER, "--window": NUMBER,
+        "--stride": NUMBER, "--batch-size": NUMBER, "--device": DEVICE, "--tasks": [("nowhere.yaml", "nowhere.yaml cannot")],
         "--limit": [*NUMBER, ("5", "is for --tasks")], "--num-fewshot": [("-5", "--num-fewshot"), ("2", "is for --tasks")]}),
     "model compare": ({"models": "model.bin", "--data": "text.txt"}, {
-        "models": [*MODEL, ("model.bin", "two models or more")], "--data": INPUT, "--stride": NUMBER,
+        "models": [*MODEL, ("model.bin", "two models or more")], "--data": INPUT, "--window": NUMBER, "--stride": NUMBER,
         "--batch-size": NUMBER, "--device": DEVICE}),
     "model merge": ({"base": "model.bin", "adapter": "ada", "output": "new.pt"}, {
         "base": MODEL, "adapter": ADAPTER, "output": [("text.txt", "already exists"), ("model.bin", "both input and")]}),

@@ -101,10 +101,10 @@ def test_a_text_that_only_looks_like_something_else_is_an_answer() -> None:
         ({"chosen": [ASKED, GOOD], "rejected": [{"role": "user", "content": "How?"}, BAD]}, "differ before an answer, in message 1"),
         ({"chosen": [ASKED, GOOD], "rejected": "No."}, "a whole conversation, and the other an answer alone"),
         ({"prompt": "Why?", "chosen": "So.", "rejected": ""}, "rejected: message 2 .assistant. is empty"),
-        ({"prompt": "Why?", "chosen": None, "rejected": "No."}, "its chosen is a NoneType"),
+        ({"prompt": "Why?", "chosen": None, "rejected": "No."}, "its chosen is null, and neither"),
         ({"prompt": "Why?", "chosen": ["So."], "rejected": ["No."]}, "its chosen is a list, and neither text nor messages"),
         ({"prompt": [ASKED, ASKED], "chosen": "So.", "rejected": "No."}, "chosen: its roles are in the wrong order"),
-        ({"prompt": "Why?", "chosen": "So.", "rejected": "No.", "tools": "{}"}, "its tools are a dict"),
+        ({"prompt": "Why?", "chosen": "So.", "rejected": "No.", "tools": "{}"}, "its tools are an object"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_learned_from_is_said(values: dict[str, Any], said: str) -> None:

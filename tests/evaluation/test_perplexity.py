@@ -60,9 +60,33 @@ def test_a_folder_is_read_and_sizes_below_one_are_refused(tmp_path: Path, model:
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "a.md").write_text("The quick brown fox jumps over the lazy dog. " * 30)
     assert evaluate_model(model, tmp_path / "docs", bpe).tokens > 30
-    for wrong in ({"stride": -5}, {"stride": 0}, {"batch_size": 0}):
+    for wrong in ({"stride": -5}, {"stride": 0}, {"batch_size": 0}, {"window": 0}):
         with pytest.raises(ConfigError, match="must be at least 1"):
             evaluate_model(model, tmp_path / "docs", bpe, **wrong)  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+def test_a_window_hides_what_lies_before_it(tmp_path: Path, model: LanguageModel, bpe: Tokenizer) -> None:
+    text = "The quick brown fox jumps over the lazy dog. " * 20
+    (tmp_path / "text.txt").write_text(text)
+    ids = [*bpe.encode(text), bpe.end_of_text_id]
+    expected = 0.0
+    for place in range(1, len(ids)):
+        seen = torch.tensor([ids[max(0, place - 4) : place]])
+        expected -= float(F.log_softmax(model(seen)[0][0, -1], dim=-1)[ids[place]])
+    found = evaluate_model(model, tmp_path / "text.txt", bpe, window=4, stride=1)
+    assert found.loss * found.tokens == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ConfigError, match=r"window \(17\) is more than the 16 tokens that the model takes"):
+        evaluate_model(model, tmp_path / "text.txt", bpe, window=17)
+
+
+def test_progress_counts_every_token_to_the_last(tmp_path: Path, model: LanguageModel, bpe: Tokenizer) -> None:
+    (tmp_path / "text.txt").write_text("The quick brown fox jumps over the lazy dog. " * 100)
+    told: list[tuple[str, int, int]] = []
+    found = evaluate_model(model, tmp_path / "text.txt", bpe, progress=lambda *one: told.append(one))
+    assert len(told) > 3
+    assert told == sorted(told)
+    assert told[-1] == ("score", found.tokens, found.tokens)
 
 
 TEXTS = ["Grüße aus Łódź — 東京から。", "Ünïcödé 🦊🦊 jumps", "plain words, and many more of them"]

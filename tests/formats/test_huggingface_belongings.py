@@ -128,7 +128,7 @@ def test_chat_templates_are_found_in_all_their_places(tmp_path: Path, chat: str,
         (
             "tokenizer_config.json",
             '{"chat_template": 3}',
-            "tokenizer_config.json is damaged: its chat_template is a int",
+            "tokenizer_config.json is damaged: its chat_template is a number",
         ),
         ("tokenizer_config.json", "{", "tokenizer_config.json is no JSON"),
         ("generation_config.json", "[]", "generation_config.json holds no settings"),

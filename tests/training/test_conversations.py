@@ -162,11 +162,15 @@ def test_broken_rows_are_listed_and_the_rest_is_used(
     tmp_path: Path, bare: Path, talk: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = talk.read_text().splitlines()
-    talk.write_text("\n".join([rows[0], "{broken", *rows[1:5], '{"messages": []}']))
+    talk.write_text("\n".join([rows[0], "{broken", *rows[1:20], *['{"messages": []}'] * 12]))
     finetune_model(bare, talk, tmp_path / "run", settings(max_steps=1), callbacks=[])
-    assert "2 of the 7 conversations" in caplog.text
+    assert "13 of the 33 conversations" in caplog.text
     assert "talk.jsonl:2: the line is no JSON" in caplog.text
-    assert "talk.jsonl:7: it has no assistant turn" in caplog.text
+    assert caplog.text.count("it has no assistant turn") == 1
+    assert "talk.jsonl:31 and 2 more: it has no assistant turn" in caplog.text
+    all_of_them = read_json_lines(tmp_path / "run" / "tokens" / "left_out.jsonl")
+    assert [item["place"].rpartition(":")[2] for item in all_of_them] == ["2", *map(str, range(22, 34))]
+    assert all_of_them[-1]["reason"].startswith("it has no assistant turn")
     talk.write_text("\n".join([rows[0], *["{broken"] * 3]))
     with pytest.raises(DataError, match="3 of the 4 conversations"):
         finetune_model(bare, talk, tmp_path / "other", settings(max_steps=1), callbacks=[])

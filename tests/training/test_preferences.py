@@ -412,6 +412,7 @@ def test_the_command(tmp_path: Path, base: Path, pairs: Path) -> None:
                "training.eval_every=1", "--set", "data.train_split=0.6", "--set", "finetuning.dpo_beta=0.2", cwd=tmp_path)  # fmt: skip
     found = json.loads(told.stdout)
     assert found["steps"] == 3 and 0 <= found["reward_accuracy"] <= 1
+    assert "Computing what 4 pairs are to the model before it learns" in told.stderr
     config = lb.load_config(tmp_path / "run" / "config.json")
     assert (config.finetuning.objective, config.finetuning.dpo_beta) == ("dpo", 0.2)
     page = (tmp_path / "run" / "report.html").read_text()

@@ -178,7 +178,9 @@ def test_all_weights_are_tuned_by_a_small_rate(tmp_path: Path, base: Path, verse
 def test_the_command(tmp_path: Path, base: Path, verses: Path) -> None:
     told = run("finetune", "model", "--model", base, "--data", verses, "-o", tmp_path / "run", "--json",
                "--set", "training.max_steps=4", "--set", "training.batch_size=2", "--set", "finetuning.rank=2", cwd=tmp_path)  # fmt: skip
-    assert json.loads(told.stdout)["steps"] == 4
+    found = json.loads(told.stdout)
+    assert found["steps"] == 4
+    assert load_adapter(load_model(base, "cpu"), found["adapter_path"]) is not None
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["finetuning"]["method"] == "lora" and config["training"]["optimizer"] == "adamw"
     refused = run("finetune", "model", "--model", base, "--data", verses, "-o", tmp_path / "other",

@@ -9,6 +9,9 @@ from typing import Any
 import typer
 
 from llmbuilder.cli.output import Json, Overwrite, Quiet, print_json, print_pairs, print_table
+from llmbuilder.cli.stages import StageProgress
+
+_PATIENCE = 3.0  # seconds before progress is shown
 
 app = typer.Typer(help="Evaluate and describe models.", no_args_is_help=True)
 
@@ -28,7 +31,8 @@ def evaluate(
     limit: int = typer.Option(None, "--limit", min=1, help="Questions of each task. Default: all."),
     adapter: Path = typer.Option(None, "--adapter", help="Folder with adapters to lay beside the model's matrices."),
     tokenizer: str = typer.Option(None, "--tokenizer", help="Tokenizer folder. Default: the model's own."),
-    stride: int = typer.Option(None, "--stride", min=1, help="Tokens between windows. Default: half the context."),
+    window: int = typer.Option(None, "--window", min=1, help="Tokens of a window. Default: the model's context."),
+    stride: int = typer.Option(None, "--stride", min=1, help="Tokens between windows. Default: half a window."),
     batch_size: int = typer.Option(8, "--batch-size", min=1, help="Windows, or questions, at a time."),
     device: str = typer.Option(None, "--device", help="auto, cpu, cuda, mps."),
     allow_code: bool = typer.Option(False, "--allow-code", help="Let the file of a task name Python code to run."),
@@ -48,9 +52,12 @@ def evaluate(
         raise ConfigError("name what to measure the model on: --data, a text or a folder of documents, or --tasks")
     of_tasks = {"--num-fewshot": num_fewshot, "--limit": limit, "--allow-code": allow_code or None}
     idle = [name for name, value in of_tasks.items() if value is not None and not named]
-    idle += ["--stride"] if stride is not None and not data else []
     if idle:
-        raise ConfigError(f"{idle[0]} is for {'--data' if idle[0] == '--stride' else '--tasks'}, which was not given")
+        raise ConfigError(f"{idle[0]} is for --tasks, which was not given")
+    of_texts = {"--window": window, "--stride": stride}
+    idle = [name for name, value in of_texts.items() if value is not None and not data]
+    if idle:
+        raise ConfigError(f"{idle[0]} is for --data, which was not given")
     require_model_and_tokenizer(model, tokenizer)
     if adapter is not None:
         require_adapter(adapter)
@@ -65,10 +72,12 @@ def evaluate(
     from llmbuilder.inference.generation import load_generator
 
     opened = load_generator(model if adapter is None else load_adapted(model, adapter, device), tokenizer, device)
-    texts = [
-        {"data": str(text), **asdict(evaluate_model(
-            opened.model, text, opened.tokenizer, stride=stride, batch_size=batch_size))} for text in data
-    ]  # fmt: skip
+    with StageProgress(plain=False, quiet=quiet, patience=_PATIENCE) as progress:
+        texts = [
+            {"data": str(text), **asdict(evaluate_model(
+                opened.model, text, opened.tokenizer,
+                window=window, stride=stride, batch_size=batch_size, progress=progress))} for text in data
+        ]  # fmt: skip
     scores = []
     if named:
         found = evaluate_tasks(
@@ -116,7 +125,8 @@ def compare(
         ..., metavar="MODEL MODEL...", help="Model files, GGUF files, run directories or Hugging Face folders."
     ),
     data: list[Path] = typer.Option(..., "--data", help="Text to predict, or a folder of documents. May be repeated."),
-    stride: int = typer.Option(None, "--stride", min=1, help="Tokens between windows. Default: half the context."),
+    window: int = typer.Option(None, "--window", min=1, help="Tokens of a window. Default: the model's context."),
+    stride: int = typer.Option(None, "--stride", min=1, help="Tokens between windows. Default: half a window."),
     batch_size: int = typer.Option(8, "--batch-size", min=1, help="Windows at a time."),
     device: str = typer.Option(None, "--device", help="auto, cpu, cuda, mps."),
     quiet: bool = Quiet,
@@ -138,7 +148,10 @@ def compare(
         raise ConfigError("name two models or more to compare")
     from llmbuilder.evaluation import compare_models
 
-    found = compare_models(models, data, stride=stride, batch_size=batch_size, device=device)
+    with StageProgress(plain=False, quiet=quiet, patience=_PATIENCE) as progress:
+        found = compare_models(
+            models, data, window=window, stride=stride, batch_size=batch_size, device=device, progress=progress
+        )
     if as_json:
         print_json([asdict(row) for row in found])
         return

@@ -15,10 +15,16 @@ _SILENCE = 15.0  # seconds after which a plain line says how far a stage is
 
 
 class StageProgress:
-    """One line a stage: bars in a terminal, else plain lines when a stage begins, now and then, and when it ends."""
+    """One line a stage: bars in a terminal, else plain lines when a stage begins, now and then, and when it ends.
 
-    def __init__(self, *, plain: bool, quiet: bool, clock: Callable[[], float] = time.monotonic) -> None:
+    Nothing is shown in the first `patience` seconds: of short work the result is told alone.
+    """
+
+    def __init__(
+        self, *, plain: bool, quiet: bool, patience: float = 0.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._quiet = quiet
+        self._begins = clock() + patience
         self._plain = plain or not knows_cursor(sys.stderr)
         self._clock = clock
         self._said_at = 0.0
@@ -34,7 +40,7 @@ class StageProgress:
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Show that `done` of the `total` units of a stage are finished."""
-        if self._quiet:
+        if self._quiet or self._clock() < self._begins:
             return
         if self._plain:
             self._say(stage, done, total)

@@ -191,3 +191,5 @@ def _show(results: TrainingResults, as_json: bool) -> None:
         typer.echo(f"model: {results.model_path}")
         if results.tokenizer_path:
             typer.echo(f"tokenizer: {results.tokenizer_path}")
+        if results.adapter_path:
+            typer.echo(f"adapter: {results.adapter_path}")

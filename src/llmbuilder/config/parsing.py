@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from llmbuilder.errors import ConfigError
+from llmbuilder.notices import kind_of
 
 
 class _Loader(yaml.SafeLoader):
@@ -115,10 +116,9 @@ def read_mapping(path: Path) -> dict[str, Any]:
     if values is None:
         raise ConfigError(f"{path} holds nothing but comments: a configuration has sections, such as training:")
     if not isinstance(values, dict):
-        kind = {"str": "text", "list": "a list"}.get(type(values).__name__, f"a {type(values).__name__}")
         raise ConfigError(
             f"{path} is no configuration: it must hold a mapping of sections, such as training: with batch_size: 8 in "
-            f"it, and is {kind}"
+            f"it, and is {kind_of(values)}"
         )
     for name, problem in _unwritable(values):
         raise ConfigError(f"{path}: {name} {problem}")

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from llmbuilder.conversations.forms import Conversation, conversation_of, form_of
 from llmbuilder.documents.folders import is_prepared, list_folder
 from llmbuilder.errors import DataError, MissingDependencyError
+from llmbuilder.notices import kind_of
 
 T = TypeVar("T")
 _LINES, _LIST, _PARQUET = (".jsonl", ".ndjson"), (".json",), (".parquet",)
@@ -93,7 +94,7 @@ def read_rows(files: list[Path], understood: Callable[[Mapping[str, Any], str], 
                 continue
             try:
                 if not isinstance(row, dict):
-                    raise DataError(f"it is a {type(row).__name__} and not an object")
+                    raise DataError(f"it is {kind_of(row)} and not an object")
                 yield understood(row, place)
             except DataError as error:
                 yield LeftOut(place, str(error))

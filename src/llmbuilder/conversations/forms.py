@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmbuilder.errors import DataError
+from llmbuilder.notices import kind_of
 
 Values = Mapping[str, Any]
 _SPEAKERS = {"human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant",
@@ -78,7 +79,7 @@ def tools_of(values: Values) -> list[Any] | None:
     """Return the tools that stand beside a conversation; None if there are none. Raises DataError for no list."""
     tools = parsed(values.get("tools") or values.get("functions"))
     if tools is not None and not isinstance(tools, list):
-        raise DataError(f"its tools are a {type(tools).__name__} and not a list")
+        raise DataError(f"its tools are {kind_of(tools)} and not a list")
     return tools or None
 
 
@@ -94,7 +95,7 @@ def _from_sharegpt(values: Values) -> list[Any]:
 def spoken(turn: Any) -> dict[str, Any]:
     """Return a turn in the form of ShareGPT, or a message, as a message."""
     if not isinstance(turn, Mapping):
-        raise DataError(f"a turn is a {type(turn).__name__} and not an object")
+        raise DataError(f"a turn is {kind_of(turn)} and not an object")
     if "role" in turn:
         return dict(turn)
     speaker = str(turn.get("from", "")).strip().lower()
@@ -154,14 +155,14 @@ def parsed(value: Any) -> Any:
 def message_from(message: Any) -> dict[str, Any]:
     """Return a message as templates take it: its text in one piece, what it calls as values and not as their JSON."""
     if not isinstance(message, Mapping):
-        raise DataError(f"a message is a {type(message).__name__} and not an object")
+        raise DataError(f"a message is {kind_of(message)} and not an object")
     made = {str(name): value for name, value in message.items() if value is not None}
     if not isinstance(made.get("role"), str):
         raise DataError("a message has no role")
     if isinstance(made.get("content"), list):
         made["content"] = "".join(map(_text_of_part, made["content"]))
     if not isinstance(made.get("content", ""), str):
-        raise DataError(f"the content of a message is a {type(made['content']).__name__} and no text")
+        raise DataError(f"the content of a message is {kind_of(made['content'])} and no text")
     if made.get("tool_calls"):
         made["tool_calls"] = [_call(call) for call in made["tool_calls"]]
     else:
@@ -189,13 +190,13 @@ def _text_of_part(part: Any) -> str:
         return part
     if isinstance(part, Mapping) and isinstance(part.get("text"), str):
         return part["text"]
-    kind = part.get("type") if isinstance(part, Mapping) else type(part).__name__
-    raise DataError(f"a message has a part of the type {kind!r}: only text is read")
+    which = f"of the type {part.get('type')!r}" if isinstance(part, Mapping) else f"that is {kind_of(part)}"
+    raise DataError(f"a message has a part {which}: only text is read")
 
 
 def _call(call: Any) -> dict[str, Any]:
     if not isinstance(call, Mapping):
-        raise DataError(f"a tool call is a {type(call).__name__} and not an object")
+        raise DataError(f"a tool call is {kind_of(call)} and not an object")
     made = dict(call)
     if isinstance(made.get("function"), Mapping):
         return {**made, "function": _call(made["function"])}

@@ -27,6 +27,7 @@ from llmbuilder.conversations.forms import (
 )
 from llmbuilder.conversations.rules import checked
 from llmbuilder.errors import DataError
+from llmbuilder.notices import kind_of
 
 _DIALOGUE = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
 _SPEAKERS = {"Human": "user", "Assistant": "assistant"}
@@ -134,7 +135,7 @@ def _turns(value: Any, role: str, name: str) -> list[dict[str, Any]]:
     if isinstance(turns, list) and turns and all(_is_turn(turn) for turn in turns):
         return [spoken(turn) for turn in turns]
     if not isinstance(value, str):
-        raise DataError(f"its {name} is a {type(value).__name__}, and neither text nor messages")
+        raise DataError(f"its {name} is {kind_of(value)}, and neither text nor messages")
     return _dialogue(value) or [{"role": role, "content": value.strip()}]
 
 

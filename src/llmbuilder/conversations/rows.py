@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -19,13 +20,14 @@ from llmbuilder.conversations.masking import Masks, Sample
 from llmbuilder.conversations.template import ChatTemplate
 from llmbuilder.data.dataset import TextDataset
 from llmbuilder.errors import DataError, TokenizerError
+from llmbuilder.files import write_text
 from llmbuilder.notices import counted
 from llmbuilder.tokenizer import Tokenizer
-from llmbuilder.tokens.samples import SAMPLE_FILES, SampleWriter
+from llmbuilder.tokens.samples import LEFT_OUT, SAMPLE_FILES, SampleWriter
 from llmbuilder.tokens.splitting import choose_split
 
 logger = logging.getLogger("llmbuilder")
-_LISTED = 20  # rows that are named where some are left out
+_LISTED, _NAMED = 20, 10  # reasons for which rows are left out, and rows of each
 _MOST_LEFT_OUT = 0.5
 
 
@@ -65,19 +67,37 @@ class Account:
         """Raise DataError if more than half of the rows, which are of a `kind`, are left out, else say which are."""
         if not self.left_out and not self.shortened:
             return
-        listed = "".join(f"\n  {item}" for item in self.left_out[:_LISTED])
-        more = len(self.left_out) - _LISTED
-        listed += f"\n  and {more:,} more" if more > 0 else ""
+        listed = self._listed()
         rows = counted(self.used + len(self.left_out), kind)
         if len(self.left_out) > _MOST_LEFT_OUT * (self.used + len(self.left_out)):
             raise DataError(f"{len(self.left_out):,} of the {rows} in {source} cannot be used:{listed}")
         if self.left_out:
-            logger.warning(f"{len(self.left_out):,} of the {rows} in {source} are left out:{listed}")
+            where = f"{LEFT_OUT} beside the tokens names all"
+            logger.warning(f"{len(self.left_out):,} of the {rows} in {source} are left out ({where}):{listed}")
         if self.shortened:
             logger.warning(
                 f"{counted(self.shortened, 'sample')} of {source} are longer than the window and end behind the last "
                 "answer that fits, or in the middle of their only one: more is seen with a longer --window"
             )
+
+    def _listed(self) -> str:
+        """Return a line for each reason, with the first rows that it holds for."""
+        by_reason: dict[str, list[str]] = {}
+        for item in self.left_out:
+            by_reason.setdefault(item.reason, []).append(item.place)
+        lines = []
+        for reason, places in list(by_reason.items())[:_LISTED]:
+            more = len(places) - _NAMED
+            named = ", ".join(places[:_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+            lines.append(f"\n  {named}: {reason}")
+        others = sum(map(len, list(by_reason.values())[_LISTED:]))
+        return "".join(lines) + (f"\n  and {others:,} for other reasons" if others else "")
+
+    def write_left_out(self, folder: Path) -> None:
+        """Write which rows are not used, and why, if there are any."""
+        if self.left_out:
+            lines = [json.dumps(asdict(item), ensure_ascii=False) + "\n" for item in self.left_out]
+            write_text(folder / LEFT_OUT, "".join(lines))
 
 
 class RowDataset(TextDataset, ABC, Generic[T]):
@@ -167,6 +187,7 @@ class RowDataset(TextDataset, ABC, Generic[T]):
                     (validation if number in held_out else train).add(sample.ids, sample.is_learned, size)
             self.account.require_most(self.source_name, self.kind)
             self.account.warn_about_marks(self.source_name, self.kind)
+            self.account.write_left_out(folder)
             if self.account.used == validated:
                 raise DataError(f"{self.source_name} holds no {self.kind} to learn from")
         if not validated:

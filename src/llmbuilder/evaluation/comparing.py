@@ -8,9 +8,10 @@ from pathlib import Path
 
 from llmbuilder.errors import ConfigError
 from llmbuilder.evaluation.intervals import Interval, change_interval
-from llmbuilder.evaluation.perplexity import Evaluation, score_text
+from llmbuilder.evaluation.perplexity import Evaluation, Sliding, score_text
 from llmbuilder.evaluation.scoring import Score
 from llmbuilder.inference.generation import load_generator
+from llmbuilder.stages import Progress, no_progress
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,11 @@ def compare_models(
     models: Sequence[str | Path],
     data: Sequence[str | Path],
     *,
+    window: int | None = None,
     stride: int | None = None,
     batch_size: int = 8,
     device: str | None = None,
+    progress: Progress = no_progress,
 ) -> list[ComparedText]:
     """Measure every model on every text, one model in memory at a time, as `evaluate_model` does.
 
@@ -46,10 +49,11 @@ def compare_models(
     """
     if len(models) < 2:
         raise ConfigError("name two models or more to compare")
+    sliding = Sliding(window, stride, batch_size)
     columns = []
     for model in models:
         generator = load_generator(model, None, device)
-        columns.append([score_text(generator, text, stride, batch_size) for text in data])
+        columns.append([score_text(generator, text, sliding, progress) for text in data])
     return [_compared(str(text), list(row)) for text, row in zip(data, zip(*columns, strict=True), strict=True)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,10 +42,15 @@ class Score:
 
 
 @torch.inference_mode()
-def score(model: LanguageModel, batches: Iterable[tuple[Tensor, ...]], sizes: np.ndarray) -> Score:
+def score(
+    model: LanguageModel,
+    batches: Iterable[tuple[Tensor, ...]],
+    sizes: np.ndarray,
+    scored: Callable[[int], None] | None = None,
+) -> Score:
     """Return the score of a model on batches of what `LanguageModel.losses` takes; targets of -100 do not count.
 
-    `sizes` are the bytes of each token (see `token_bytes`).
+    `sizes` are the bytes of each token (see `token_bytes`). `scored` is told after each batch how many tokens are.
     """
     model.eval()
     table = torch.from_numpy(sizes)
@@ -64,6 +69,8 @@ def score(model: LanguageModel, batches: Iterable[tuple[Tensor, ...]], sizes: np
             found.text_nats += float(nats[is_text].sum())
             found.bytes_of_text += int(bytes_of[is_text].sum())
             found.blocks.add(nats.numpy(), bytes_of.numpy())
+            if scored is not None:
+                scored(found.tokens)
     return found
 
 

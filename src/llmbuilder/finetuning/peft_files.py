@@ -28,6 +28,7 @@ from llmbuilder.model.adapters import (
     add_adapters,
     linear_layers,
 )
+from llmbuilder.notices import kind_of
 
 CONFIG, WEIGHTS = ADAPTER_FILES
 _PREFIX = "base_model.model."
@@ -144,7 +145,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     if not isinstance(values, dict):
-        raise CheckpointError(f"{path} holds a {type(values).__name__}, no settings")
+        raise CheckpointError(f"{path} holds {kind_of(values)}, no settings")
     for name, value in values.items():
         if name in _ACTING and value not in _ACTING[name]:
             raise CheckpointError(f"{path} asks for {name} {value!r}, not supported"[:200])

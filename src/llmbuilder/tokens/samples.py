@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 IGNORED = -100  # a target that does not count
 _ENDS, _LEARNED = ".ends.bin", ".learned.bin"
 CHOSEN = ".chosen.bin"  # of preference pairs, see `pairs`
-SAMPLE_FILES = tuple(f"{part}{kind}" for part in ("train", "validation") for kind in (_ENDS, _LEARNED, CHOSEN))
+LEFT_OUT = "left_out.jsonl"  # rows of the source that became no sample, each with its place and the reason
+SAMPLE_FILES = (
+    *(f"{part}{kind}" for part in ("train", "validation") for kind in (_ENDS, _LEARNED, CHOSEN)),
+    LEFT_OUT,
+)
 
 
 def has_samples(token_file: Path) -> bool:

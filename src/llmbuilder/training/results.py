@@ -35,6 +35,7 @@ class TrainingResults:
     validation_overlap: float | None = None
     planned_steps: int | None = None  # of a run with a time budget, by the speed that was measured before it
     reward_accuracy: float | None = None
+    adapter_path: str | None = None  # of adapters alone, where the model is made of a base and them
     stopped_by: str | None = None  # "SIGINT" or "SIGTERM", if one came while the run was at work
 
     def describe_overlap(self) -> str:

@@ -16,6 +16,7 @@ import yaml
 from llmbuilder.errors import CheckpointError
 from llmbuilder.files import write_json, write_text
 from llmbuilder.formats.huggingface.stored_weights import read_json
+from llmbuilder.notices import kind_of
 
 _OWN = "huggingface"
 _TEMPLATE, _TEMPLATES = "chat_template.jinja", "additional_chat_templates"
@@ -64,7 +65,7 @@ def _templates(folder: Path, settings: Mapping[str, Any]) -> Iterator[tuple[str,
     elif isinstance(given, list) and all(isinstance(item, dict) for item in given):
         yield from ((str(item.get("name")), str(item.get("template"))) for item in given)
     elif given is not None:
-        raise CheckpointError(f"tokenizer_config.json is damaged: its chat_template is a {type(given).__name__}")
+        raise CheckpointError(f"tokenizer_config.json is damaged: its chat_template is {kind_of(given)}")
     if (folder / _TEMPLATE).is_file():
         yield "default", _read_text(folder / _TEMPLATE)
     for path in sorted((folder / _TEMPLATES).glob("*.jinja")):

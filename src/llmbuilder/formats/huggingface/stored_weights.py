@@ -18,6 +18,7 @@ from torch import Tensor
 
 from llmbuilder.errors import CheckpointError
 from llmbuilder.formats.torch_files import read_torch_file
+from llmbuilder.notices import kind_of
 
 _FILES = ("model.safetensors", "pytorch_model.bin")  # the first that is there, as transformers takes it
 _MAPPED_AT_A_TIME = 1 << 24  # bytes of a file
@@ -85,7 +86,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise CheckpointError(f"{path.name} cannot be read: {error.strerror or error}") from error
     if not isinstance(values, dict):
-        raise CheckpointError(f"{path.name} holds no settings but a {type(values).__name__}")
+        raise CheckpointError(f"{path.name} holds no settings but {kind_of(values)}")
     return values
 
 

@@ -150,7 +150,9 @@ class Trainer:
                 self._first_step = self.state.step
                 self._model_written = self.state.best_validation_loss is not None and self._has_own_model()
             else:
-                self.state.seconds = keep_reference(self.learner, self.dataset, self.paths, self.settings.batch_size)
+                self.state.seconds = keep_reference(
+                    self.learner, self.dataset, self.paths, self.settings.batch_size, self.log
+                )
             if self.settings.time_budget_seconds is not None and not self.settings.eval_only:
                 self._budget = self._new_budget(self.settings.time_budget_seconds, is_new=saved is None)
             else:
@@ -344,12 +346,16 @@ class Trainer:
             planned_steps=state.planned,
             model_path=str(self.paths.model) if self._model_written or self.paths.model.exists() else None,
             tokenizer_path=str(self.paths.tokenizer) if self.tokenizer is not None else None,
+            adapter_path=str(self.paths.adapter) if self._has_adapter_files() else None,
             history=state.history,
             interrupted=interrupted,
             validation_overlap=self.processes.on_main(lambda: record_overlap(self.dataset, self.paths))
             if best is not None
             else None,
         )
+
+    def _has_adapter_files(self) -> bool:
+        return self.config.finetuning.method != "full" and self.paths.adapter.is_dir()
 
     def _save_model(self, path: Path) -> None:
         whole = self.learner.whole_model()
