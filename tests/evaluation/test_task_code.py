@@ -39,3 +39,16 @@ def test_code_that_is_only_spoken_of_is_none(tmp_path: Path) -> None:
     task = tmp_path / "task.yaml"
     task.write_text("task: mine\ndescription: without !function  # !function\n")
     require_tasks([str(task)])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "- task: mine\n", "tasks: mine\n", "deep: {task: mine}\n", "include: other.yaml\n"]
+)
+def test_a_file_without_a_name_is_no_task(tmp_path: Path, text: str) -> None:
+    (tmp_path / "other.yaml").write_text("output_type: multiple_choice\n")
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(DataError, match="mine.yaml is no task: it needs a line such as `task: mine`"):
+        require_tasks([str(tmp_path / "mine.yaml")])
+    (tmp_path / "mine.yaml").write_text("include: other.yaml\n")
+    (tmp_path / "other.yaml").write_text("task: other\n")
+    require_tasks([str(tmp_path / "mine.yaml")])

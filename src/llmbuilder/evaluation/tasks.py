@@ -118,7 +118,7 @@ def require_tasks(tasks: Sequence[str], *, allow_code: bool = False) -> None:
 
 
 def _require_file(path: Path, *, allow_code: bool) -> None:
-    waiting, seen = [path], set[Path]()
+    waiting, seen, is_named = [path], set[Path](), False
     while waiting:
         file = waiting.pop()
         if file.resolve() in seen:
@@ -127,7 +127,12 @@ def _require_file(path: Path, *, allow_code: bool) -> None:
         nodes = _nodes(file)
         if not allow_code and any(node.tag == _CODE for node in nodes):
             raise DataError(f"the task {file} names Python code ({_CODE}), which runs if you say so: allow_code=True")
+        is_named |= any(
+            node.id == "mapping" and any(key.value == "task" for key, _ in node.value) for node in nodes[:1]
+        )
         waiting += [file.parent / name for name in _included(nodes)]
+    if not is_named:
+        raise DataError(f"{path} is no task: it needs a line such as `task: {path.stem}`, which says what it is called")
 
 
 def _included(nodes: list[Any]) -> Iterator[str]:
