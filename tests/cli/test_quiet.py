@@ -93,11 +93,15 @@ def test_long_stages_say_now_and_then_how_far_they_are(capsys: pytest.CaptureFix
     assert len(said) == 8
 
 
-def test_work_that_ends_before_the_patience_does_is_not_told_of(capsys: pytest.CaptureFixture[str]) -> None:
-    for seconds, told in ((3.9, []), (5.0, ["scoring tokens: 80 of 100", "scoring tokens: 100 of 100"])):
-        now = 0.0
-        with StageProgress(plain=True, quiet=False, patience=4.0, clock=lambda: now) as progress:
-            for done in range(0, 101, 20):
-                now = seconds * done / 100
-                progress("score", done, 100)
-        assert capsys.readouterr().err.splitlines() == told
+@pytest.mark.parametrize(
+    ("seconds", "told"), [(3.9, []), (5.0, ["scoring tokens: 80 of 100", "scoring tokens: 100 of 100"])]
+)
+def test_work_that_ends_before_the_patience_does_is_not_told_of(
+    seconds: float, told: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 0.0
+    with StageProgress(plain=True, quiet=False, patience=4.0, clock=lambda: now) as progress:
+        for done in range(0, 101, 20):
+            now = seconds * done / 100
+            progress("score", done, 100)
+    assert capsys.readouterr().err.splitlines() == told
