@@ -23,7 +23,7 @@ from llmbuilder.building.checks import check_build
 from llmbuilder.building.general_text import HELP, LIBRARY, find_general_text, help_topics, library_docstrings
 from llmbuilder.building.result import Adaptation
 from llmbuilder.building.speed import tuning_speed
-from llmbuilder.config import Config
+from llmbuilder.config import Config, load_config
 from llmbuilder.config.recipe import choose_adapter_rate, choose_full_rate
 from llmbuilder.data import TextDataset
 from llmbuilder.errors import CheckpointError, ConfigError, DataError, LLMBuilderError, TokenizerError
@@ -241,12 +241,15 @@ def test_settings_follow_from_the_text_and_win_when_given(base: Path) -> None:
     few = tuning_settings(model, Config(), "auto", 1000, {})
     assert (few.finetuning.method, few.finetuning.rank) == ("lora", 16)
     assert few.training.learning_rate == choose_adapter_rate(model.config)
+    assert few.data.documents_apart is True
     more = tuning_settings(model, Config(), "auto", 100_000, {})
     assert more.finetuning.rank > 16
     all_of_it = tuning_settings(model, Config(), "auto", 10**9, {})
     assert all_of_it.finetuning.method == "full"
     assert all_of_it.training.learning_rate == choose_full_rate(model.config)
     assert choose_adapter_rate(model.config) <= 10 * choose_full_rate(model.config)
+    together = load_config(overrides=["data.documents_apart=false"])
+    assert tuning_settings(model, together, "auto", 1000, {}).data.documents_apart is False
     asked = tuning_settings(model, Config(), "auto", 10**9, {"finetuning": {"rank": 4}})
     assert (asked.finetuning.method, asked.finetuning.rank) == ("lora", 4)
 

@@ -104,7 +104,7 @@ DATA: Cases = {
     "data.near_duplicate_permutations": (1, {"data.near_duplicates": 0.8}),
     "data.semantic_duplicates": (0.9, {}), "data.semantic_model": ("model", {}), "data.repeated_lines": (2, {}),
     "data.mixture": ({"docs": 2.0}, {}), "data.tokenize": (False, {}), "data.train_split": (0.5, {}),
-    "data.stride": (3, {}),
+    "data.stride": (3, {}), "data.documents_apart": (True, {"data.path": "many.jsonl", "training.max_steps": 3}),
 }  # fmt: skip
 TOKENIZER: Cases = {
     "tokenizer.path": ("tokenizer", {}), "tokenizer.algorithm": ("char", {}), "tokenizer.vocab_size": (270, {}),
@@ -188,6 +188,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "taste.py").write_text("def score(text):\n    return 0.3 if 'keeper' in text else 0.9\n")
     train_tokenizer([story], vocab_size=280).save_pretrained(folder / "tokenizer")
     (folder / "text.txt").write_text("\n".join(f"Ship {n} sails at {n * 37} to port {n % 5}." for n in range(24)))
+    rows = [json.dumps({"text": f"Ship {n} sails at {n * 37} to port {n % 5}."}) for n in range(24)]
+    (folder / "many.jsonl").write_text("\n".join(rows))
     run("train", "model", "--data", "text.txt", "-o", "other", "--quiet", *overrides({**BASE, "system.seed": 3}),
         cwd=folder)  # fmt: skip
     return folder
@@ -258,7 +260,7 @@ def test_train_model(place: Path, counted: Callable[[], str]) -> None:
     command = train_model_command(place, counted)
     assert command(BASE) == command(BASE), "what is seen follows from the settings alone"
     cases = taken_by("train model", MODEL, TRAINING, FINETUNING, SYSTEM, TOKENIZER, TRACKING)
-    split = {name: DATA[name] for name in ("data.train_split", "data.stride", "data.path")}
+    split = {name: DATA[name] for name in ("data.train_split", "data.stride", "data.documents_apart", "data.path")}
     require_none(walk(command, BASE, {**cases, **split}))
 
 
@@ -272,11 +274,11 @@ def test_train_model_on_documents(place: Path, counted: Callable[[], str]) -> No
 def test_finetune_model(place: Path, counted: Callable[[], str]) -> None:
     def command(settings: Settings) -> Seen:
         name = counted()
-        return trained(place, name, settings, "finetune", "model", "--model", "other/model.pt", "--data", "text.txt",
+        return trained(place, name, settings, "finetune", "model", "--model", "other/model.pt", "--data", "many.jsonl",
                        "-o", name)  # fmt: skip
 
     base = {name: value for name, value in BASE.items() if name in TAKEN["finetune model"]}
-    split = {name: DATA[name] for name in ("data.train_split", "data.stride")}
+    split = {name: DATA[name] for name in ("data.train_split", "data.stride")} | {"data.documents_apart": (False, {})}
     cases = taken_by("finetune model", TRAINING, FINETUNING, but=("training.optimizer", "finetuning.dpo_beta"))
     whole: Settings = {"finetuning.method": "full"}
     cases |= {
@@ -374,7 +376,7 @@ def test_build(place: Path, counted: Callable[[], str], monkeypatch: pytest.Monk
     def trained_with(model: Any, dataset: Any, config: Any, folder: Path, *_: Any, **__: Any) -> None:
         texts = [text for text, _ in dataset.iter_texts()]
         reached.update(config=config.to_dict(), model=model.config.model_dump(), texts=texts, folder=folder.name,
-                       window=(dataset.block_size, dataset.stride, dataset.train_split, dataset.seed),
+                       window=(dataset.block_size, dataset.stride, dataset.train_split, dataset.seed, dataset.documents_apart),
                        tokenizer=dataset.tokenizer.fingerprint)  # fmt: skip
         for section in ("data", "tokenizer", "generation"):  # they have acted, or act later
             del reached["config"][section]

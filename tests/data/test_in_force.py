@@ -22,7 +22,7 @@ ASKED: dict[str, object] = {
     "near_duplicates": 0.9, "near_duplicate_ngram": 3, "near_duplicate_permutations": 32, "semantic_duplicates": 0.9,
     "semantic_model": "model", "repeated_lines": 5, "mixture": {"raw": 2.0}, "tokenize": False,
 }  # fmt: skip
-ACT_EVERYWHERE = {"path", "stride", "train_split"}
+ACT_EVERYWHERE = {"path", "stride", "train_split", "documents_apart"}
 TRUE_ALREADY = {"clean_text", "remove_duplicates"}  # for a text that is taken as it is
 IDLE_ALONE = {
     "filter_without", "min_language_score", "classifier_label", "min_score", "near_duplicate_ngram",

@@ -11,6 +11,13 @@ import torch.nn.functional as F
 from llmbuilder.model.functions import RMSNorm, adapted_product, causal_attention, rotate
 
 
+def _mask(batch: int, length: int) -> torch.Tensor:
+    """Return what each position sees: itself, and some of those before it."""
+    random = torch.Generator().manual_seed(length)
+    seen = torch.rand(batch, 1, length, length, generator=random) < 0.5
+    return (seen | torch.eye(length, dtype=torch.bool)).tril()
+
+
 def test_rms_norm_and_its_gradients() -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 5, 3, 16, dtype=torch.float32, requires_grad=True)
@@ -65,13 +72,16 @@ def test_rotation_and_its_gradient() -> None:
 
 
 @pytest.mark.parametrize("length", [257, 700, 1030])
-def test_attention_in_bfloat16_rounds_little_more_than_pytorchs(length: int) -> None:
+@pytest.mark.parametrize("masks", [0, 1, 2])
+def test_attention_in_bfloat16_rounds_little_more_than_pytorchs(length: int, masks: int) -> None:
     torch.manual_seed(0)
+    mask = _mask(masks, length) if masks else None
     exact = [torch.randn(2, heads, length, 8).bfloat16().float().requires_grad_() for heads in (4, 2, 2)]
-    expected = F.scaled_dot_product_attention(*exact, is_causal=True, enable_gqa=True)
+    reference = partial(F.scaled_dot_product_attention, attn_mask=mask, is_causal=mask is None, enable_gqa=True)
+    expected = reference(*exact)
     wanted = [expected, *torch.autograd.grad(expected.square().sum(), exact)]
     errors = []
-    for attend in (causal_attention, partial(F.scaled_dot_product_attention, is_causal=True, enable_gqa=True)):
+    for attend in (partial(causal_attention, mask_B1TT=mask), reference):
         given = [tensor.detach().bfloat16().requires_grad_() for tensor in exact]
         found = attend(*given)
         gradients = torch.autograd.grad(found.float().square().sum(), given)
@@ -84,12 +94,14 @@ def test_attention_in_bfloat16_rounds_little_more_than_pytorchs(length: int) -> 
 
 @pytest.mark.parametrize("length", [1, 17, 128, 150, 300, 512, 530])
 @pytest.mark.parametrize("key_heads", [4, 2])
-def test_attention_equals_pytorchs(length: int, key_heads: int) -> None:
+@pytest.mark.parametrize("masks", [0, 1, 3])
+def test_attention_equals_pytorchs(length: int, key_heads: int, masks: int) -> None:
     torch.manual_seed(0)
     query = torch.randn(3, 4, length, 8, requires_grad=True)
     key, value = (torch.randn(3, key_heads, length, 8, requires_grad=True) for _ in range(2))
-    ours = causal_attention(query, key, value)
-    theirs = F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=True)
+    mask = _mask(masks, length) if masks else None
+    ours = causal_attention(query, key, value, mask_B1TT=mask)
+    theirs = F.scaled_dot_product_attention(query, key, value, mask, is_causal=mask is None, enable_gqa=True)
     assert torch.allclose(ours, theirs, atol=2e-6)
     mine = torch.autograd.grad(ours.square().sum(), [query, key, value])
     for a, b in zip(mine, torch.autograd.grad(theirs.square().sum(), [query, key, value]), strict=True):

@@ -19,6 +19,8 @@ from llmbuilder.model import build_model, load_model, save_model
 from llmbuilder.tokenizer import Tokenizer
 from llmbuilder.training import Callback, finetune_model, resume_training, train_model
 from llmbuilder.training.storage.checkpoints import list_checkpoints, read_checkpoint
+from llmbuilder.training.storage.paths import RunPaths
+from llmbuilder.training.storage.run_record import open_dataset
 from llmbuilder.training.tuning import tuning_config
 from tests.command_line import run
 
@@ -37,8 +39,8 @@ def base(tmp_path: Path, tiny_config: Config, prose: str) -> Path:
 
 @pytest.fixture
 def verses(tmp_path: Path) -> Path:
-    (tmp_path / "verses.txt").write_text("\n\n".join([VERSES] * 12))
-    return tmp_path / "verses.txt"
+    (tmp_path / "verses.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in [VERSES] * 12))
+    return tmp_path / "verses.jsonl"
 
 
 def settings(method: str = "lora", **training: object) -> Config:
@@ -183,6 +185,8 @@ def test_the_command(tmp_path: Path, base: Path, verses: Path) -> None:
     assert load_adapter(load_model(base, "cpu"), found["adapter_path"]) is not None
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["finetuning"]["method"] == "lora" and config["training"]["optimizer"] == "adamw"
+    assert config["data"]["documents_apart"] is True
+    assert open_dataset(RunPaths.choose(tmp_path / "run")).documents_apart
     refused = run("finetune", "model", "--model", base, "--data", verses, "-o", tmp_path / "other",
                   "--set", "model.num_layers=3", cwd=tmp_path, status=1)  # fmt: skip
     assert "would not act here" in refused.stderr

@@ -34,6 +34,7 @@ from llmbuilder.config.recipe import (
     divide_step,
     longest_batch,
     resolve_recipe,
+    settle_documents,
     settle_tuning,
 )
 from llmbuilder.config.schema import Config, GenerationConfig
@@ -171,7 +172,7 @@ def plan_adaptation(
     tokens = dataset.info.tokens
     planned = tuning_settings(model, config, method, tokens, explicit)
     window = _choose_window(model, tokens)
-    dataset.set_windows(window, planned.data.stride)
+    dataset.set_windows(window, planned.data.stride, documents_apart=planned.data.documents_apart is True)
     if planned.finetuning.method != "full":
         adapter_shapes(model, planned)  # what it would refuse, before anything is measured
     _require_memory(planned, window)
@@ -216,6 +217,7 @@ def tuning_settings(
         planned.finetuning.rank = rank or LARGEST_RANK
     apply_settings(planned, asked)
     settle_tuning(planned)
+    settle_documents(planned)
     return planned
 
 

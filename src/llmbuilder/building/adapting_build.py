@@ -85,7 +85,8 @@ class AdaptingBuild(Build):
         }
 
     def _begin_training(self, config: Config, dataset: TextDataset) -> TrainingResults:
-        dataset.set_windows(self.journal.left_by("plan")["window"], config.data.stride)
+        window, apart = self.journal.left_by("plan")["window"], config.data.documents_apart is True
+        dataset.set_windows(window, config.data.stride, documents_apart=apart)
         model = self.base
         del self.base  # what it was is in the run, and two of it are too many
         return train(

@@ -262,7 +262,9 @@ class Build:
         return None
 
     def _begin_training(self, config: Config, dataset: TextDataset) -> TrainingResults:
-        dataset.set_windows(config.model.max_seq_length, config.data.stride)
+        dataset.set_windows(
+            config.model.max_seq_length, config.data.stride, documents_apart=config.data.documents_apart is True
+        )
         return train_model(
             build_model(config), dataset, config, self.folder, self.callbacks,
             overwrite=not self._has_run, continue_run=self._has_run,

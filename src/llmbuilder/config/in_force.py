@@ -52,7 +52,8 @@ TAKEN: dict[str, frozenset[str]] = {
         but=["training.eval_only", "training.init_from", "training.head_learning_rate", "finetuning.method",
              *_PREFERENCES],
     ),
-    "data prepare": _settings("data", "tokenizer", but=["data.path", "data.stride"]) | {"system.seed"},
+    "data prepare": _settings("data", "tokenizer", but=["data.path", "data.stride", "data.documents_apart"])
+    | {"system.seed"},
     "generate text": _settings("generation") | {"system.device"},
 }  # fmt: skip
 

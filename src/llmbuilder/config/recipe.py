@@ -118,6 +118,16 @@ def settle_tuning(config: Config) -> None:
         training.learning_rate = rate
 
 
+def settle_documents(config: Config) -> None:
+    """Put True in the place of 'auto' in data.documents_apart, for text that a model is adapted to.
+
+    A document is read from its beginning, and where many are short, what stands before them in a window is another
+    one: docs/explanation/adaptation.md has the measurements.
+    """
+    if is_auto(config.data.documents_apart):
+        config.data.documents_apart = True
+
+
 def choose_rank(model: ModelConfig, finetuning: FinetuningConfig, tokens: int) -> int | None:
     """Return the rank of adapters for a text of so many tokens; None if no usual one holds it.
 

@@ -241,6 +241,10 @@ class DataConfig(Section):
     tokenize: bool = Field(default=True, description="`data prepare` writes token shards, too.")
     train_split: Share = Field(default=0.9, description="Share of the documents used for training; the rest validates.")
     stride: Count | None = Field(default=None, description="Tokens between starts of windows (null: their length).")
+    documents_apart: bool | Literal["auto"] = Field(
+        default="auto",
+        description="Documents in a window do not see each other. 'auto': so when a model is adapted to text.",
+    )
 
 
 class TokenizerConfig(Section):

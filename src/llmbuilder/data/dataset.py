@@ -48,8 +48,9 @@ class TextDataset:
     or a list of texts or Documents.
     `block_size` is the window in tokens, `stride` the distance between windows (default: no overlap),
     `train_split` the share of the text for training (default: all of it, no validation part).
-    Without `tokenizer` one is learned when training starts (or by `prepare`). `data` says how the documents of a folder
-    are read, cleaned and filtered, and which column of a table has the text.
+    Without `tokenizer` one is learned when training starts (or by `prepare`). With `documents_apart` the documents in a
+    window do not see each other, where the tokenizer has a token that stands between them. `data` says how the
+    documents of a folder are read, cleaned and filtered, and which column of a table has the text.
 
     Raises DataError if there is no text, and, once tokenized, if there is not enough for one window; ConfigError if
     `data` asks for something that does not act on this source.
@@ -65,6 +66,7 @@ class TextDataset:
         *,
         seed: int = 42,
         data: DataConfig | None = None,
+        documents_apart: bool = False,
     ) -> None:
         if block_size < 1 or (stride is not None and stride < 1):
             raise DataError(f"block_size ({block_size}) and stride ({stride}) must be at least 1")
@@ -76,6 +78,7 @@ class TextDataset:
         self.tokenizer = tokenizer
         self.has_learned_tokenizer = False  # from this very text
         self.seed = seed
+        self.documents_apart = documents_apart
         self._data = data or DataConfig()
         self.source_name = str(source) if isinstance(source, str | Path) else f"{len(source)} texts"
         self._texts: list[str] | None = None
@@ -108,6 +111,7 @@ class TextDataset:
             tokenizer,
             seed=config.system.seed,
             data=config.data,
+            documents_apart=config.data.documents_apart is True,
         )
 
     def _locate(self, source: str | Path | Sequence[str | Document]) -> None:
@@ -312,7 +316,10 @@ class TextDataset:
                 self._validation = rows(folder / "validation.bin", self.block_size, self.seed, validation)
             self._check_tokenizer()
             return
-        self._train = TokenWindows(folder / "train.bin", self.block_size, self.stride, self.seed, train)
+        first = self.tokenizer.first_id if self.tokenizer is not None and self.documents_apart else None
+        self._train = TokenWindows(
+            folder / "train.bin", self.block_size, self.stride, self.seed, train, first_of_document=first
+        )
         if validation is not None:
             available = validation[1].tokens
             if available < 2:
@@ -320,7 +327,9 @@ class TextDataset:
                     f"the validation part of {self.source_name} has {counted(available, 'token')}; add text"
                 )
             window = min(self.block_size, available - 1)
-            self._validation = TokenWindows(folder / "validation.bin", window, None, self.seed, validation)
+            self._validation = TokenWindows(
+                folder / "validation.bin", window, None, self.seed, validation, first_of_document=first
+            )
         self._check_tokenizer()
 
     def _open_corpus(self) -> tuple[OpenedTokens, OpenedTokens | None]:
@@ -337,9 +346,9 @@ class TextDataset:
                 f"the tokens in {self._token_folder} were made by another tokenizer: tokenize the text again"
             )
 
-    def set_windows(self, block_size: int, stride: int | None) -> None:
-        """Use windows of another length from now on, for a model that takes shorter ones or was chosen later."""
-        self.block_size, self.stride = block_size, stride
+    def set_windows(self, block_size: int, stride: int | None, *, documents_apart: bool = False) -> None:
+        """Use other windows from now on, for a model that takes shorter ones or was chosen later."""
+        self.block_size, self.stride, self.documents_apart = block_size, stride, documents_apart
         if self._token_folder is not None and self.is_prepared:
             self._open(self._token_folder)
 

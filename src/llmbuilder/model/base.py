@@ -179,14 +179,21 @@ def require_buildable(config: ModelConfig) -> None:
 
 
 def attend(
-    query_BHTE: Tensor, key_BKSE: Tensor, value_BKSE: Tensor, mask_B1TS: Tensor | None, dropout: float
+    query_BHTE: Tensor,
+    key_BKSE: Tensor,
+    value_BKSE: Tensor,
+    mask_B1TS: Tensor | None,
+    dropout: float,
+    *,
+    has_cache: bool = False,
 ) -> Tensor:
     """Attend causally (or as `mask_B1TS` says) and return (batch, positions, heads * head width).
 
-    Query heads share key/value heads in groups when there are fewer of those.
+    Query heads share key/value heads in groups when there are fewer of those. Without a cache of what was before, a
+    mask shows nothing that lies behind a query.
     """
-    if mask_B1TS is None:
-        return causal_attention(query_BHTE, key_BKSE, value_BKSE, dropout).transpose(1, 2).flatten(2)
+    if mask_B1TS is None or not has_cache:
+        return causal_attention(query_BHTE, key_BKSE, value_BKSE, dropout, mask_B1TS).transpose(1, 2).flatten(2)
     output_BHTE = F.scaled_dot_product_attention(
         query_BHTE,
         key_BKSE,

@@ -133,8 +133,16 @@ def as_multiplied(tensor: Tensor) -> Tensor:
     return tensor.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else tensor
 
 
-def causal_attention(query_BHTE: Tensor, key_BKTE: Tensor, value_BKTE: Tensor, dropout: float = 0.0) -> Tensor:
+def causal_attention(
+    query_BHTE: Tensor,
+    key_BKTE: Tensor,
+    value_BKTE: Tensor,
+    dropout: float = 0.0,
+    mask_B1TT: Tensor | None = None,
+) -> Tensor:
     """Attend to this and earlier positions; query heads share key/value heads in groups when there are fewer.
+
+    `mask_B1TT` (True where a position is seen) hides some of the earlier ones, too; it shows no later one.
 
     PyTorch's kernel for CPUs computes the half of the scores that the future hides, too, and its products in bfloat16
     take as long as in float32. So there, without dropout, the queries of shorter sequences attend in blocks, each to
@@ -143,40 +151,50 @@ def causal_attention(query_BHTE: Tensor, key_BKTE: Tensor, value_BKTE: Tensor, d
     length, is_short_type = query_BHTE.shape[2], query_BHTE.dtype.itemsize < 4
     size = _QUERIES_OF_A_BLOCK[is_short_type]
     if dropout or _is_composed(query_BHTE) or length > _LONGEST_IN_BLOCKS[is_short_type]:
-        return _attend(query_BHTE, key_BKTE, value_BKTE, dropout=dropout)
+        return _attend(query_BHTE, key_BKTE, value_BKTE, mask_B1TT, dropout)
     by_products = is_short_type or length <= _BY_PRODUCTS_UP_TO
     blocks = [
         (_attend_by_products if by_products else _attend_in_block)(
-            query_BHTE[:, :, begin : begin + size], key_BKTE[:, :, : begin + size], value_BKTE[:, :, : begin + size]
+            query_BHTE[:, :, begin : begin + size],
+            key_BKTE[:, :, : begin + size],
+            value_BKTE[:, :, : begin + size],
+            None if mask_B1TT is None else mask_B1TT[:, :, begin : begin + size, : begin + size],
         )
         for begin in range(0, length, size)
     ]
     return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=2)
 
 
-def _attend(query_BHTE: Tensor, key_BKTE: Tensor, value_BKTE: Tensor, dropout: float = 0.0) -> Tensor:
+def _attend(
+    query_BHTE: Tensor, key_BKTE: Tensor, value_BKTE: Tensor, mask: Tensor | None, dropout: float = 0.0
+) -> Tensor:
     is_grouped = query_BHTE.shape[1] != key_BKTE.shape[1]
     return F.scaled_dot_product_attention(
-        query_BHTE, key_BKTE, value_BKTE, dropout_p=dropout, is_causal=True, enable_gqa=is_grouped
+        query_BHTE, key_BKTE, value_BKTE, mask, dropout, is_causal=mask is None, enable_gqa=is_grouped
     )
 
 
-def _attend_in_block(query_BHTE: Tensor, key_BKSE: Tensor, value_BKSE: Tensor) -> Tensor:
+def _attend_in_block(query_BHTE: Tensor, key_BKSE: Tensor, value_BKSE: Tensor, mask_B1TS: Tensor | None) -> Tensor:
     """Attend from the last positions of a sequence."""
-    if query_BHTE.shape[2] == key_BKSE.shape[2]:
-        return _attend(query_BHTE, key_BKSE, value_BKSE)
-    is_grouped = query_BHTE.shape[1] != key_BKSE.shape[1]
-    hidden_TS = _future(query_BHTE, key_BKSE)
-    return F.scaled_dot_product_attention(query_BHTE, key_BKSE, value_BKSE, attn_mask=hidden_TS, enable_gqa=is_grouped)
+    if mask_B1TS is not None or query_BHTE.shape[2] == key_BKSE.shape[2]:
+        return _attend(query_BHTE, key_BKSE, value_BKSE, mask_B1TS)
+    return _attend(query_BHTE, key_BKSE, value_BKSE, _future(query_BHTE, key_BKSE))
 
 
-def _attend_by_products(query_BHTE: Tensor, key_BKSE: Tensor, value_BKSE: Tensor) -> Tensor:
+def _attend_by_products(query_BHTE: Tensor, key_BKSE: Tensor, value_BKSE: Tensor, mask_B1TS: Tensor | None) -> Tensor:
     """Attend from the last positions of a sequence; the heads of a group are rows of one product."""
     batch, heads, length, width = query_BHTE.shape
-    group = heads // key_BKSE.shape[1]
+    num_key_value_heads = key_BKSE.shape[1]
+    group = heads // num_key_value_heads
     query, key, value = (part.flatten(0, 1) for part in (query_BHTE, key_BKSE, value_BKSE))
     query = query.reshape(-1, group * length, width)  # (B*K, G*T, E)
-    hidden = _future(query_BHTE, key_BKSE).repeat(group, 1)
+    if mask_B1TS is None:
+        hidden_B1TS = _future(query_BHTE, key_BKSE)[None, None]
+    else:
+        hidden_B1TS = torch.zeros_like(mask_B1TS, dtype=query.dtype).masked_fill_(~mask_B1TS, float("-inf"))
+    hidden = hidden_B1TS.repeat(1, 1, group, 1)
+    # Where it is the same for all, (G*T, S), else (B*K, G*T, S).
+    hidden = hidden[0, 0] if len(hidden) == 1 else hidden.expand(-1, num_key_value_heads, -1, -1).flatten(0, 1)
     scores = torch.baddbmm(hidden, query, key.mT, alpha=width**-0.5)
     return torch.bmm(scores.softmax(-1), value).view(batch, heads, length, width)
 

@@ -35,7 +35,8 @@ class CausalSelfAttention(nn.Module):
         )
         if cache is not None:
             k_BHTE, v_BHTE = cache.update(self.layer, k_BHTE, v_BHTE, positions_BT)
-        y_BTD = attend(q_BHTE, k_BHTE, v_BHTE, mask, self.dropout if self.training else 0.0)
+        dropout = self.dropout if self.training else 0.0
+        y_BTD = attend(q_BHTE, k_BHTE, v_BHTE, mask, dropout, has_cache=cache is not None)
         return self.resid_dropout(self.c_proj(y_BTD))
 
 

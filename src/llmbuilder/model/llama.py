@@ -55,7 +55,8 @@ class Attention(nn.Module):
         q_BHTE, k_BKTE, v_BKTE = (part.transpose(1, 2) for part in (q_BTHE, k_BTKE, v_BTKE))
         if cache is not None:
             k_BKTE, v_BKTE = cache.update(self.layer, k_BKTE, v_BKTE, positions_BT)
-        return self.o_proj(attend(q_BHTE, k_BKTE, v_BKTE, mask, self.dropout if self.training else 0.0))
+        dropout = self.dropout if self.training else 0.0
+        return self.o_proj(attend(q_BHTE, k_BKTE, v_BKTE, mask, dropout, has_cache=cache is not None))
 
 
 class MLP(nn.Module):

@@ -179,6 +179,11 @@ class Tokenizer:
         return [begin] if self.special.adds_begin and begin is not None else []
 
     @property
+    def first_id(self) -> int | None:
+        """The id that a document in running text begins with: of the begin-of-text token, or of the end before it."""
+        return self.beginning_ids[0] if self.beginning_ids else self.end_of_text_id
+
+    @property
     def unknown_id(self) -> int | None:
         """The id of the token for what the vocabulary does not have; None if there is none."""
         return self.id_of(self._description["model"].get("unk_token"))

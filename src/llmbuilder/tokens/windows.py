@@ -24,6 +24,7 @@ class TokenWindows:
 
     Without a stride windows follow each other without overlap, and each epoch begins at another offset so
     that tokens change their place in the window. Those of a text shorter than two windows overlap: all of it is seen.
+    With `first_of_document`, the id that documents begin with, these have positions of their own and do not see others.
     """
 
     def __init__(
@@ -33,6 +34,8 @@ class TokenWindows:
         stride: int | None,
         seed: int,
         opened: OpenedTokens | None = None,
+        *,
+        first_of_document: int | None = None,
     ) -> None:
         self.path = path
         self.tokens, self.info = opened or open_tokens(path)
@@ -43,6 +46,7 @@ class TokenWindows:
                 f"{block_size} needs {block_size + 1:,}; use block_size {max(1, len(self.tokens) - 1)} or less, "
                 "or add text"
             )
+        self._first_of_document = first_of_document
         self.block_size = self.sequence_tokens = block_size
         self.stride = stride or block_size
         room = len(self.tokens) - 1 - block_size
@@ -57,20 +61,28 @@ class TokenWindows:
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (inputs, targets) of window `index` in file order, each of shape (block_size,)."""
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, ...]:
+        """Return the tensors of window `index` in file order, each of shape (block_size,)."""
         if not -len(self) <= index < len(self):
             raise IndexError(index)
-        inputs, targets = self.gather(np.array([index % len(self) * self.stride]))
-        return inputs[0], targets[0]
+        return tuple(tensor[0] for tensor in self.gather(np.array([index % len(self) * self.stride])))
 
-    def gather(self, starts: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (inputs, targets) of the windows that begin at these tokens, each of shape (batch, block_size)."""
+    def gather(self, starts: np.ndarray) -> tuple[torch.Tensor, ...]:
+        """Return inputs, targets and, where documents meet, positions of windows that begin at these tokens.
+
+        Each has the shape (batch, block_size).
+        """
         import torch
 
         rows = self.tokens[starts[:, None] + np.arange(self.block_size + 1)].astype(np.int64)
         batch = torch.from_numpy(rows)
-        return batch[:, :-1], batch[:, 1:]
+        inputs, targets = batch[:, :-1], batch[:, 1:]
+        begins = rows[:, :-1] == self._first_of_document
+        begins[:, 0] = True
+        if begins.sum() == len(rows):
+            return inputs, targets
+        places = np.arange(self.block_size)
+        return inputs, targets, torch.from_numpy(places - np.maximum.accumulate(np.where(begins, places, 0), axis=1))
 
     def starts_at(self, first: int, count: int) -> np.ndarray:
         """Return where `count` windows begin, from number `first` on, of an endless stream of shuffled epochs."""
@@ -87,7 +99,7 @@ class TokenWindows:
         """Return how many targets of the windows that begin at these tokens count in the loss: all of them."""
         return len(starts) * self.block_size
 
-    def in_order(self, batch_size: int, limit: int | None = None) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def in_order(self, batch_size: int, limit: int | None = None) -> Iterator[tuple[torch.Tensor, ...]]:
         """Yield batches of the non-overlapping windows in file order, at most `limit` of them, spread evenly."""
         starts = np.arange(0, len(self.tokens) - self.block_size, self.block_size)
         if limit is not None and limit * batch_size < len(starts):

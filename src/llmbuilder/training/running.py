@@ -219,7 +219,7 @@ def _fit_window(dataset: TextDataset, model: LanguageModel) -> None:
             f"the dataset's block_size ({dataset.block_size}) is longer than the model's context "
             f"(model.max_seq_length {context}): training on windows of {context} tokens"
         )
-        dataset.set_windows(context, dataset.stride)
+        dataset.set_windows(context, dataset.stride, documents_apart=dataset.documents_apart)
 
 
 def _locked(paths: RunPaths, processes: Processes) -> contextlib.ExitStack:

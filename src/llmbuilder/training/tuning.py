@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from llmbuilder.config.loading import apply_settings
-from llmbuilder.config.recipe import RECOMMENDED, settle_tuning
+from llmbuilder.config.recipe import RECOMMENDED, settle_documents, settle_tuning
 from llmbuilder.config.schema import Config
 from llmbuilder.conversations.dataset import ConversationDataset
 from llmbuilder.conversations.files import conversation_files, pair_files
@@ -72,6 +72,7 @@ def finetune_model(
     settle_tuning(whole)
     whole.training.init_from = "scratch" if isinstance(base, LanguageModel) else str(base)
     if rows is None or template is None:
+        settle_documents(whole)
         dataset = TextDataset.from_config(data, whole, model.tokenizer)
     else:
         split, seed = whole.data.train_split, whole.system.seed

@@ -27,6 +27,7 @@ def describe_dataset(dataset: TextDataset, paths: RunPaths) -> dict[str, Any]:
             "tokens": os.path.relpath(tokens, paths.folder),
             "block_size": dataset.block_size,
             "stride": dataset.stride,
+            "documents_apart": dataset.documents_apart,
             "train_split": dataset.train_split,
             "seed": dataset.seed,
             "training_tokens": dataset.info.tokens,
@@ -61,7 +62,10 @@ def open_dataset(paths: RunPaths) -> TextDataset:
     if not tokens.is_dir():
         raise DataError(f"the tokens this run trains on are gone: there is no folder {tokens}")
     tokenizer = Tokenizer.from_pretrained(paths.tokenizer) if paths.tokenizer.is_dir() else None
-    dataset = TextDataset(tokens, data["block_size"], data["stride"], tokenizer=tokenizer, seed=data["seed"])
+    dataset = TextDataset(
+        tokens, data["block_size"], data["stride"],
+        tokenizer=tokenizer, seed=data["seed"], documents_apart=data.get("documents_apart", False),
+    )  # fmt: skip
     if dataset.corpus_fingerprint != data.get("corpus"):
         raise DataError(
             f"{tokens} was prepared anew since this run began: its data would be another; start a new run, or prepare "
