@@ -97,3 +97,12 @@ def test_how_threads_wait_changes_no_bit_and_leaves_nothing_behind() -> None:
     assert torch.equal(expected, calm)
     assert torch.get_num_threads() == before
     assert not any(thread.name == threads.IDLE for thread in threads.threading.enumerate())
+
+
+def test_more_threads_than_processors_are_enough_to_be_calm(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, failed = torch.get_num_threads(), []
+    monkeypatch.setattr(threads.threading, "excepthook", failed.append)
+    with FairThreads(threads.cpu_count() + 2, may_change_number=False) as fair:
+        fair._use(Way(threads.cpu_count() + 2, is_calm=True))
+    torch.set_num_threads(before)
+    assert not failed

@@ -153,7 +153,7 @@ class FairThreads:
         import torch
 
         if way.is_calm:
-            self._team.begin(cpu_count() - way.threads + 2)
+            self._team.begin(max(1, cpu_count() - way.threads + 2))  # with more than that there are enough
         else:
             self._team.end()
         torch.set_num_threads(way.threads)
