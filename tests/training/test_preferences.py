@@ -103,7 +103,7 @@ def step(base: Path, pairs: Path, folder: Path, batch_size: int = 4) -> dict[str
     model, dataset, paths = prepared(base, pairs, folder)
     config.model = model.config
     learner = Learner(model, config, torch.device("cpu"), Processes())
-    keep_reference(learner, dataset, paths, batch_size)
+    keep_reference(learner, dataset, paths, batch_size, lambda _: None)
     perturbed(model)
     loss, margin, accuracy = learner.compute_gradients(StepBatches(dataset.train, config.training).fetch(0))
     gradients = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
@@ -259,7 +259,8 @@ def test_before_the_first_step_nothing_is_preferred(tmp_path: Path, base: Path, 
     config.data.train_split = 0.6
     results = finetune_model(base, pairs, tmp_path / "run", config, callbacks=[])
     assert results.best_validation_loss == pytest.approx(math.log(2), abs=1e-6)
-    (line,) = read_json_lines(tmp_path / "run" / "metrics.jsonl")
+    news, line = read_json_lines(tmp_path / "run" / "metrics.jsonl")
+    assert news == {"step": 0, "event": "Computing what 4 pairs are to the model before it learns"}
     assert line["validation_reward_margin"] == pytest.approx(0, abs=1e-5)
     assert json.loads(json.dumps(results.to_dict()))["perplexity"] is None
     assert "of the pairs as preferred" in results._repr_html_()
