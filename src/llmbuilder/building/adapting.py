@@ -172,7 +172,7 @@ def plan_adaptation(
     tokens = dataset.info.tokens
     planned = tuning_settings(model, config, method, tokens, explicit)
     window = _choose_window(model, tokens)
-    dataset.set_windows(window, planned.data.stride, documents_apart=planned.data.documents_apart is True)
+    dataset.set_configured_windows(window, planned.data)
     if planned.finetuning.method != "full":
         adapter_shapes(model, planned)  # what it would refuse, before anything is measured
     _require_memory(planned, window)

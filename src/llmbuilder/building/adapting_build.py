@@ -85,8 +85,7 @@ class AdaptingBuild(Build):
         }
 
     def _begin_training(self, config: Config, dataset: TextDataset) -> TrainingResults:
-        window, apart = self.journal.left_by("plan")["window"], config.data.documents_apart is True
-        dataset.set_windows(window, config.data.stride, documents_apart=apart)
+        dataset.set_configured_windows(self.journal.left_by("plan")["window"], config.data)
         model = self.base
         del self.base  # what it was is in the run, and two of it are too many
         return train(

@@ -72,8 +72,8 @@ def check_build(
             f"a time budget of {time_budget:g} seconds leaves no time for training, and few steps teach a model "
             "nothing: the least that makes sense is --time-budget 15s, for a page of text"
         )
-    is_small = is_chosen and base is None  # the smallest model is not too large a choice
-    check_run(planned, Path(output), base=base, bytes_needed=_SMALLEST_RUN if is_small else None)
+    is_open = is_chosen and base is None  # the model is still to be chosen, and may be the smallest
+    check_run(planned, Path(output), base=base, bytes_needed=_SMALLEST_RUN if is_open else None)
     return planned
 
 

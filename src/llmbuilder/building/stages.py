@@ -262,9 +262,7 @@ class Build:
         return None
 
     def _begin_training(self, config: Config, dataset: TextDataset) -> TrainingResults:
-        dataset.set_windows(
-            config.model.max_seq_length, config.data.stride, documents_apart=config.data.documents_apart is True
-        )
+        dataset.set_configured_windows(config.model.max_seq_length, config.data)
         return train_model(
             build_model(config), dataset, config, self.folder, self.callbacks,
             overwrite=not self._has_run, continue_run=self._has_run,

@@ -352,6 +352,10 @@ class TextDataset:
         if self._token_folder is not None and self.is_prepared:
             self._open(self._token_folder)
 
+    def set_configured_windows(self, block_size: int, data: DataConfig) -> None:
+        """Use windows of this length from now on, with the stride and the borders that a configuration asks for."""
+        self.set_windows(block_size, data.stride, documents_apart=data.documents_apart is True)
+
     def largest_token_id(self) -> int:
         """Return the largest id in the training part (reads all of it when no tokenizer tells)."""
         return len(self.tokenizer) - 1 if self.tokenizer is not None else int(self.train.tokens.max())

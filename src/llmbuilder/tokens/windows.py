@@ -77,6 +77,8 @@ class TokenWindows:
         rows = self.tokens[starts[:, None] + np.arange(self.block_size + 1)].astype(np.int64)
         batch = torch.from_numpy(rows)
         inputs, targets = batch[:, :-1], batch[:, 1:]
+        if self._first_of_document is None:
+            return inputs, targets
         begins = rows[:, :-1] == self._first_of_document
         begins[:, 0] = True
         if begins.sum() == len(rows):
