@@ -36,6 +36,15 @@ SHAPES: dict[str, dict[str, Any]] = {
         "rope_scaling": {"kind": "yarn", "factor": 4.0, "original_max_seq_length": 40, "attention_factor": 1.5,
                          "beta_fast": 8.0, "beta_slow": 2.0},
     },
+    "gemma3": {
+        "model_type": "gemma3", "qk_norm": True, "num_layers": 7, "head_dim": 24, "num_key_value_heads": 1,
+        "sliding_window": 20, "sliding_window_layers": [0, 1, 2, 3, 4, 6], "rope_theta": 1e6,
+        "windowed_rope_theta": 10000.0,
+    },
+    "gemma3-linear": {
+        "model_type": "gemma3", "qk_norm": True, "sliding_window": 30, "rope_theta": 50000.0,
+        "windowed_rope_theta": 700.0, "rope_scaling": {"kind": "linear", "factor": 8.0},
+    },
 }  # fmt: skip
 
 

@@ -131,6 +131,7 @@ def test_schema_documents_every_field() -> None:
 
 
 LLAMA = {"model.model_type": "llama"}
+GEMMA3 = {"model.model_type": "gemma3", "model.qk_norm": True}
 BROKEN = [
     ("model.embedding_dim", {"model.embedding_dim": 770}, {"model.embedding_dim": 768}),
     ("model.num_key_value_heads", {"model.model_type": "llama", "model.num_key_value_heads": 5}, None),
@@ -145,6 +146,11 @@ BROKEN = [
     ("model.qk_norm", {"model.qk_norm": True}, {"model.qk_norm": False}),
     ("model.attention_bias", {"model.attention_bias": True}, {"model.attention_bias": False}),
     ("model.sliding_window", {"model.sliding_window": 8}, {"model.sliding_window": None}),
+    ("model.windowed_rope_theta", {"model.windowed_rope_theta": 1e4}, {"model.windowed_rope_theta": None}),
+    ("model.windowed_rope_theta", {**LLAMA, "model.windowed_rope_theta": 1e4}, {"model.windowed_rope_theta": None}),
+    ("model.windowed_rope_theta", {**GEMMA3, "model.windowed_rope_theta": 1e4}, None),
+    ("model.qk_norm", {"model.model_type": "gemma3"}, {"model.qk_norm": True}),
+    ("model.mlp_bias", {**GEMMA3, "model.mlp_bias": True}, {"model.mlp_bias": False}),
     ("model.sliding_window_layers", {"model.sliding_window_layers": [0]}, {"model.sliding_window_layers": None}),
     ("model.layers_without_positions", {"model.layers_without_positions": [3]}, {"model.layers_without_positions": []}),
     ("model.rope_scaling", {"model.rope_scaling": {"kind": "linear", "factor": 2}}, {"model.rope_scaling": None}),
@@ -248,7 +254,8 @@ def test_vocabulary_must_fit_the_tokenizer(tmp_path: Path, bpe: object) -> None:
 @given(
     st.fixed_dictionaries(
         {
-            "model_type": st.sampled_from(["gpt", "llama"]),
+            "model_type": st.sampled_from(["gpt", "llama", "gemma3"]),
+            "windowed_rope_theta": st.none() | st.floats(-1, 1e6),
             "num_layers": st.integers(-1, 40),
             "num_heads": st.integers(-1, 40),
             "embedding_dim": st.integers(-1, 3000),

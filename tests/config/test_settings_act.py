@@ -54,6 +54,9 @@ MODEL: Cases = {
     "model.sliding_window_layers": (
         [1], {**_LLAMA, "model.sliding_window": 2, "model.num_layers": 2}
     ),
+    "model.windowed_rope_theta": (
+        50.0, {"model.model_type": "gemma3", "model.qk_norm": True, "model.sliding_window": 4}
+    ),
     "model.rope_theta": (50.0, _LLAMA), "model.norm_eps": (0.01, {}), "model.tie_embeddings": (False, {}),
 }  # fmt: skip
 TRAINING: Cases = {

@@ -37,9 +37,10 @@ def test_float32_equals_ours_in_llamacpp(tmp_path: Path, name: str, bpe: Tokeniz
     found = verify_gguf(tmp_path / "model.gguf", model, PROBES, tokenizer=bpe)
     assert found.equal_tokenizations == found.texts == len(PROBES)
     assert found.equal_tokens == found.greedy_tokens
-    assert found.top_token_agreement == 1.0
-    # llama.cpp looks GELU up in a float16 table; the Llama family has no such step.
-    assert found.max_difference < (1e-2 if name.startswith("gpt2") else 1e-4)
+    # llama.cpp looks GELU up in a float16 table, which settles near ties; the Llama family has no such step.
+    has_gelu = name.startswith(("gpt2", "gemma3"))
+    assert found.top_token_agreement >= (0.99 if has_gelu else 1.0)
+    assert found.max_difference < (1e-2 if has_gelu else 1e-4)
     assert found.mean_kl_divergence < 1e-5
 
 

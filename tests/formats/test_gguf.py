@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from llmbuilder.config.model_schema import RopeScaling
-from llmbuilder.errors import CheckpointError
+from llmbuilder.errors import CheckpointError, ExportError
 from llmbuilder.export import QUANTIZATIONS, export_gguf, export_huggingface, verify_gguf
 from llmbuilder.formats.gguf.file import GGUFFile
 from llmbuilder.formats.gguf.names import pair_halves, pair_neighbours
@@ -111,6 +111,30 @@ def test_what_computes_something_else_is_refused_by_its_key(tmp_path: Path, smal
     path = rewritten(small, tmp_path / "m.gguf", {key: NOT_COMPUTED[key]})
     with pytest.raises(CheckpointError, match=key.replace(".", r"\.")):
         load_model(path)
+
+
+def test_gemma_3_that_llamacpp_computes_otherwise_is_refused(tmp_path: Path, bpe: Tokenizer) -> None:
+    model = randomized("gemma3", len(bpe), width=32)
+    export_gguf(model, tmp_path / "own.gguf", "f32", tokenizer=bpe)
+    for fields, named in [
+        ({"gemma3.attention.sliding_window": 0}, "gemma3 without attention.sliding_window"),
+        ({"gemma3.rope.scaling.type": "yarn", "gemma3.rope.scaling.factor": 4.0}, "rope.scaling.type 'yarn'"),
+        ({"gemma3.attention.sliding_window_pattern": np.array([1, 0], np.int32)}, "differs from layer to layer"),
+        ({"gemma3.final_logit_softcapping": 30.0}, "final_logit_softcapping 30.0"),
+    ]:
+        with pytest.raises(CheckpointError, match=named):
+            load_model(rewritten(tmp_path / "own.gguf", tmp_path / "m.gguf", fields))
+    period = rewritten(tmp_path / "own.gguf", tmp_path / "m.gguf", {"gemma3.attention.sliding_window_pattern": 3})
+    assert load_model(period, "cpu").config.sliding_window_layers == [0, 1, 3, 4, 6]
+    for changes, named in [
+        ({"sliding_window_layers": [0]}, "a window in all layers but each sixth"),
+        ({"sliding_window": None, "sliding_window_layers": None, "windowed_rope_theta": None}, "a window in all"),
+        ({"rope_scaling": RopeScaling(kind="yarn", factor=4.0)}, "in no way but linearly"),
+        ({"num_layers": 62, "sliding_window_layers": [n for n in range(62) if (n + 1) % 6]}, "62 layers"),
+    ]:
+        other = type(model)(model.config.model_copy(update=changes))
+        with pytest.raises(ExportError, match=named):
+            export_gguf(other, tmp_path / "other.gguf", tokenizer=bpe)
 
 
 def test_what_changes_nothing_refuses_nothing(tmp_path: Path, small: Path) -> None:

@@ -23,6 +23,7 @@ LLAMA = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "n
          "intermediate_size": 48, "vocab_size": 90, "max_position_embeddings": 32}  # fmt: skip
 IDS = {"pad_token_id": None, "bos_token_id": 1, "eos_token_id": 2}
 QWEN3 = {**LLAMA, "head_dim": 16}
+GEMMA3 = {**QWEN3, **IDS, "sliding_window": 6, "num_hidden_layers": 7}
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 8}  # fmt: skip
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 8}
@@ -33,6 +34,7 @@ CLASSES = {
     "mistral": (transformers.MistralConfig, transformers.MistralForCausalLM, LLAMA),
     "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM, LLAMA),
     "smollm3": (transformers.SmolLM3Config, transformers.SmolLM3ForCausalLM, {**LLAMA, **IDS, "num_hidden_layers": 5}),
+    "gemma3_text": (transformers.Gemma3TextConfig, transformers.Gemma3ForCausalLM, GEMMA3),
 }
 
 
@@ -130,6 +132,15 @@ def difference(folder: Path, theirs: Any) -> float:
         ("smollm3", {"use_sliding_window": True, "sliding_window": 4, "no_rope_layers": [1, 1, 0, 1, 0],
                      "layer_types": ["sliding_attention", *["full_attention"] * 3, "sliding_attention"]}),
         ("smollm3", {"rope_scaling": YARN, "rope_theta": 5e6}),
+        ("gemma3_text", {}),
+        ("gemma3_text", {"sliding_window_pattern": 3, "query_pre_attn_scalar": 40, "tie_word_embeddings": False}),
+        ("gemma3_text", {"sliding_window_pattern": 1}),
+        ("gemma3_text", {"layer_types": ["full_attention"] * 7}),
+        ("gemma3_text", {"layer_types": ["sliding_attention"] * 7, "sliding_window": 90}),
+        ("gemma3_text", {"rope_scaling": {"rope_type": "linear", "factor": 8.0}, "rope_theta": 500.0,
+                         "rope_local_base_freq": 20.0}),
+        ("gemma3_text", {"rope_parameters": {"full_attention": {**YARN, "rope_theta": 90.0},
+                                             "sliding_attention": {"rope_type": "default", "rope_theta": 30.0}}}),
     ],
 )  # fmt: skip
 def test_what_is_honoured_predicts_alike(tmp_path: Path, kind: str, changes: dict[str, Any]) -> None:
@@ -148,6 +159,8 @@ def test_what_is_honoured_predicts_alike(tmp_path: Path, kind: str, changes: dic
         ("llama", {"rope_parameters": None, "rope_theta": 500.0, "rope_scaling": {"type": "default"}}),
         ("qwen3", {"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 500.0}}}),
         ("qwen3", {"rope_parameters": None, "rope_theta": 500.0, "layer_types": None, "sliding_window": 9}),
+        ("gemma3_text", {"rope_parameters": None, "rope_theta": 500.0, "layer_types": None, "rope_local_base_freq": 1e4,
+                         "sliding_window_pattern": 6, "cache_implementation": "hybrid", "rope_scaling": None}),
     ],
 )  # fmt: skip
 def test_both_forms_of_rotary_positions_are_read(tmp_path: Path, kind: str, written: dict[str, Any]) -> None:
@@ -216,6 +229,19 @@ def test_what_computes_something_else_is_refused_by_name(
         ("llama", {"auto_map": {"AutoModelForCausalLM": "modeling_mine.Mine"}}, "auto_map"),
         ("llama", {"hidden_size": "wide"}, "embedding_dim"),
         ("llama", {"layer_types": 3}, "layer_types 3"),
+        ("gemma3_text", {"final_logit_softcapping": 30.0}, "final_logit_softcapping 30.0"),
+        ("gemma3_text", {"attn_logit_softcapping": 50.0}, "attn_logit_softcapping 50.0"),
+        ("gemma3_text", {"use_bidirectional_attention": True}, "use_bidirectional_attention True"),
+        ("gemma3_text", {"hidden_activation": "silu"}, "hidden_activation 'silu'"),
+        ("gemma3_text", {"attention_bias": True}, "attention_bias True"),
+        ("gemma3_text", {"query_pre_attn_scalar": 0}, "query_pre_attn_scalar is 0"),
+        ("gemma3_text", {"sliding_window": None}, "layer_types sliding_attention"),
+        ("gemma3_text", {"sliding_window": None, "layer_types": None}, "sliding_window None"),
+        ("gemma3_text", {"sliding_window_pattern": 0, "layer_types": None}, "sliding_window_pattern 0"),
+        ("gemma3_text", {"rope_parameters": {"rope_type": "linear", "factor": 8.0}}, "rope_parameters"),
+        ("gemma3_text", {"rope_parameters": {"sliding_attention": {"rope_type": "linear", "factor": 8.0}}},
+         "in layers with a window"),
+        ("gemma3_text", {"model_type": "gemma3"}, "model_type 'gemma3' is not supported"),
         ("gpt2", {"activation_function": ["gelu"]}, "activation_function"),
         ("gpt2", {"n_head": 0, "scale_attn_weights": False}, "num_heads"),
         ("gpt2", {"is_encoder_decoder": True}, "is_encoder_decoder"),
@@ -253,9 +279,11 @@ def test_every_field_of_transformers_has_its_place(kind: str) -> None:
     for field in dataclasses.fields(config):
         if field.name in family.honoured and field.name != "head_dim":
             assert family.honoured[field.name] == field.default, field.name
-    assert family.honoured.get("head_dim") in (None, config().head_dim if kind == "qwen3" else None)
+    assert family.honoured.get("head_dim") in (None, getattr(config, "head_dim", None))
     if kind != "gpt2":
-        assert family.honoured["rope_theta"] == config.default_theta
+        found = family.honoured["rope_theta"], family.honoured.get("rope_local_base_freq")
+        theta = config.default_theta
+        assert found == ((theta["global"], theta["local"]) if isinstance(theta, dict) else (theta, None))
 
 
 def test_what_a_short_config_leaves_out_is_as_in_transformers(tmp_path: Path) -> None:
@@ -309,6 +337,7 @@ def numbers() -> Tokenizer:
         ("smollm3", {"use_sliding_window": True, "sliding_window": 6, "no_rope_layer_interval": 2}),
         ("qwen2", {"use_sliding_window": True, "sliding_window": 7, "max_window_layers": 1}),
         ("qwen3", {"rope_scaling": YARN}),
+        ("gemma3_text", {"sliding_window_pattern": 2}),
     ],
 )
 def test_what_is_generated_is_what_transformers_generates(

@@ -14,6 +14,7 @@ from llmbuilder.config.sizes import count_parameters
 from llmbuilder.errors import ConfigError, ExportError
 from llmbuilder.model import GPTModel, KeyValueCache, LlamaModel, build_model, load_model, save_model
 
+GEMMA3 = {"model_type": "gemma3", "qk_norm": True, "norm_eps": 1e-6}
 SHAPES = {
     "gpt2": {"model_type": "gpt"},
     "gpt2-exact-gelu": {"model_type": "gpt", "activation": "gelu"},
@@ -61,6 +62,16 @@ SHAPES = {
         "model_type": "llama", "qk_norm": True, "sliding_window": 5, "sliding_window_layers": [0],
         "attention_bias": True,
     },
+    "gemma3": {
+        **GEMMA3, "sliding_window": 5, "sliding_window_layers": [0, 2], "windowed_rope_theta": 300.0,
+        "num_key_value_heads": 2, "head_dim": 24,
+    },
+    "gemma3-long-window": {
+        **GEMMA3, "sliding_window": 48, "sliding_window_layers": [1], "windowed_rope_theta": 20.0,
+        "rope_scaling": {"kind": "linear", "factor": 8},
+    },
+    "gemma3-no-window": {**GEMMA3, "tie_embeddings": False, "rope_scaling": {"kind": "yarn", "factor": 4}},
+    "gemma3-windows": {**GEMMA3, "sliding_window": 7, "rope_theta": 700.0},
 }  # fmt: skip
 
 
@@ -103,6 +114,7 @@ def test_logits_equal_transformers(tmp_path: Path, name: str, tokens: Tensor) ->
     expected = {
         "gpt2": "GPT2LMHeadModel", "llama": "LlamaForCausalLM", "qwen3": "Qwen3ForCausalLM",
         "mistral": "MistralForCausalLM", "smollm3": "SmolLM3ForCausalLM", "qwen2": "Qwen2ForCausalLM",
+        "gemma3": "Gemma3ForCausalLM",
     }  # fmt: skip
     assert type(theirs).__name__ == expected[name.split("-")[0]]
     logits = model(tokens)[0]
@@ -132,7 +144,7 @@ def test_cache_gives_the_same_logits(name: str, tokens: Tensor) -> None:
     assert (model.lm_head(torch.cat(parts, dim=1)) - expected).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("name", ["qwen3", "mistral", "smollm3-all", "llama-yarn"])
+@pytest.mark.parametrize("name", ["qwen3", "mistral", "smollm3-all", "llama-yarn", "gemma3"])
 @torch.no_grad()
 def test_cache_rows_may_stand_at_different_places(name: str, tokens: Tensor) -> None:
     model = randomized(name)
@@ -149,7 +161,7 @@ def test_cache_rows_may_stand_at_different_places(name: str, tokens: Tensor) -> 
         assert (step[row] - alone).abs().max() < 1e-4
 
 
-@pytest.mark.parametrize("name", ["mistral", "smollm3-all", "llama-yarn-all"])
+@pytest.mark.parametrize("name", ["mistral", "smollm3-all", "llama-yarn-all", "gemma3"])
 def test_layers_recomputed_in_the_backward_pass_have_the_same_gradients(name: str, tokens: Tensor) -> None:
     gradients = []
     for recomputed in (False, True):

@@ -68,8 +68,13 @@ def random_texts(count: int = 1500) -> list[str]:
     return ["".join(random.choice(random.choice(pools)) for _ in range(random.randint(1, 25))) for _ in range(count)]
 
 
-def pieces_like_sentencepiece(texts: Sequence[str], size: int, *, space_first: bool = True) -> Tokenizer:
-    """Return a SentencePiece BPE of `size` pieces as Llama 2 has one: bytes, then learned pieces, then characters."""
+def pieces_like_sentencepiece(
+    texts: Sequence[str], size: int, *, space_first: bool = True, more: Sequence[str] = ()
+) -> Tokenizer:
+    """Return a SentencePiece BPE of `size` pieces as Llama 2 has one: bytes, then learned pieces, then characters.
+
+    `more` pieces come before the learned ones.
+    """
     backend = tokenizers.Tokenizer(models.BPE())
     backend.normalizer = tokenizers.normalizers.Replace(" ", SPACE)
     backend.pre_tokenizer = pre_tokenizers.Split(SPACE, "merged_with_next")
@@ -77,7 +82,7 @@ def pieces_like_sentencepiece(texts: Sequence[str], size: int, *, space_first: b
     model = json.loads(backend.to_str())["model"]
     learned_pieces = list(dict.fromkeys("".join(pair) for pair in model["merges"]))
     special = ["<unk>", "<s>", "</s>"]
-    names = [*special, *BYTES, *learned_pieces, *(token for token in model["vocab"] if len(token) == 1)]
+    names = [*special, *BYTES, *more, *learned_pieces, *(token for token in model["vocab"] if len(token) == 1)]
     pieces = [name for name in names if name not in special and name not in BYTES]
     merges = merges_from_scores({piece: -float(number) for number, piece in enumerate(pieces)})
     vocabulary = {name: number for number, name in enumerate(names)}

@@ -75,11 +75,13 @@ class Idle:
 _GREEDY = "generation.do_sample is off: the likeliest token is taken"
 IDLE = (
     Idle(("model.rope_theta",), lambda c: c.model.model_type == "gpt", "only the 'llama' family has it"),
-    Idle(("model.activation",), lambda c: c.model.model_type == "llama", "only the 'gpt' family has it"),
-    Idle(("model.bias",), lambda c: c.model.model_type == "llama", "only the 'gpt' family has it", False),
-    Idle(("model.sliding_window_layers",), lambda c: c.model.model_type == "llama" and c.model.sliding_window is None,
+    Idle(("model.activation",), lambda c: c.model.model_type != "gpt", "only the 'gpt' family has it"),
+    Idle(("model.bias",), lambda c: c.model.model_type != "gpt", "only the 'gpt' family has it", False),
+    Idle(("model.sliding_window_layers",), lambda c: c.model.model_type != "gpt" and c.model.sliding_window is None,
          "there is no model.sliding_window that could limit them"),
-    Idle(("model.sliding_window",), lambda c: c.model.sliding_window_layers == [],
+    Idle(("model.windowed_rope_theta",), lambda c: c.model.model_type == "gemma3" and c.model.sliding_window is None,
+         "there is no model.sliding_window, whose layers it is for"),
+    Idle(("model.sliding_window", "model.windowed_rope_theta"), lambda c: c.model.sliding_window_layers == [],
          "model.sliding_window_layers names no layer"),
     Idle(("model.rope_theta", "model.rope_scaling"),
          lambda c: len(set(c.model.layers_without_positions)) >= c.model.num_layers,

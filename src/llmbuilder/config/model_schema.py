@@ -1,7 +1,8 @@
 """The section `model`: the shape of a model.
 
 What tells the families of open models apart are a few switches of the 'llama' family: biases, windows, layers without
-positions, stretched rotary positions. `formats.huggingface.families` says which of them make which family.
+positions, stretched rotary positions. `formats.huggingface.families` says which of them make which family. What is
+said of 'llama' holds for 'gemma3', too, where nothing else is.
 """
 
 from __future__ import annotations
@@ -50,9 +51,10 @@ class RopeScaling(BaseModel):
 class ModelConfig(Section):
     """The shape of a model."""
 
-    model_type: Literal["gpt", "llama"] = Field(
+    model_type: Literal["gpt", "llama", "gemma3"] = Field(
         default="gpt",
-        description="Family: 'gpt' is GPT-2's architecture, 'llama' is RMSNorm, rotary positions and SwiGLU.",
+        description="Family: 'gpt' is GPT-2's architecture, 'llama' is RMSNorm, rotary positions and SwiGLU, 'gemma3' "
+        "has GeGLU and more norms.",
     )
     vocab_size: Count = Field(default=16000, description="Number of token ids the model knows.")
     num_layers: Count = Field(default=12, description="Number of transformer layers.")
@@ -67,7 +69,7 @@ class ModelConfig(Section):
     )
     intermediate_size: Count | None = Field(
         default=None,
-        description="Width inside the MLP. Default: 4x the width for 'gpt', 8/3x rounded up to 32 for 'llama'.",
+        description="Width inside the MLP. Default: 4x the width for 'gpt', 8/3x rounded up to 32 for others.",
     )
     num_key_value_heads: Count | None = Field(
         default=None, description="'llama' only: key/value heads shared by groups of query heads. Default: num_heads."
@@ -76,7 +78,8 @@ class ModelConfig(Section):
         default=None, description="'llama' only: width of a head. Default: embedding_dim/num_heads."
     )
     qk_norm: bool = Field(
-        default=False, description="'llama' only: RMSNorm on queries and keys (Qwen3's architecture)."
+        default=False,
+        description="'llama' only: RMSNorm on queries and keys (Qwen3's architecture). 'gemma3' always has it.",
     )
     attention_bias: bool = Field(
         default=False, description="'llama' only: biases on queries, keys and values (Qwen2's architecture)."
@@ -102,6 +105,11 @@ class ModelConfig(Section):
     )
     sliding_window_layers: list[Amount] | None = Field(
         default=None, description="Numbers of the layers, from 0, that sliding_window limits. Default: all layers."
+    )
+    windowed_rope_theta: Annotated[float, Range(above=1)] | None = Field(
+        default=None,
+        description="'gemma3' only: base of the rotary frequencies in layers with a window, which are not stretched. "
+        "Default: rope_theta.",
     )
     norm_eps: Annotated[float, Range(above=0, below=0.1)] = Field(default=1e-5, description="Epsilon of the norms.")
     tie_embeddings: bool = Field(default=True, description="Use the token embedding as the output projection too.")

@@ -22,15 +22,21 @@ def num_key_value_heads(model: ModelConfig) -> int:
     return model.num_key_value_heads or model.num_heads
 
 
-def windowed_layers(model: ModelConfig) -> frozenset[int]:
-    """Return the numbers of the layers that `sliding_window` limits: none if the window is the whole context."""
-    if model.sliding_window is None or model.sliding_window >= model.max_seq_length:
+def layers_with_window(model: ModelConfig) -> frozenset[int]:
+    """Return the numbers of the layers that `sliding_window` is for, as long as it may be."""
+    if model.sliding_window is None:
         return frozenset()
     return frozenset(range(model.num_layers) if model.sliding_window_layers is None else model.sliding_window_layers)
 
 
+def windowed_layers(model: ModelConfig) -> frozenset[int]:
+    """Return the numbers of the layers that `sliding_window` limits: none if the window is the whole context."""
+    is_whole = model.sliding_window is not None and model.sliding_window >= model.max_seq_length
+    return frozenset() if is_whole else layers_with_window(model)
+
+
 def intermediate_size(model: ModelConfig) -> int:
-    """Return the width inside the MLP: as configured, else 4x ('gpt') or 8/3x rounded up to 32 ('llama')."""
+    """Return the width inside the MLP: as configured, else 4x ('gpt') or 8/3x rounded up to 32 (others)."""
     if model.intermediate_size is not None:
         return model.intermediate_size
     if model.model_type == "gpt":
@@ -47,6 +53,7 @@ def count_parameters(model: ModelConfig) -> int:
         layer += 3 * width + width + inner + width + 2 * width if model.bias else 0
         final_norm = width * (2 if model.bias else 1)
         return embeddings + model.max_seq_length * width + model.num_layers * layer + final_norm
+    layer += 2 * width if model.model_type == "gemma3" else 0
     layer += 2 * head_dim(model) if model.qk_norm else 0
     layer += (model.num_heads + 2 * num_key_value_heads(model)) * head_dim(model) if model.attention_bias else 0
     layer += width if model.output_bias else 0
@@ -182,7 +189,7 @@ def checkpointed_bytes_per_token(model: ModelConfig) -> int:
 
 def _layer_values(model: ModelConfig) -> int:
     """Residual stream, normalised inputs, queries, keys, values, attention output, and the MLP's inner values."""
-    inner_values = 4 if model.model_type == "llama" else 3  # a gated MLP has one projection more
+    inner_values = 3 if model.model_type == "gpt" else 4  # a gated MLP has one projection more
     return 8 * model.embedding_dim + inner_values * intermediate_size(model)
 
 

@@ -156,15 +156,16 @@ def _shape(model: ModelConfig) -> Iterator[ConfigProblem]:
     if model.model_type == "gpt":
         yield from _foreign_to_gpt(model)
     else:
+        yield from _foreign_to_gemma3(model) if model.model_type == "gemma3" else _foreign_to_llama(model)
         yield from _layer_numbers(model)
         yield from _rope_scaling(model.rope_scaling)
     if model.head_dim is None:
         yield from _heads_divide_width(model)
-    elif model.model_type == "llama" and model.head_dim > 0 and model.head_dim % 2:
+    elif model.model_type != "gpt" and model.head_dim > 0 and model.head_dim % 2:
         yield ConfigProblem("model.head_dim", model.head_dim, "must be even for rotary positions",
                             f"{model.head_dim + 1} is nearest", {"model.head_dim": model.head_dim + 1})  # fmt: skip
     groups = model.num_key_value_heads
-    if model.model_type == "llama" and groups is not None and groups > 0 and model.num_heads % groups:
+    if model.model_type != "gpt" and groups is not None and groups > 0 and model.num_heads % groups:
         works = _nearest_divisor(model.num_heads, groups)
         yield ConfigProblem("model.num_key_value_heads", groups, f"does not divide model.num_heads ({model.num_heads})",
                             f"nearest that works: {works}", {"model.num_key_value_heads": works})  # fmt: skip
@@ -172,14 +173,35 @@ def _shape(model: ModelConfig) -> Iterator[ConfigProblem]:
 
 def _foreign_to_gpt(model: ModelConfig) -> Iterator[ConfigProblem]:
     """What the 'gpt' family does not have; rope_theta alone is passed over, because files name its default."""
+    yield from _foreign(
+        model, "the 'llama' family", "num_key_value_heads", "head_dim", "qk_norm", "attention_bias", "output_bias",
+        "mlp_bias", "rope_scaling", "layers_without_positions", "sliding_window", "sliding_window_layers",
+    )  # fmt: skip
+    yield from _foreign_to_llama(model)
+
+
+def _foreign_to_llama(model: ModelConfig) -> Iterator[ConfigProblem]:
+    return _foreign(model, "the 'gemma3' family", "windowed_rope_theta")
+
+
+def _foreign_to_gemma3(model: ModelConfig) -> Iterator[ConfigProblem]:
+    yield from _foreign(
+        model, "the 'llama' family", "attention_bias", "output_bias", "mlp_bias", "layers_without_positions"
+    )
+    if not model.qk_norm:
+        yield ConfigProblem("model.qk_norm", False, "is part of the 'gemma3' family", "set it to true",
+                            {"model.qk_norm": True})  # fmt: skip
+
+
+def _foreign(model: ModelConfig, where: str, *keys: str) -> Iterator[ConfigProblem]:
+    """The settings that are another family's and not left at what they are without."""
     remedies: dict[Any, str] = {None: "remove it", False: "set it to false"}
-    for key in ("num_key_value_heads", "head_dim", "qk_norm", "attention_bias", "output_bias", "mlp_bias",
-                "rope_scaling", "layers_without_positions", "sliding_window", "sliding_window_layers"):  # fmt: skip
+    for key in keys:
         value = getattr(model, key)
         without = ModelConfig.model_fields[key].get_default(call_default_factory=True)
         if value != without:
             remedy = "remove it" if isinstance(without, list) else remedies[without]
-            yield ConfigProblem(f"model.{key}", value, "only exists in the 'llama' family", remedy,
+            yield ConfigProblem(f"model.{key}", value, f"only exists in {where}", remedy,
                                 {f"model.{key}": without})  # fmt: skip
 
 
@@ -223,12 +245,12 @@ def _rope_scaling(scaling: RopeScaling | None) -> Iterator[ConfigProblem]:
 
 
 def _heads_divide_width(model: ModelConfig) -> Iterator[ConfigProblem]:
-    """Heads of the 'llama' family must have even width too: rotary positions turn pairs."""
-    unit = model.num_heads * (2 if model.model_type == "llama" else 1)
+    """Heads of all families but 'gpt' must have even width too: rotary positions turn pairs."""
+    unit = model.num_heads * (1 if model.model_type == "gpt" else 2)
     if model.embedding_dim % unit == 0:
         return
     width = max(unit, round(model.embedding_dim / unit) * unit)
-    limit = model.embedding_dim // 2 if model.model_type == "llama" else model.embedding_dim
+    limit = model.embedding_dim if model.model_type == "gpt" else model.embedding_dim // 2
     even = limit if model.embedding_dim % 2 == 0 or model.model_type == "gpt" else 0
     heads = _nearest_divisor(even, model.num_heads) if even else None
     width_change = abs(width - model.embedding_dim) / model.embedding_dim
@@ -236,7 +258,7 @@ def _heads_divide_width(model: ModelConfig) -> Iterator[ConfigProblem]:
     change = {"model.embedding_dim": width} if width_change <= heads_change else {"model.num_heads": heads}
     alternatives = f"embedding_dim {width}" + (f", or num_heads {heads}" if heads else "")
     rule = f"is not divisible by model.num_heads ({model.num_heads})"
-    if model.model_type == "llama":
+    if model.model_type != "gpt":
         rule += " into heads of even width"
     yield ConfigProblem("model.embedding_dim", model.embedding_dim, rule, f"nearest that works: {alternatives}", change)
 

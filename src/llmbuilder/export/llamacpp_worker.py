@@ -36,6 +36,7 @@ class _LlamaCpp:
         settings.warmup = False
         settings.fit_params = False
         settings.ctx_shift = False
+        settings.swa_full = True  # a prefix that is used again needs what its window has left behind
         settings.cpuparams.n_threads = settings.cpuparams_batch.n_threads = threads
         # Keys and values in float32: what is compared is the file, not the engine's cache format.
         settings.cache_type_k = settings.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32

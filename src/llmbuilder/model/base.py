@@ -1,4 +1,4 @@
-"""What both families share: the call convention, the loss, and what a model can tell about itself."""
+"""What all families share: the call convention, the loss, and what a model can tell about itself."""
 
 from __future__ import annotations
 

@@ -10,10 +10,11 @@ from llmbuilder.config.validation import require_valid
 from llmbuilder.errors import ConfigError
 from llmbuilder.machine import memory_bytes
 from llmbuilder.model.base import LanguageModel
+from llmbuilder.model.gemma import GemmaModel
 from llmbuilder.model.gpt import GPTModel
 from llmbuilder.model.llama import LlamaModel
 
-FAMILIES: dict[str, type[LanguageModel]] = {"gpt": GPTModel, "llama": LlamaModel}
+FAMILIES: dict[str, type[LanguageModel]] = {"gpt": GPTModel, "llama": LlamaModel, "gemma3": GemmaModel}
 
 
 def build_model(

@@ -11,6 +11,7 @@ B batch, T positions, D model width, H query heads, K key/value heads, E head wi
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -97,10 +98,10 @@ class DecoderLayer(nn.Module):
 class Decoder(nn.Module):
     """The layers under the name `model`, as in a Hugging Face checkpoint."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, layer_class: type[nn.Module]) -> None:
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab_size, config.embedding_dim)
-        self.layers = nn.ModuleList([DecoderLayer(config, layer) for layer in range(config.num_layers)])
+        self.layers = nn.ModuleList([layer_class(config, layer) for layer in range(config.num_layers)])
         self.norm = RMSNorm(config.embedding_dim, eps=config.norm_eps)
 
 
@@ -113,11 +114,13 @@ class LlamaModel(LanguageModel):
     times as long, which makes attention sharper from the start. A tied embedding begins as GPT-2's.
     """
 
+    layer_class: ClassVar[type[nn.Module]] = DecoderLayer
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
         self.windowed = windowed_layers(config)
         self.without_positions = frozenset(config.layers_without_positions)
-        self.model = Decoder(config)
+        self.model = Decoder(config, self.layer_class)
         self.lm_head = nn.Linear(config.embedding_dim, config.vocab_size, bias=False)
         self.tie_embeddings()
         self.initialize()
@@ -151,13 +154,21 @@ class LlamaModel(LanguageModel):
         self, tokens_BT: Tensor, mask: Tensor | None, cache: KeyValueCache | None, positions_BT: Tensor
     ) -> Tensor:
         # Without a mask all rows are alike; without a cache a token's place is its column, whatever its position.
-        rotary = rotary_angles(positions_BT if mask is not None else positions_BT[:1], self.config)
+        angles = self.angles(positions_BT if mask is not None else positions_BT[:1])
         columns_1T = torch.arange(tokens_BT.shape[1], device=tokens_BT.device)[None]
         places = positions_BT if cache is not None else columns_1T
         window_mask = within_window(mask, places, self.config.sliding_window) if self.windowed else mask
-        x_BTD = self.model.embed_tokens(tokens_BT)
+        x_BTD = self.embedded(tokens_BT)
         for number, layer in enumerate(self.layers):
-            layer_rotary = None if number in self.without_positions else rotary
             layer_mask = window_mask if number in self.windowed else mask
-            x_BTD = self.through(layer, x_BTD, layer_rotary, layer_mask, cache, positions_BT)
+            x_BTD = self.through(layer, x_BTD, angles[number], layer_mask, cache, positions_BT)
         return self.model.norm(x_BTD)
+
+    def embedded(self, tokens_BT: Tensor) -> Tensor:
+        """Return what the first layer gets."""
+        return self.model.embed_tokens(tokens_BT)
+
+    def angles(self, positions_BT: Tensor) -> list[tuple[Tensor, Tensor] | None]:
+        """Return the cosine and sine that each layer turns positions by, None for layers without positions."""
+        rotary = rotary_angles(positions_BT, self.config)
+        return [None if number in self.without_positions else rotary for number in range(self.config.num_layers)]

@@ -68,13 +68,15 @@ def adds_space(description: Mapping[str, Any]) -> bool | None:
     model, normalizer = description["model"], description["normalizer"] or {}
     if model["type"] != "BPE" or not model.get("byte_fallback") or model.get("ignore_merges") or model.get("dropout"):
         return None
-    if description["pre_tokenizer"] is not None or not set(BYTES) <= set(model["vocab"]):
+    if description["pre_tokenizer"] not in (None, _AT_SPACES) or not set(BYTES) <= set(model["vocab"]):
         return None
     steps = normalizer.get("normalizers", [normalizer])
     spaces = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
     return {1: False, 2: True}[len(steps)] if steps in ([spaces], [_PREPENDED, spaces]) else None
 
 
+# Gemma's, which cuts nowhere: no space is left when it comes to it.
+_AT_SPACES = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}
 _PREPENDED = {"type": "Prepend", "prepend": SPACE}
 
 

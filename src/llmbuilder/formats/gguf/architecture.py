@@ -19,6 +19,7 @@ import torch
 from llmbuilder.config.model_schema import ModelConfig, RopeScaling
 from llmbuilder.errors import CheckpointError
 from llmbuilder.formats.gguf.file import GGUFFile
+from llmbuilder.formats.gguf.gemma import LAYERS_OF_OTHER_SCALE, WINDOWED_PERIOD
 from llmbuilder.formats.gguf.positions import (
     FREQUENCY_DIVISORS,
     layers_without_positions,
@@ -32,7 +33,7 @@ _LEAST_OF_A_LAYER = 6  # tensors
 
 @dataclass(frozen=True)
 class _Architecture:
-    family: Literal["gpt", "llama"]
+    family: Literal["gpt", "llama", "gemma3"]
     norm: str  # the key of its norms' epsilon
     qk_norm: bool = False
     leaves_out_positions: bool = False  # in the layers that `layers_without_positions` names
@@ -45,6 +46,7 @@ ARCHITECTURES = {
     "qwen2": _Architecture("llama", _RMS),
     "qwen3": _Architecture("llama", _RMS, qk_norm=True),
     "smollm3": _Architecture("llama", _RMS, leaves_out_positions=True),
+    "gemma3": _Architecture("gemma3", _RMS, qk_norm=True),
 }
 _HONOURED = {
     "context_length", "embedding_length", "block_count", "feed_forward_length", "attention.head_count",
@@ -53,6 +55,8 @@ _HONOURED = {
     "rope.scaling.factor", "rope.scale_linear", "rope.scaling.original_context_length", "rope.scaling.yarn_beta_fast",
     "rope.scaling.yarn_beta_slow", "rope.scaling.attn_factor", "attention.scale",
 }  # fmt: skip
+_PERIOD, _WINDOWED_BASE = "attention.sliding_window_pattern", "rope.freq_base_swa"
+_HONOURED_ONLY_OF = {"gemma3": {_PERIOD, _WINDOWED_BASE}}
 _WITHOUT_EFFECT = {
     "vocab_size": "the token table has as many rows as there are tokens",
     "pooling_type": "only embeddings of whole texts use it",
@@ -136,7 +140,7 @@ class _Known:
 
 def _not_understood(known: _Known) -> Iterator[str]:
     for key, value in known.values.items():
-        if key in _HONOURED or key in _WITHOUT_EFFECT:
+        if key in _HONOURED | _HONOURED_ONLY_OF.get(known.architecture, set()) or key in _WITHOUT_EFFECT:
             continue
         if isinstance(value, np.ndarray) or key not in _ONLY:
             harmless = not np.any(value) if isinstance(value, np.ndarray) else not value
@@ -152,6 +156,8 @@ def _not_computed(known: _Known) -> Iterator[str]:
     if ARCHITECTURES[known.architecture].family == "gpt":
         yield from [f"{known.architecture}.attention.sliding_window {window}"] if window else []
         return
+    if known.architecture == "gemma3":
+        yield from _not_gemma3(known, window)
     heads = known.integer("attention.head_count")
     width = known.integer("attention.key_length", max(1, known.integer("embedding_length") // heads))
     for key in ("attention.value_length", "rope.dimension_count"):
@@ -160,6 +166,16 @@ def _not_computed(known: _Known) -> Iterator[str]:
     scale = known.number("attention.scale", 0.0)
     if scale and not math.isclose(scale, width**-0.5, rel_tol=1e-5):
         yield f"{known.architecture}.attention.scale {scale}"
+
+
+def _not_gemma3(known: _Known, window: int) -> Iterator[str]:
+    """Yield how a file differs from what llama.cpp and this package both compute."""
+    if not window:
+        yield "gemma3 without attention.sliding_window"
+    if known.integer("block_count") == LAYERS_OF_OTHER_SCALE:
+        yield f"gemma3 of {LAYERS_OF_OTHER_SCALE} layers, which has another scale of attention"
+    if known.values.get("rope.scaling.type", "linear") not in ("linear", "none"):
+        yield f"gemma3.rope.scaling.type {_shown(known.values['rope.scaling.type'])}"
 
 
 def _config(known: _Known, architecture: _Architecture) -> ModelConfig:
@@ -179,6 +195,10 @@ def _config(known: _Known, architecture: _Architecture) -> ModelConfig:
     if architecture.family == "gpt":
         return ModelConfig(**common, bias=True, activation="gelu_tanh")
     heads, width = common["num_heads"], common["embedding_dim"]
+    if architecture.family == "gemma3":
+        period = known.integer(_PERIOD, WINDOWED_PERIOD)
+        common["sliding_window_layers"] = [n for n in range(common["num_layers"]) if (n + 1) % period]
+        common["windowed_rope_theta"] = known.number(_WINDOWED_BASE, 10000.0)
     config = ModelConfig(
         **common,
         num_key_value_heads=known.integer("attention.head_count_kv", heads),

@@ -41,6 +41,13 @@ _LLAMA_NAMES = {
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
+_GEMMA_NAMES = {
+    **_LLAMA_NAMES,
+    "post_attention_layernorm": "post_attention_norm",
+    "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
+_NAMES = {"gpt": _GPT_NAMES, "llama": _LLAMA_NAMES, "gemma3": _GEMMA_NAMES}
 _LAYER = re.compile(r"^(?:transformer\.h|model\.layers)\.(\d+)\.(.+)\.(weight|bias)$")
 _PERMUTED = {"llama", "smollm3"}  # the architectures whose rotary positions pair neighbours
 TABLES = ("token_embd.weight", "output.weight")  # one row for each token
@@ -48,7 +55,7 @@ TABLES = ("token_embd.weight", "output.weight")  # one row for each token
 
 def stored_name(name: str, config: ModelConfig) -> str:
     """Return what GGUF calls the tensor that our state dict calls `name`."""
-    names = _GPT_NAMES if config.model_type == "gpt" else _LLAMA_NAMES
+    names = _NAMES[config.model_type]
     if name in names:
         return names[name]
     match = _LAYER.match(name)

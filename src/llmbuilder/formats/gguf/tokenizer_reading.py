@@ -168,16 +168,15 @@ def _sentencepiece(vocabulary: _Vocabulary) -> Tokenizer:
     lacking = next((byte for byte in BYTES if byte not in there), None)
     if lacking is not None:
         raise TokenizerError(f"tokenizer.ggml.tokens lacks the byte {lacking}")
-    spaced = next((word for word in vocabulary.of_kind(_WORD) if SPACE in word), None)
-    if spaced is not None:
-        raise TokenizerError(f"tokenizer.ggml.tokens has the added word {spaced!r}, which no text spells")
-    pieces = set(vocabulary.of_kind(_NORMAL))
+    words = vocabulary.of_kind(_WORD)
+    spaced = {word for word in words if SPACE in word}  # which no text spells: they are pieces, too, as Gemma's are
+    pieces = {*vocabulary.of_kind(_NORMAL), *spaced}
     scored = {token: score for token, score in zip(tokens, scores.tolist(), strict=True) if token in pieces}
     if not all(map(math.isfinite, scored.values())):
         raise TokenizerError("tokenizer.ggml.scores has values that are no numbers")
     backend = sentencepiece_backend(
         {token: number for number, token in enumerate(tokens) if not vocabulary.is_hole(number)},
-        merges_from_scores(scored, vocabulary.of_kind(_WORD)),
+        merges_from_scores(scored, words),
         vocabulary.token("unknown"),
         space_first=vocabulary.flag("add_space_prefix", True),
     )

@@ -20,6 +20,7 @@ from llmbuilder import __version__
 from llmbuilder.config.schema import ModelConfig
 from llmbuilder.config.sizes import head_dim, intermediate_size, num_key_value_heads, windowed_layers
 from llmbuilder.errors import ExportError
+from llmbuilder.formats.gguf.gemma import gemma3_fields, require_gemma3
 from llmbuilder.formats.gguf.metadata import written_metadata
 from llmbuilder.formats.gguf.names import TABLES, is_permuted, needs_bias, pair_neighbours, stored_name
 from llmbuilder.formats.gguf.positions import (
@@ -50,6 +51,9 @@ def architecture_name(config: ModelConfig) -> str:
     """Return llama.cpp's name for a model's architecture. Raises ExportError if it has none that computes the same."""
     if config.model_type == "gpt":
         return "gpt2"
+    if config.model_type == "gemma3":
+        require_gemma3(config)
+        return "gemma3"
     biased = config.attention_bias or config.output_bias or config.mlp_bias
     without = sorted(config.layers_without_positions)
     if without and without != layers_without_positions(config.num_layers):
@@ -97,6 +101,8 @@ def write_gguf(model: LanguageModel, tokenizer: Tokenizer, path: Path, name: str
         if config.rope_scaling is not None:
             for key, value in scaling_fields(config.rope_scaling, config.max_seq_length):
                 _add(writer, f"{result.architecture}.{key}", value)
+    for key, value in gemma3_fields(config) if config.model_type == "gemma3" else ():
+        _add(writer, f"{result.architecture}.{key}", value)
     for add, arguments in tokenizer_fields(tokenizer):
         getattr(writer, add)(*arguments)
 
@@ -121,9 +127,9 @@ def write_gguf(model: LanguageModel, tokenizer: Tokenizer, path: Path, name: str
 def _context(config: ModelConfig, result: GGUFExport) -> int:
     """Return how many tokens a file says its model sees: where llama.cpp computes the same.
 
-    It has no windows in these architectures, and within one window there is nothing to leave out.
+    It has windows in Gemma 3's architecture only, and within one window there is nothing to leave out.
     """
-    if not windowed_layers(config) or config.sliding_window is None:
+    if config.model_type == "gemma3" or not windowed_layers(config) or config.sliding_window is None:
         return config.max_seq_length
     result.notes.append(
         f"attention reaches back {config.sliding_window:,} tokens in this model, in llama.cpp over the whole context: "

@@ -16,6 +16,7 @@ from llmbuilder.formats.huggingface.layers import read_layers
 from llmbuilder.formats.huggingface.rotary import read_rotary
 
 _MOST = {"num_hidden_layers": 10_000, "max_position_embeddings": 1 << 40}
+_SCALE = "query_pre_attn_scalar"
 
 
 @dataclass(frozen=True)
@@ -130,15 +131,33 @@ SMOLLM3 = Family(
     only=LLAMA.only,
     renamed={},
 )  # fmt: skip
-FIELDS = {"gpt2": GPT2, "llama": LLAMA, "mistral": MISTRAL, "smollm3": SMOLLM3, "qwen2": QWEN2, "qwen3": QWEN3}
+GEMMA3 = Family(
+    honoured={
+        **_BESIDE_BIASES, "vocab_size": 262208, "hidden_size": 2304, "intermediate_size": 9216,
+        "num_hidden_layers": 26, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
+        "max_position_embeddings": 131072, "tie_word_embeddings": True, "rope_theta": 1000000.0,
+        "rope_local_base_freq": 10000.0, "sliding_window": 4096, "sliding_window_pattern": 6,
+        "query_pre_attn_scalar": 256,
+    },
+    without_effect={"cache_implementation": _SAME_NUMBERS, "_sliding_window_pattern": "layer_types is what counts"},
+    only={
+        "hidden_activation": ("gelu_pytorch_tanh",), "attention_bias": (False,), "attn_logit_softcapping": (),
+        "final_logit_softcapping": (), "use_bidirectional_attention": (False,),
+    },
+    renamed={},
+)  # fmt: skip
+FIELDS = {
+    "gpt2": GPT2, "llama": LLAMA, "mistral": MISTRAL, "smollm3": SMOLLM3, "qwen2": QWEN2, "qwen3": QWEN3,
+    "gemma3_text": GEMMA3,
+}  # fmt: skip
 
 
 def understood(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the honoured fields of a `config.json`, those that are absent as transformers has them.
 
-    For the Llama family and its relatives, `rope_theta`, `rope_scaling`, `sliding_window`, `sliding_window_layers` and
-    `layers_without_positions` are as `ModelConfig` has them. Raises CheckpointError for a family this package does not
-    have, and one that names every field that would make the model compute something else.
+    For all families but GPT-2, `rope_theta`, `rope_scaling`, `windowed_rope_theta`, `sliding_window`,
+    `sliding_window_layers` and `layers_without_positions` are as `ModelConfig` has them. Raises CheckpointError for a
+    family this package does not have, and one that names every field that would make the model compute something else.
     """
     kind = values.get("model_type")
     family = FIELDS.get(kind) if isinstance(kind, str) else None
@@ -151,6 +170,8 @@ def understood(values: Mapping[str, Any]) -> dict[str, Any]:
         for name, most in _MOST.items():  # what the fields of layers and positions are read by
             if not isinstance(known[name], int) or not 0 < known[name] <= most:
                 raise CheckpointError(f"its config.json is wrong: {name} is {known[name]!r}"[:200])
+        if _SCALE in known and (not isinstance(known[_SCALE], int | float) or not 0 < known[_SCALE] < 1e6):
+            raise CheckpointError(f"its config.json is wrong: {_SCALE} is {known[_SCALE]!r}"[:200])
         wrong += [*read_rotary(known, named), *read_layers(known)]
     if wrong:
         raise CheckpointError(f"this model uses {', '.join(wrong)}, not supported")

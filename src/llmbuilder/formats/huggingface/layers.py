@@ -5,6 +5,7 @@ The families say the same in different fields, and differ in what they take wher
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from llmbuilder.config.model_schema import ModelConfig
@@ -51,6 +52,8 @@ def _windowed(known: dict[str, Any], count: int, window: Any, wrong: list[str]) 
     if others:
         wrong.append(f"layer_types {', '.join(others)}"[:100] + said)
         return []
+    if "sliding_window_pattern" in known:  # Gemma 3's: all layers but each sixth
+        return sliding if kinds else _between(known["sliding_window_pattern"], count, window, wrong)
     if window is None:
         return []
     if "no_rope_layers" in known:
@@ -66,12 +69,25 @@ def _windowed(known: dict[str, Any], count: int, window: Any, wrong: list[str]) 
     return sliding if kinds else list(range(max(0, begin), count))
 
 
+def _between(period: Any, count: int, window: Any, wrong: list[str]) -> list[int]:
+    """Return the layers before each `period`-th one."""
+    if isinstance(period, bool) or not isinstance(period, int) or period < 1 or window is None:
+        wrong.append(f"sliding_window_pattern {period!r} with sliding_window {window!r}"[:100])
+        return []
+    return [number for number in range(count) if (number + 1) % period]
+
+
+def kinds_of_layers(config: ModelConfig, windowed: Collection[int]) -> list[str]:
+    """Return the name of each layer's kind; those that are `windowed` attend to a window."""
+    return [_WINDOW if number in windowed else _FULL for number in range(config.num_layers)]
+
+
 def window_fields(config: ModelConfig) -> dict[str, Any]:
     """Return the fields that limit layers to a window, for families that say it layer by layer."""
     windowed = windowed_layers(config)
     if not windowed:
         return {"use_sliding_window": False, "sliding_window": None}
-    kinds = [_WINDOW if number in windowed else _FULL for number in range(config.num_layers)]
+    kinds = kinds_of_layers(config, windowed)
     return {"use_sliding_window": True, "sliding_window": config.sliding_window, "layer_types": kinds}
 
 

@@ -40,7 +40,9 @@ _BUFFERS = re.compile(r"\.(rotary_emb\.(inv_freq|cos_cached|sin_cached)|attn\.(m
 _LAYER = re.compile(r"^(?:model\.layers|transformer\.h)\.(\d+)\.")
 _HEAD = "lm_head.weight"
 _SIZES = ("vocab_size", "embedding_dim", "intermediate_size", "num_heads", "num_key_value_heads", "head_dim")
-_EMBEDDINGS = {"gpt": "transformer.wte.weight", "llama": "model.embed_tokens.weight"}
+_EMBEDDINGS = {
+    "gpt": "transformer.wte.weight", "llama": "model.embed_tokens.weight", "gemma3": "model.embed_tokens.weight",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

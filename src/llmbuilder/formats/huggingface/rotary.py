@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -28,7 +28,9 @@ def read_rotary(known: dict[str, Any], named: Mapping[str, Any]) -> Iterator[str
     """
     rope = known["rope_scaling"] or known["rope_parameters"] or {}
     known["rope_scaling"] = None
-    if isinstance(rope, Mapping) and any(isinstance(rope.get(kind), Mapping) for kind in _OF_LAYERS):
+    if "rope_local_base_freq" in known:
+        rope = yield from _by_kind(rope, known)
+    elif isinstance(rope, Mapping) and any(isinstance(rope.get(kind), Mapping) for kind in _OF_LAYERS):
         sets = [rope[kind] for kind in _OF_LAYERS if rope.get(kind) is not None]
         if any(other != sets[0] for other in sets[1:]):
             yield "rotary positions that differ between kinds of layers"
@@ -46,6 +48,21 @@ def read_rotary(known: dict[str, Any], named: Mapping[str, Any]) -> Iterator[str
         yield f"two values of rope_theta ({inside} and {outside})"
     known["rope_theta"] = inside if inside is not None else known["rope_theta"]
     yield from _read_scaling(rope, known)
+
+
+def _by_kind(rope: Any, known: dict[str, Any]) -> Generator[str, None, Any]:
+    """Return Gemma 3's set for layers that see all, and put what those with a window turn by into `known`."""
+    known["windowed_rope_theta"] = known["rope_local_base_freq"]
+    if not isinstance(rope, Mapping) or rope is not known["rope_parameters"]:
+        return rope  # the form of transformers 4, which is for layers that see all
+    everywhere, windowed = (rope.get(kind) or {} for kind in _OF_LAYERS)
+    if not isinstance(windowed, Mapping) or windowed.get("rope_type", "default") != "default":
+        yield f"rope scaling {windowed!r} in layers with a window"[:100]
+    elif rope.keys() - set(_OF_LAYERS):
+        yield f"rope_parameters {dict(rope)!r}"[:100]
+    else:
+        known["windowed_rope_theta"] = windowed.get("rope_theta", known["windowed_rope_theta"])
+    return everywhere
 
 
 def _read_scaling(rope: Mapping[str, Any], known: dict[str, Any]) -> Iterator[str]:

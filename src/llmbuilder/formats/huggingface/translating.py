@@ -1,14 +1,15 @@
 """Hugging Face's form of a model: `config.json` values and state dict, both ways.
 
 For the Llama family and its relatives names and layouts are the same and only the configuration is translated. GPT-2
-stores its matrices transposed there and always has biases, so absent ones become zeros. `fields` says what
-each field of a `config.json` does to the computation, `families` as what a model is written.
+stores its matrices transposed there and always has biases, so absent ones become zeros; Gemma 3 is in `gemma`. `fields`
+says what each field of a `config.json` does to the computation, `families` as what a model is written.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -20,6 +21,7 @@ from llmbuilder.config.sizes import head_dim, intermediate_size, num_key_value_h
 from llmbuilder.errors import CheckpointError
 from llmbuilder.formats.huggingface.families import family_of, needs_zero_biases
 from llmbuilder.formats.huggingface.fields import understood
+from llmbuilder.formats.huggingface.gemma import gemma3_config, gemma3_values, gemma3_weight, gemma3_weights
 from llmbuilder.formats.huggingface.rotary import rotary_fields
 from llmbuilder.model.base import LanguageModel
 from llmbuilder.tokenizer import Tokenizer
@@ -44,6 +46,8 @@ def to_huggingface(model: LanguageModel, tokenizer: Tokenizer | None) -> tuple[d
     }
     if config.model_type == "gpt":
         return {**common, **_gpt2_values(config)}, _gpt2_weights(model)
+    if config.model_type == "gemma3":
+        return {**common, **gemma3_values(config)}, gemma3_weights(model)
     return {**common, **_llama_values(config)}, _llama_weights(model)
 
 
@@ -109,17 +113,20 @@ def config_from_huggingface(values: Mapping[str, Any]) -> tuple[ModelConfig, New
     Raises CheckpointError for families this package does not have, and for settings that its models do not have, all by
     name.
     """
-    known = understood(values)
-    is_gpt2 = values["model_type"] == "gpt2"
+    known, kind = understood(values), values["model_type"]
     try:
-        config = _gpt2_config(known) if is_gpt2 else _llama_config(known, values["model_type"])
+        if kind == "gpt2":
+            config = _gpt2_config(known)
+        else:
+            config = gemma3_config(known) if kind == "gemma3_text" else _llama_config(known, kind)
     except ValidationError as error:
         details = (f"{detail['loc'][-1]}: {detail['msg']}, not {detail['input']!r}" for detail in error.errors())
         raise CheckpointError(f"its config.json is wrong: {'; '.join(details)}"[:500]) from error
-    return config, (lambda name, tensor: _gpt2_weight(name, tensor, config, known)) if is_gpt2 else _as_it_is
+    renew = {"gpt2": _gpt2_weight, "gemma3_text": gemma3_weight}.get(kind, _as_it_is)
+    return config, partial(renew, config=config, known=known)
 
 
-def _as_it_is(_name: str, tensor: Tensor) -> Tensor:
+def _as_it_is(_name: str, tensor: Tensor, config: ModelConfig, known: dict[str, Any]) -> Tensor:
     return tensor
 
 
