@@ -30,6 +30,7 @@ from llmbuilder.tokenizer import Tokenizer
 from tests.building.test_result import a_result
 from tests.evaluation.test_answering import a_model
 from tests.evaluation.test_questions import harbour_texts
+from tests.tokenizer.foreign import pieces_like_sentencepiece
 
 QUESTION = Question("number", "It was built in", " 1712", (" 1713", " 1714", " 1715", " 1716"))
 
@@ -55,6 +56,14 @@ def test_the_base_is_asked_about_both_groups(dataset: TextDataset, bpe: Tokenize
     answers = ask_adapted(a_model(bpe, 1024), bpe, Asked.from_dict(asdict(asked)))
     assert [group.adapted for group in answers.groups] == [group.base for group in answers.groups], "the same model"
     assert answers.lead is not None and {"base", "adapted"} <= {answers.lead.best, *answers.lead.alike}
+
+
+def test_questions_are_of_the_text_without_the_token_that_begins_it(topics: list[str]) -> None:
+    tokenizer = pieces_like_sentencepiece(topics[:20], 700)
+    begun = TextDataset(harbour_texts(120), 64, None, 0.7, tokenizer).prepare()
+    asked = ask_base(a_model(tokenizer, 1024), tokenizer, begun, 60.0, seed=1)
+    assert asked.count
+    assert not any("<s>" in one.prompt for questions in asked.questions.values() for one in questions)
 
 
 def test_passages_come_from_the_training_part(

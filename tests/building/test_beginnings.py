@@ -6,6 +6,7 @@ from pathlib import Path
 
 from llmbuilder.building.beginnings import held_out_beginnings
 from llmbuilder.data import Document, TextDataset, write_corpus
+from tests.tokenizer.foreign import pieces_like_sentencepiece
 
 
 def _dataset(tmp_path: Path, texts: list[str], split: float | None = 0.5) -> TextDataset:
@@ -45,3 +46,11 @@ def test_short_documents_are_taken_where_there_are_no_others(tmp_path: Path) -> 
 def test_without_a_validation_part_the_training_part_gives_them(tmp_path: Path) -> None:
     dataset = _dataset(tmp_path, ["some words of one document here"] * 3, split=None)
     assert held_out_beginnings(dataset, 1) == ["some words of one document here"]
+
+
+def test_the_token_that_documents_begin_with_is_none_of_their_text(topics: list[str]) -> None:
+    tokenizer = pieces_like_sentencepiece(topics[:20], 700)
+    assert tokenizer.special.adds_begin
+    text = "An assertion and what it asserts"
+    dataset = TextDataset([text] * 40, 8, None, 0.5, tokenizer=tokenizer).prepare()
+    assert held_out_beginnings(dataset, 2) == [text, text]

@@ -100,11 +100,11 @@ def _texts(tokens: Tokens, most: int, separator: int | None, tokenizer: Tokenize
     """Return the documents that tokens are of, or where they are many those of a part, taken from all over."""
     sample = sample_tokens(tokens, max(1, most))
     if separator is None:
-        return [tokenizer.decode(sample.tolist())]
+        return [tokenizer.decode_document(sample.tolist())]
     ends = [*np.flatnonzero(sample == separator).tolist(), len(sample)]
     begins = [0, *(end + 1 for end in ends)]
     parts = (sample[begin:end].tolist() for begin, end in zip(begins, ends, strict=False))
-    return [tokenizer.decode(part) for part in parts if part]
+    return [tokenizer.decode_document(part) for part in parts if part]
 
 
 def _ask_in_time(

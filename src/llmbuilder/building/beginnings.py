@@ -42,7 +42,7 @@ def _beginning(tokens: np.ndarray | TokenShards, start: int, tokenizer: Tokenize
     found = tokens[start : start + _TOKENS].tolist()
     if tokenizer.end_of_text_id in found:
         found = found[: found.index(tokenizer.end_of_text_id)]
-    text = tokenizer.decode(found).strip()
+    text = tokenizer.decode_document(found).strip()
     is_whole = len(found) < _TOKENS and len(text) <= _CHARACTERS
     text = text[:_CHARACTERS].rstrip("\ufffd")  # half a character at the end is none
     last = max(text.rfind(space) for space in " \n\t")

@@ -300,6 +300,11 @@ class Tokenizer:
             )
         return self._backend.decode(ids, skip_special_tokens=skip_special_tokens)
 
+    def decode_document(self, ids: Iterable[int]) -> str:
+        """Return the text of a document as it lies in running text, without the token that it begins with."""
+        ids, begins = list(ids), self.beginning_ids
+        return self.decode(ids[len(begins) :] if ids[: len(begins)] == begins else ids)
+
     def decode_batch(self, batch: Iterable[Iterable[int]], *, skip_special_tokens: bool = False) -> list[str]:
         """Return the text of each list of token ids."""
         return [self.decode(ids, skip_special_tokens=skip_special_tokens) for ids in batch]
