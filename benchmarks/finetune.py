@@ -56,7 +56,8 @@ def settings(given: argparse.Namespace):
                      "learning_rate": RATE, "max_steps": 10**6, "warmup_steps": 0,
                      "lr_schedule": "constant", "eval_every": 0, "save_every": 0, "mixed_precision": precision,
                      "weight_decay": 0.0, "max_grad_norm": 1.0},
-        "finetuning": {"rank": RANK}, "system": {"device": given.device}, "data": {"train_split": 1.0, "documents_apart": False},
+        "finetuning": {"rank": RANK}, "system": {"device": given.device},
+        "data": {"train_split": 1.0, "documents_apart": False},
     })  # fmt: skip
 
 

@@ -95,7 +95,8 @@ def read_rows(files: list[Path], understood: Callable[[Mapping[str, Any], str], 
             try:
                 if not isinstance(row, dict):
                     raise DataError(f"it is {kind_of(row)} and not an object")
-                yield understood(row, place)
+                # pandas writes NaN for an empty cell.
+                yield understood({name: None if value != value else value for name, value in row.items()}, place)
             except DataError as error:
                 yield LeftOut(place, str(error))
 

@@ -113,9 +113,20 @@ def _from_alpaca(values: Values) -> list[Any]:
 
 def alpaca_question(values: Values) -> list[Any]:
     """Return what stands before the answer of a row in Alpaca's form."""
-    asked = "\n\n".join(text for text in (values["instruction"], values.get("input")) if text)
-    before = [turn for pair in values.get("history") or () for turn in _exchange(*pair)]
+    given = values.get("input")
+    if given is not None and not isinstance(given, str):
+        raise DataError(f"its input is {kind_of(given)} and no text")
+    asked = "\n\n".join(text for text in (values["instruction"], given) if text)
+    before = [turn for pair in _pairs_of(values.get("history")) for turn in _exchange(*pair)]
     return [*system_message(values.get("system")), *before, {"role": "user", "content": asked}]
+
+
+def _pairs_of(history: Any) -> list[Any]:
+    """Return the questions and answers before a row's own. Raises DataError for what is no list of two each."""
+    pairs = history or []
+    if not isinstance(pairs, list) or not all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+        raise DataError("its history is no list of questions with their answers")
+    return pairs
 
 
 def _from_prompt(values: Values) -> list[Any]:
@@ -164,6 +175,8 @@ def message_from(message: Any) -> dict[str, Any]:
     if not isinstance(made.get("content", ""), str):
         raise DataError(f"the content of a message is {kind_of(made['content'])} and no text")
     if made.get("tool_calls"):
+        if not isinstance(made["tool_calls"], list | tuple):
+            raise DataError(f"the tool calls of a message are {kind_of(made['tool_calls'])} and no list")
         made["tool_calls"] = [_call(call) for call in made["tool_calls"]]
     else:
         made.pop("tool_calls", None)

@@ -48,7 +48,7 @@ class Account:
 
     used: int = 0
     shortened: int = 0  # samples
-    rendered: int = 0  # rows in whose text stands the token that ends an answer
+    rendered: int = 0  # rows in whose text stands what spells the token that ends an answer
     left_out: list[LeftOut] = field(default_factory=list)
 
     def leave_out(self, place: str, reason: object) -> None:
@@ -59,8 +59,8 @@ class Account:
         """Say how many rows, which are of a `kind`, seem to be in a template's form already."""
         if self.rendered:
             logger.warning(
-                f"in the text of {counted(self.rendered, kind)} of {source} stands the token that ends an answer: if "
-                "they are in the form of a chat template already, they get it twice; give the messages without it"
+                f"the text of {counted(self.rendered, kind)} of {source} spells the token that ends an answer, which "
+                "is text there: if they are in the form of a chat template already, give the messages without it"
             )
 
     def require_most(self, source: str, kind: str) -> None:
@@ -200,18 +200,18 @@ class RowDataset(TextDataset, ABC, Generic[T]):
 
     def _held_out(self) -> frozenset[int]:
         """Return the numbers of the rows that validate; those with the same question are on the same side."""
-        lengths, checksums, numbers = [], [], []
+        checksums, numbers = [], []
         for number, row in enumerate(self.rows()):
             if not isinstance(row, LeftOut):
                 text = self._question_of(row)
-                lengths.append(len(text))
                 checksums.append(hashlib.sha256(text.encode()).hexdigest())
                 numbers.append(number)
         if self.train_split is None or not checksums:
             return frozenset()
         first: dict[str, int] = {}
         groups = np.array([first.setdefault(checksum, place) for place, checksum in enumerate(checksums)])
-        split = choose_split(lengths, checksums, self.train_split, self.seed, lambda: groups)
+        # Rows count alike: of a long one hardly more is learned than of others, and often nothing.
+        split = choose_split([1] * len(checksums), checksums, self.train_split, self.seed, lambda: groups)
         held_out = split.validation_documents if len(first) > 1 else ()
         if self.train_split < 1 and not held_out:
             logger.warning(f"{self.source_name} holds too few different {self.kind}s for some to validate")

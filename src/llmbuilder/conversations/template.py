@@ -15,7 +15,7 @@ from typing import Any
 
 from llmbuilder.errors import DataError
 from llmbuilder.tokenizer import Tokenizer
-from llmbuilder.tokenizer.marked import MarkedEncoder
+from llmbuilder.tokenizer.marked import MarkedEncoder, without_marks
 from llmbuilder.workers import Worker, WorkerEndedError
 
 _SECONDS = 20.0  # for the renderings of one conversation, which take milliseconds
@@ -35,7 +35,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Rendering:
-    """A conversation's text; `spans` are where the template marks it as generated, None if it marks nothing."""
+    """A conversation's text; `spans` are where the template marks it as generated, None if it marks nothing.
+
+    In the text are the marks of `tokenizer.marked`, where somebody's words spell a special token.
+    """
 
     text: str
     spans: list[tuple[int, int]] | None = None
@@ -77,17 +80,19 @@ class ChatTemplate:
         found = self.render_all([Request(messages, tools, add_generation_prompt)])[0]
         if isinstance(found, DataError):
             raise found
-        return found.text
+        return without_marks(found.text)
 
     def encode(
         self, messages: Sequence[Message], tools: Sequence[Any] | None = None, *, add_generation_prompt: bool = False
     ) -> list[int]:
         """Return a conversation's tokens. Raises DataError as `render`."""
-        text = self.render(messages, tools, add_generation_prompt=add_generation_prompt)
-        return self.encode_text(text)[0]
+        found = self.render_all([Request(messages, tools, add_generation_prompt)])[0]
+        if isinstance(found, DataError):
+            raise found
+        return self.encode_text(found.text)[0]
 
     def encode_text(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """Return the tokens of a rendered text, and where in it each one begins and ends."""
+        """Return the tokens of a rendering's text, and where in it each one begins and ends."""
         return self._encoder.encode(text)
 
     @functools.cached_property
@@ -99,7 +104,11 @@ class ChatTemplate:
 
         Raises DataError if the template is none, or takes too much time or memory.
         """
-        asked = [vars(request) for request in requests]
+        as_text = self._encoder.as_text
+        asked = [
+            {**vars(request), "messages": as_text(request.messages), "tools": as_text(request.tools)}
+            for request in requests
+        ]
         return [
             DataError(answer["error"]) if "error" in answer else
             Rendering(answer["text"], None if answer["spans"] is None else [(a, b) for a, b in answer["spans"]])
