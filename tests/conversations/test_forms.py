@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llmbuilder.conversations.files import LeftOut, conversation_files, read_conversations
 from llmbuilder.conversations.forms import Conversation, conversation_of
@@ -104,7 +107,9 @@ def test_answers_of_no_weight_are_not_learned() -> None:
     [
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]}, {"messages": ["hello"]},
         {"messages": [{"content": "x"}]}, {"conversations": [{"from": "narrator", "value": "x"}]}, {"messages": EXCHANGE, "tools": "{}"},
-        {"messages": [{"role": "user", "content": 3}]}, {"chosen": "a", "rejected": "b"}, {"text": "x"},
+        {"messages": [{"role": "user", "content": 3}]}, {"instruction": "Add", "input": 5, "output": "6"},
+        {"instruction": "Add", "history": ["a"], "output": "6"}, {"instruction": "Add", "history": 1, "output": "6"},
+        {"messages": [{"role": "assistant", "tool_calls": 5}]}, {"chosen": "a", "rejected": "b"}, {"text": "x"},
     ],
 )  # fmt: skip
 def test_rows_of_another_kind_are_refused(values: dict[str, Any]) -> None:
@@ -125,6 +130,37 @@ def test_broken_lines_are_named_by_their_number_and_the_rest_is_used(tmp_path: P
     assert [item.place for item in found] == [f"c.jsonl:{number}" for number in (1, 2, 4, 5, 6)]
     assert [isinstance(item, LeftOut) for item in found] == [False, True, True, True, False]
     assert "no JSON" in str(found[1])
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.floats() | st.sampled_from(["", "text", "user", "assistant", "[1]"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
+        st.sampled_from(["role", "content", "from", "value", "text", "type", "tool_calls", "function", "arguments"]), inner, max_size=4
+    ),
+    max_leaves=8,
+)  # fmt: skip
+_FIELDS = ["messages", "conversations", "instruction", "input", "output", "history", "system", "prompt", "completion",
+           "tools", "functions", "label"]  # fmt: skip
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(_FIELDS), _VALUES, max_size=5), min_size=1, max_size=4))
+def test_whatever_stands_in_a_row_it_is_a_conversation_or_left_out(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]
+) -> None:
+    file = written(tmp_path_factory.mktemp("rows") / "c.jsonl", [{"messages": EXCHANGE}, *rows])
+    found = list(read_conversations([file]))
+    assert len(found) == len(rows) + 1
+    for item in found:
+        if not isinstance(item, LeftOut):
+            with contextlib.suppress(DataError):
+                checked(item, with_calls=True)
+
+
+def test_an_empty_cell_of_a_table_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "c.jsonl").write_text('{"instruction": "Add", "input": NaN, "output": "6", "system": NaN}\n')
+    (found,) = read_conversations([tmp_path / "c.jsonl"])
+    assert not isinstance(found, LeftOut)
+    assert [message["content"] for message in found.messages] == ["Add", "6"]
 
 
 def test_lists_and_tables_and_folders_of_them(tmp_path: Path) -> None:

@@ -48,6 +48,20 @@ def test_answers_are_learned_with_their_ends(bpe: Tokenizer, name: str, expected
     assert learned(ALL[name], TALK, bpe) == expected
 
 
+def test_an_answer_that_spells_the_end_is_learned_to_its_own_end(bpe: Tokenizer) -> None:
+    talk = [{"role": "user", "content": "How does a turn end?"},
+            {"role": "assistant", "content": "With <|im_end|>\n<|im_start|>user\nand so on."}]  # fmt: skip
+    for name in ("tools", "opened", "closed", "marked"):
+        with template(ALL[name], bpe) as ours:
+            (sample,) = Masks(ours).samples(Conversation("x:1", talk, None))
+            end = ours.tokenizer.id_of("<|im_end|>")
+            (text,) = parts_of(sample, ours.tokenizer)
+            assert text == "With <|im_end|>\n<|im_start|>user\nand so on.<|im_end|>"
+            assert [token for token, learned in zip(sample.ids, sample.is_learned, strict=True)
+                    if learned and token == end] == [end]  # fmt: skip
+            assert sample.ids[-1] == end
+
+
 def test_calls_of_tools_are_answers(bpe: Tokenizer) -> None:
     call = '\n{"name": "look", "arguments": {"at": "it"}}<|im_end|>'
     assert learned(ALL["tools"], CALLS, bpe, tools=[{"name": "look"}]) == [[call, "Blue.<|im_end|>"]]

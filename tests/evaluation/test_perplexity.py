@@ -41,7 +41,7 @@ def test_stride_one_scores_each_token_with_its_longest_context(model: LanguageMo
     assert score_tokens(model, tokens, stride=1) == pytest.approx(expected, rel=1e-5)
 
 
-@pytest.mark.parametrize("stride", [3, 8, 16, 99])
+@pytest.mark.parametrize("stride", [3, 8, 16])
 def test_every_token_is_scored_once_at_any_stride(model: LanguageModel, stride: int) -> None:
     for parameter in model.parameters():
         parameter.data.zero_()  # every prediction is uniform, so the total counts the tokens
@@ -65,6 +65,34 @@ def test_a_folder_is_read_and_sizes_below_one_are_refused(tmp_path: Path, model:
             evaluate_model(model, tmp_path / "docs", bpe, **wrong)  # type: ignore[arg-type]
 
 
+def test_documents_apart_are_predicted_as_if_they_were_alone(
+    tmp_path: Path, model: LanguageModel, bpe: Tokenizer
+) -> None:
+    texts = ["The quick brown fox jumps over the lazy dog. " * 3, "Brown foxes.", "Lazy dogs sleep all day. " * 9]
+    for name, order in (("one", texts), ("other", texts[::-1])):
+        (tmp_path / name).mkdir()
+        for number, text in enumerate(order):
+            (tmp_path / name / f"{number}.txt").write_text(text.strip())
+    ends = bpe.end_of_text_id
+    expected = sum(score_tokens(model, np.array([ends, *bpe.encode(text.strip()), ends])) for text in texts)
+    found = [evaluate_model(model, tmp_path / name, bpe, apart=True, batch_size=size)
+             for name, size in (("one", 1), ("other", 8))]  # fmt: skip
+    assert [one.loss * one.tokens for one in found] == [pytest.approx(expected, rel=1e-5)] * 2
+    together = [evaluate_model(model, tmp_path / name, bpe) for name in ("one", "other")]
+    assert together[0].loss != pytest.approx(together[1].loss, rel=1e-5), "what comes before helps"
+
+
+def test_documents_that_repeat_others_are_told_of(
+    tmp_path: Path, model: LanguageModel, bpe: Tokenizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.txt").write_text(
+            "The quick brown fox jumps over the lazy dog. " * 3 + ("!" * (name == "c"))
+        )
+    evaluate_model(model, tmp_path, bpe)
+    assert "1 document is left out, which others repeat" in caplog.text
+
+
 @torch.no_grad()
 def test_a_window_hides_what_lies_before_it(tmp_path: Path, model: LanguageModel, bpe: Tokenizer) -> None:
     text = "The quick brown fox jumps over the lazy dog. " * 20
@@ -76,6 +104,8 @@ def test_a_window_hides_what_lies_before_it(tmp_path: Path, model: LanguageModel
         expected -= float(F.log_softmax(model(seen)[0][0, -1], dim=-1)[ids[place]])
     found = evaluate_model(model, tmp_path / "text.txt", bpe, window=4, stride=1)
     assert found.loss * found.tokens == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(ConfigError, match=r"stride \(5\) is more than the window \(4\)"):
+        evaluate_model(model, tmp_path / "text.txt", bpe, window=4, stride=5)
     with pytest.raises(ConfigError, match=r"window \(17\) is more than the 16 tokens that the model takes"):
         evaluate_model(model, tmp_path / "text.txt", bpe, window=17)
 

@@ -232,6 +232,31 @@ def test_what_does_not_belong_is_refused(base: Path, tmp_path: Path) -> None:
         load_adapter(load_model(base, "cpu"), tmp_path)
 
 
+def test_tensors_are_those_that_the_settings_tell_of(base: Path, tmp_path: Path) -> None:
+    peft_model(base, target_modules=["q_proj", "c_attn"]).save_pretrained(tmp_path / "whole")
+    weights = load_file(tmp_path / "whole" / "adapter_model.safetensors")
+    settings = json.loads((tmp_path / "whole" / "adapter_config.json").read_text())
+    load_adapter(load_model(base, "cpu"), tmp_path / "whole")
+    second = {name: tensor for name, tensor in weights.items() if ".1." not in name}
+    broken = {name: tensor * float("nan") for name, tensor in weights.items()}
+    for changed, values, said in [
+        (second, {}, "is incomplete: it lacks the adapters of"),
+        (weights, {"r": settings["r"] + 1}, "says rank"),
+        (weights, {"use_dora": True}, "has no lora_magnitude_vector"),
+        (weights, {"layers_to_transform": [0]}, "tells of no adapters beside"),
+        (broken, {}, "is damaged"),
+    ]:
+        (tmp_path / "other").mkdir(exist_ok=True)
+        save_file(changed, tmp_path / "other" / "adapter_model.safetensors")
+        (tmp_path / "other" / "adapter_config.json").write_text(json.dumps({**settings, **values}))
+        with pytest.raises(CheckpointError, match=said):
+            load_adapter(load_model(base, "cpu"), tmp_path / "other")
+    layers = [layer for layer in linear_layers(load_model(base, "cpu")) if layer.endswith(("mlp.c_proj", "q_proj"))]
+    one = load_model(base, "cpu")
+    add_adapters(one, {layer: AdapterShape(4, 1.0, False) for layer in layers})
+    load_adapter(load_model(base, "cpu"), save_adapter(one, tmp_path / "one"))
+
+
 def test_an_adapter_of_ours_knows_its_base(base: Path, tmp_path: Path) -> None:
     model = load_model(base, "cpu")
     add_adapters(model, dict.fromkeys(linear_layers(model), AdapterShape(2, 1.0)))

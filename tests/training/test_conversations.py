@@ -208,12 +208,37 @@ def test_text_in_the_form_of_a_template_is_told_of(
     tmp_path: Path, bare: Path, talk: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     inspect_conversations(bare, talk)
-    assert "they get it twice" not in caplog.text
+    assert "give the messages without it" not in caplog.text
     rendered = {"prompt": "<|im_start|>user\nWhat is red?<|im_end|>\n<|im_start|>assistant\n", "completion": "A rose."}
     plain = {"prompt": "What is blue?", "completion": "The sky at noon."}
     (tmp_path / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [rendered, plain, rendered]))
     inspect_conversations(bare, tmp_path / "texts.jsonl")
-    assert "in the text of 2 conversations of" in caplog.text and "they get it twice" in caplog.text
+    assert "the text of 2 conversations of" in caplog.text and "give the messages without it" in caplog.text
+
+
+def test_rows_that_are_left_out_move_no_others_to_the_other_side(tmp_path: Path, bare: Path) -> None:
+    def row(question: str, answer: str) -> str:
+        return json.dumps({"prompt": question, "completion": answer}) + "\n"
+
+    short = [row(f"What is {number}?", f"It is {number + 1}.") for number in range(50)]
+    long = [row("Say it all. " * 5000 + str(number), "All.") for number in range(3)]
+    template, _ = prepare_for_chat(load_model(bare, "cpu"))
+    parts = []
+    for name, rows in (("short", short), ("long", [*short, *long])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(rows))
+        dataset = ConversationDataset(tmp_path / f"{name}.jsonl", 48, template, 0.9).prepare(tmp_path / name)
+        assert dataset.validation is not None
+        parts.append(dataset.validation.info.tokens / dataset.info.tokens)
+    assert parts[0] < 0.2 and parts[1] < 0.2
+
+
+def test_questions_and_answers_of_an_unknown_form_are_told_of(
+    tmp_path: Path, bare: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [{"question": f"What is {number} and one?", "answer": str(number + 1)} for number in range(40)]
+    (tmp_path / "asked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    finetune_model(bare, tmp_path / "asked.jsonl", tmp_path / "run", settings(max_steps=1), [])
+    assert "questions, too: its rows have the fields question, answer" in caplog.text
 
 
 def test_equal_conversations_stay_on_one_side(tmp_path: Path, bare: Path, talk: Path) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import torch
 
 from llmbuilder.acceleration import limited_threads, measure_acceleration
-from llmbuilder.config.recipe import RECOMMENDED, resolve_recipe
+from llmbuilder.config.recipe import RECOMMENDED, longest_batch, resolve_recipe
 from llmbuilder.config.schema import Config, ModelConfig
-from llmbuilder.config.sizes import count_flops_per_token
+from llmbuilder.config.sizes import count_flops_per_token, with_window
 from llmbuilder.finetuning.adapting import adapt_model, hold_base
-from llmbuilder.machine import resolve_device, resolve_precision
+from llmbuilder.machine import pass_bytes, resolve_device, resolve_precision
 from llmbuilder.model import LanguageModel, build_model
 from llmbuilder.model.adapters import adapted_layers, remove_adapters
 from llmbuilder.threads import FairThreads
@@ -25,6 +25,7 @@ Speed = Callable[[ModelConfig, int], float]  # model, sequences a step -> tokens
 _MOST_SECONDS = 10.0  # of measuring, where nothing else is said
 _SECONDS_A_SHAPE = 0.5
 _FEWEST_STEPS, _MOST_STEPS = 3, 10
+_MOST_OF_A_PASS = 6  # sequences
 _GPU_TOKENS = 4096  # of a step
 _RATES = ("learning_rate", "muon_learning_rate", "vector_learning_rate", "embedding_learning_rate",
           "head_learning_rate")  # fmt: skip
@@ -88,9 +89,11 @@ class _Stopwatch:
 def tuning_speed(model: LanguageModel, config: Config, window: int, seconds: float) -> float:
     """Return the tokens a second that a model is tuned on as `config` says, in sequences of `window` tokens.
 
-    A step has one of them on a processor, which that keeps busy, and some thousand tokens on a GPU. Three steps are
-    taken, more as long as `seconds` allow. The model is afterwards what it was.
+    A step has one of them on a processor, and where the time allows as many as a pass of training may have, by which
+    some processors are half as fast again; on a GPU it has some thousand tokens. Three steps of a size are taken, and
+    more as long as a part of the `seconds` allows. The model is afterwards what it was.
     """
+    end = time.perf_counter() + seconds
     whole = config.copy_of()
     resolve_recipe(whole, 1, 1 << 40, window=window)
     whole.training = whole.training.model_copy(update={**dict.fromkeys(_RATES, 0.0), "min_learning_rate": None})
@@ -106,8 +109,13 @@ def tuning_speed(model: LanguageModel, config: Config, window: int, seconds: flo
     fair = FairThreads.on(model.device, may_change_number=whole.system.num_threads is None)
     try:
         with limited_threads(whole.system.num_threads), fair as threads:
-            sequences = 1 if model.device.type == "cpu" else max(1, _GPU_TOKENS // window)
-            return _time_steps(model, whole, (sequences, window), threads, time.perf_counter() + seconds)
+            if model.device.type != "cpu":
+                return _time_steps(model, whole, (max(1, _GPU_TOKENS // window), window), threads, end)
+            found = _time_steps(model, whole, (1, window), threads, time.perf_counter() + seconds / 4)
+            sequences = min(_MOST_OF_A_PASS, longest_batch(with_window(model.config, window), pass_bytes(model.device)))
+            if sequences > 1 and time.perf_counter() + _FEWEST_STEPS * sequences * window / found < end:
+                found = max(found, _time_steps(model, whole, (sequences, window), threads, 0.0))
+            return found
     finally:
         model.zero_grad(set_to_none=True)
         model.gradient_checkpointing = False

@@ -33,6 +33,9 @@ def evaluate(
     tokenizer: str = typer.Option(None, "--tokenizer", help="Tokenizer folder. Default: the model's own."),
     window: int = typer.Option(None, "--window", min=1, help="Tokens of a window. Default: the model's context."),
     stride: int = typer.Option(None, "--stride", min=1, help="Tokens between windows. Default: half a window."),
+    apart: bool = typer.Option(
+        False, "--apart", help="Each document is predicted by itself, not from those before it."
+    ),
     batch_size: int = typer.Option(8, "--batch-size", min=1, help="Windows, or questions, at a time."),
     device: str = typer.Option(None, "--device", help="auto, cpu, cuda, mps."),
     allow_code: bool = typer.Option(False, "--allow-code", help="Let the file of a task name Python code to run."),
@@ -54,7 +57,7 @@ def evaluate(
     idle = [name for name, value in of_tasks.items() if value is not None and not named]
     if idle:
         raise ConfigError(f"{idle[0]} is for --tasks, which was not given")
-    of_texts = {"--window": window, "--stride": stride}
+    of_texts = {"--window": window, "--stride": stride, "--apart": apart or None}
     idle = [name for name, value in of_texts.items() if value is not None and not data]
     if idle:
         raise ConfigError(f"{idle[0]} is for --data, which was not given")
@@ -76,7 +79,7 @@ def evaluate(
         texts = [
             {"data": str(text), **asdict(evaluate_model(
                 opened.model, text, opened.tokenizer,
-                window=window, stride=stride, batch_size=batch_size, progress=progress))} for text in data
+                window=window, stride=stride, apart=apart, batch_size=batch_size, progress=progress))} for text in data
         ]  # fmt: skip
     scores = []
     if named:
@@ -127,6 +130,9 @@ def compare(
     data: list[Path] = typer.Option(..., "--data", help="Text to predict, or a folder of documents. May be repeated."),
     window: int = typer.Option(None, "--window", min=1, help="Tokens of a window. Default: the model's context."),
     stride: int = typer.Option(None, "--stride", min=1, help="Tokens between windows. Default: half a window."),
+    apart: bool = typer.Option(
+        False, "--apart", help="Each document is predicted by itself, not from those before it."
+    ),
     batch_size: int = typer.Option(8, "--batch-size", min=1, help="Windows at a time."),
     device: str = typer.Option(None, "--device", help="auto, cpu, cuda, mps."),
     quiet: bool = Quiet,
@@ -150,7 +156,14 @@ def compare(
 
     with StageProgress(plain=False, quiet=quiet, patience=_PATIENCE) as progress:
         found = compare_models(
-            models, data, window=window, stride=stride, batch_size=batch_size, device=device, progress=progress
+            models,
+            data,
+            window=window,
+            stride=stride,
+            apart=apart,
+            batch_size=batch_size,
+            device=device,
+            progress=progress,
         )
     if as_json:
         print_json([asdict(row) for row in found])

@@ -101,6 +101,21 @@ def read_rows(files: list[Path], understood: Callable[[Mapping[str, Any], str], 
                 yield LeftOut(place, str(error))
 
 
+def unknown_fields(source: str | Path) -> list[str]:
+    """Return the fields of rows that look as if somebody asked and somebody answered, in none of the forms known.
+
+    By the first row; none for rows that are a text, with notes about it or without.
+    """
+    for file in _files_of(source):
+        row = _first_item(file) if file.suffix.lower() in _LIST else None
+        row = next((row for _, row in _rows(file)), None) if row is None else row
+        if isinstance(row, dict) and form_of(row) is None:
+            texts = [name for name, value in row.items() if isinstance(value, str) and value.strip()]
+            if len(texts) > 1 and ("text" not in texts or "role" in texts):
+                return list(map(str, row))
+    return []
+
+
 def _files_of(source: str | Path) -> list[Path]:
     """Return the files of a source that may hold rows; none if it has others, too."""
     path = Path(source)

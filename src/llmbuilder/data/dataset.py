@@ -6,6 +6,7 @@ The split is made over documents before anything is tokenized, so no window ever
 from __future__ import annotations
 
 import functools
+import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     import torch
 
 _READ_DOCUMENTS = "documents.jsonl"
+logger = logging.getLogger("llmbuilder")
 _TOKEN_FILES = [f"{part}.{kind}" for part in ("train", "validation", "val") for kind in ("bin", "json")]
 _TOKEN_FILES += SAMPLE_FILES
 
@@ -227,7 +229,13 @@ class TextDataset:
         """Read the documents of a folder into a temporary file, because all their texts may not fit into memory."""
         temporary = tempfile.TemporaryDirectory(prefix="llmbuilder-documents-")
         loader = DataLoader.from_config(self._data)
+        loader.has_manifest = False
         write_corpus(loader.iter_directory(folder), Path(temporary.name) / _READ_DOCUMENTS, loader.report)
+        repeated = sum(item["stage"] == "exact" for item in loader.report.dropped)
+        if repeated:
+            logger.warning(
+                f"{folder}: {counted(repeated, 'document is', 'documents are')} left out, which others repeat"
+            )
         return temporary
 
     def learn_tokenizer(self, *, vocab_size: int, **options: Any) -> Tokenizer:

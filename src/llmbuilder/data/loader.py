@@ -69,6 +69,7 @@ class DataLoader:
         self._files_found = self._files_read = 0
         self._seen = SeenTexts()
         self._untold: dict[str, list[str]] = {}  # sources by reason
+        self.has_manifest = True  # where whoever reads may look up what was left out
 
     @classmethod
     def from_config(
@@ -170,7 +171,7 @@ class DataLoader:
         """Log what was passed over since the last time, a line for each reason."""
         for reason, sources in self._untold.items():
             more = f" and {len(sources) - 1:,} more" if len(sources) > 1 else ""
-            where = " (the manifest lists all)" if len(sources) > 1 else ""
+            where = " (the manifest lists all)" if len(sources) > 1 and self.has_manifest else ""
             logger.warning(f"skipped {sources[0]}{more}: {reason}{where}")
         self._untold.clear()
 

@@ -38,6 +38,7 @@ def compare_models(
     *,
     window: int | None = None,
     stride: int | None = None,
+    apart: bool = False,
     batch_size: int = 8,
     device: str | None = None,
     progress: Progress = no_progress,
@@ -49,7 +50,7 @@ def compare_models(
     """
     if len(models) < 2:
         raise ConfigError("name two models or more to compare")
-    sliding = Sliding(window, stride, batch_size)
+    sliding = Sliding(window, stride, batch_size, apart)
     columns = []
     for model in models:
         generator = load_generator(model, None, device)

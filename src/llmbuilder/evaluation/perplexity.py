@@ -6,10 +6,12 @@ Source of the sliding window: Hugging Face, "Perplexity of fixed-length models".
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +67,7 @@ def evaluate_model(
     *,
     window: int | None = None,
     stride: int | None = None,
+    apart: bool = False,
     batch_size: int = 8,
     device: str | None = None,
     progress: Progress = no_progress,
@@ -72,11 +75,12 @@ def evaluate_model(
     """Measure how well a model predicts the text of a corpus file of any size, or of a folder of documents.
 
     Windows of `window` tokens (default: the model's context) advance by `stride` tokens (default: half a window). A
-    shorter window takes less time, and predicts a little worse.
+    shorter window takes less time, and predicts a little worse. Documents are one stream, in which what is in one helps
+    to predict the next; with `apart` each is predicted by itself.
     Raises DataError if the text is empty or shorter than two tokens, ConfigError for a stride, window or batch size
-    below 1, or a window that is longer than the context.
+    below 1, a stride that is longer than the window, or a window that is longer than the context.
     """
-    sliding = Sliding(window, stride, batch_size)
+    sliding = Sliding(window, stride, batch_size, apart)
     return Evaluation.of(score_text(load_generator(model, tokenizer, device), data, sliding, progress))
 
 
@@ -87,9 +91,11 @@ class Sliding:
     window: int | None = None
     stride: int | None = None
     batch_size: int = 8
+    apart: bool = False
 
     def __post_init__(self) -> None:
-        for name, value in vars(self).items():
+        for name in ("window", "stride", "batch_size"):
+            value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} ({value}) must be at least 1")
 
@@ -98,7 +104,12 @@ class Sliding:
         context = model.config.max_seq_length
         if self.window is not None and self.window > context:
             raise ConfigError(f"window ({self.window:,}) is more than the {context:,} tokens that the model takes")
-        return self.window or context
+        window = self.window or context
+        if self.stride is not None and self.stride > window:
+            raise ConfigError(
+                f"stride ({self.stride:,}) is more than the window ({window:,}): it would leave tokens out"
+            )
+        return window
 
 
 def score_text(
@@ -110,10 +121,12 @@ def score_text(
     texts = _texts(Path(data), generator.tokenizer)
     scored = None
     if progress is not no_progress:  # tokenizing takes no time beside scoring
-        total = sum(map(len, _encoded(texts(), generator.tokenizer))) - 1
+        total = sum(len(piece) for _, piece in _encoded(texts(), generator.tokenizer, apart=sliding.apart)) - 1
         scored = partial(_tell, progress, total)
     sizes = token_bytes(generator.tokenizer)
-    return _score_stream(generator.model, _encoded(texts(), generator.tokenizer), sizes, sliding, scored)
+    pieces = _encoded(texts(), generator.tokenizer, apart=sliding.apart)
+    streams = ((piece for _, piece in stream) for _, stream in itertools.groupby(pieces, itemgetter(0)))
+    return _score_streams(generator.model, streams, sizes, sliding, scored)
 
 
 def _tell(progress: Progress, total: int, done: int) -> None:
@@ -124,16 +137,22 @@ def _perplexity(loss: float) -> float:
     return math.exp(min(loss, 700))
 
 
-def _encoded(texts: Iterable[tuple[str, bool]], tokenizer: Tokenizer) -> Iterator[np.ndarray]:
-    separator = tokenizer.end_of_text_id
-    begins = True
+def _encoded(
+    texts: Iterable[tuple[str, bool]], tokenizer: Tokenizer, *, apart: bool
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield tokens with the number of their stream: of the document if these are `apart`, else there is one."""
+    separator, first = tokenizer.end_of_text_id, tokenizer.beginning_ids
+    if apart and tokenizer.first_id is not None:
+        first = [tokenizer.first_id]  # what the first token of each is predicted from
+    begins, number = True, 0
     for text, ends in texts:
-        if begins and tokenizer.beginning_ids:
-            yield np.array(tokenizer.beginning_ids, dtype=np.uint32)
-        yield tokenizer.encode_arrays([text])[0]
+        if begins and first:
+            yield number, np.array(first, dtype=np.uint32)
+        yield number, tokenizer.encode_arrays([text])[0]
         begins = ends
         if ends and separator is not None:
-            yield np.array([separator], dtype=np.uint32)
+            yield number, np.array([separator], dtype=np.uint32)
+        number += apart and ends
 
 
 def _texts(data: Path, tokenizer: Tokenizer) -> Callable[[], Iterator[tuple[str, bool]]]:
@@ -149,17 +168,19 @@ def _texts(data: Path, tokenizer: Tokenizer) -> Callable[[], Iterator[tuple[str,
 def score_tokens(model: LanguageModel, tokens: np.ndarray, *, stride: int | None = None, batch_size: int = 8) -> float:
     """Return the negative log-likelihood, in nats, of all tokens but the first. Raises DataError below two tokens."""
     sizes = np.zeros(model.config.vocab_size, dtype=np.int64)
-    return _score_stream(model, [tokens], sizes, Sliding(stride=stride, batch_size=batch_size)).nats
+    return _score_streams(model, [[tokens]], sizes, Sliding(stride=stride, batch_size=batch_size)).nats
 
 
-def _score_stream(
+def _score_streams(
     model: LanguageModel,
-    pieces: Iterable[np.ndarray],
+    streams: Iterable[Iterable[np.ndarray]],
     sizes: np.ndarray,
     sliding: Sliding,
     scored: Callable[[int], None] | None = None,
 ) -> Score:
-    windows = sliding_windows(pieces, sliding.over(model), sliding.stride)
+    windows = itertools.chain.from_iterable(
+        sliding_windows(pieces, sliding.over(model), sliding.stride) for pieces in streams
+    )
     found = score(model, batched_windows(windows, sliding.batch_size), sizes, scored)
     if not found.tokens:
         raise DataError("evaluation needs at least 2 tokens, the text has fewer")

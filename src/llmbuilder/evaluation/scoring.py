@@ -103,8 +103,8 @@ def _window(tokens: np.ndarray, scored: int) -> tuple[np.ndarray, np.ndarray]:
     return tokens[:-1], targets
 
 
-def batched_windows(windows: Iterator[tuple[np.ndarray, np.ndarray]], size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield windows `size` at a time, as tensors."""
+def batched_windows(windows: Iterable[tuple[np.ndarray, np.ndarray]], size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield windows `size` at a time, as tensors; shorter ones are filled up with tokens that do not count."""
     batch: list[tuple[np.ndarray, np.ndarray]] = []
     for window in windows:
         batch.append(window)
@@ -116,4 +116,9 @@ def batched_windows(windows: Iterator[tuple[np.ndarray, np.ndarray]], size: int)
 
 
 def _stack(batch: list[tuple[np.ndarray, np.ndarray]]) -> tuple[Tensor, Tensor]:
-    return torch.from_numpy(np.stack([i for i, _ in batch])), torch.from_numpy(np.stack([t for _, t in batch]))
+    length = max(len(inputs) for inputs, _ in batch)
+    filled = np.zeros((2, len(batch), length), np.int64)
+    filled[1] = IGNORE_INDEX
+    for row, (inputs, targets) in enumerate(batch):
+        filled[0, row, : len(inputs)], filled[1, row, : len(targets)] = inputs, targets
+    return torch.from_numpy(filled[0]), torch.from_numpy(filled[1])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from llmbuilder.notices import kind_of
 CONFIG, WEIGHTS = ADAPTER_FILES
 _PREFIX = "base_model.model."
 _BASE = "llmbuilder_base"  # in the header of our own files: the checksum of the weights they belong to
+_PLAIN = re.compile(r"[\w.]+")  # a name, or the end of one
 _KINDS = {"lora_A.weight", "lora_B.weight", "lora_magnitude_vector"}
 # Fields of LoraConfig that say what is computed, with the values that this package computes alike.
 _ACTING: Mapping[str, tuple[Any, ...]] = {
@@ -101,7 +102,7 @@ def _config(model: LanguageModel, shapes: Mapping[str, AdapterShape], base: str 
         "use_rslora": False,
         "use_dora": first.has_magnitudes,
         "fan_in_fan_out": model.config.model_type == "gpt",  # transformers stores these the other way
-        "target_modules": sorted({name.rpartition(".")[2] for name in shapes}),
+        "target_modules": _ends_of(shapes, model),
         "rank_pattern": {name: shape.rank for name, shape in shapes.items() if shape.rank != first.rank},
         "alpha_pattern": {
             name: shape.scale * shape.rank
@@ -111,6 +112,13 @@ def _config(model: LanguageModel, shapes: Mapping[str, AdapterShape], base: str 
         "init_lora_weights": True,
         "inference_mode": True,
     }
+
+
+def _ends_of(adapted: Collection[str], model: LanguageModel) -> list[str]:
+    """Return the ends that name the adapted layers and no others: the last part, or where others have it the whole."""
+    others = [layer for layer in linear_layers(model) if layer not in adapted]
+    last = {layer: layer.rpartition(".")[2] for layer in adapted}
+    return sorted({layer if any(_ends_with(o, end) for o in others) else end for layer, end in last.items()})
 
 
 def load_adapted(base: str | Path, folder: str | Path, device: str | None = None) -> LanguageModel:
@@ -129,6 +137,7 @@ def load_adapter(model: LanguageModel, folder: str | Path) -> LanguageModel:
     weights, own_base = _read_weights(folder)
     named = dict(_named(weights, folder))
     _require_layers(model, named, folder)
+    _require_complete(model, named, values, folder)
     if own_base is not None and own_base != base_checksum(model):
         raise CheckpointError(f"{folder} belongs to another model: its base had other weights than this one")
     shapes = {layer: _shape(layer, parts, values, folder) for layer, parts in named.items()}
@@ -204,6 +213,48 @@ def _require_layers(model: LanguageModel, named: Mapping[str, Mapping[str, Tenso
             )
 
 
+def _require_complete(
+    model: LanguageModel, named: Mapping[str, Mapping[str, Tensor]], values: Mapping[str, Any], folder: Path
+) -> None:
+    """Raise CheckpointError for tensors that are not those which the settings beside them tell of."""
+    told = _told(model, values)
+    if told is not None:
+        lacking, extra = sorted(told - named.keys()), sorted(named.keys() - told)
+        if lacking:
+            more = f" and {len(lacking) - 1:,} more" if len(lacking) > 1 else ""
+            raise CheckpointError(f"{folder / WEIGHTS} is incomplete: it lacks the adapters of {lacking[0]}{more}")
+        if extra:
+            raise CheckpointError(f"{folder / CONFIG} tells of no adapters beside {extra[0]}, and {WEIGHTS} holds some")
+    patterns = values.get("rank_pattern") or {}
+    for layer, parts in named.items():
+        there = len(parts["lora_A.weight"])
+        rank = _pattern(layer, patterns, values.get("r"), folder) if all(map(_PLAIN.fullmatch, patterns)) else None
+        if rank is not None and rank != there:
+            raise CheckpointError(f"{folder / CONFIG} says rank {rank!r}, and the adapter of {layer} has {there}")
+        if values.get("use_dora") and "lora_magnitude_vector" not in parts:
+            raise CheckpointError(f"{folder / WEIGHTS} is incomplete: {layer} has no lora_magnitude_vector")
+        if not all(tensor.isfinite().all() for tensor in parts.values()):
+            raise CheckpointError(
+                f"{folder / WEIGHTS} is damaged: the adapter of {layer} has values that are no numbers"
+            )
+
+
+def _told(model: LanguageModel, values: Mapping[str, Any]) -> set[str] | None:
+    """Return the layers that settings put adapters beside; None where they say it in other ways than by names."""
+    ends, numbers = values.get("target_modules"), values.get("layers_to_transform")
+    numbers = [numbers] if isinstance(numbers, int) else numbers or []
+    if values.get("exclude_modules") or values.get("layers_pattern") or not isinstance(ends, list) or not ends:
+        return None
+    if not all(isinstance(end, str) and _PLAIN.fullmatch(end) for end in ends):
+        return None
+    found = {layer for layer in linear_layers(model) if any(_ends_with(layer, end) for end in ends)}
+    return {layer for layer in found if not numbers or any(f".{number}." in layer for number in numbers)}
+
+
+def _ends_with(layer: str, end: str) -> bool:
+    return layer == end or layer.endswith(f".{end}")
+
+
 def _shape(layer: str, parts: Mapping[str, Tensor], values: Mapping[str, Any], folder: Path) -> AdapterShape:
     rank = parts["lora_A.weight"].shape[0]
     alpha = _pattern(layer, values.get("alpha_pattern"), values.get("lora_alpha", 8), folder)
@@ -216,8 +267,8 @@ def _shape(layer: str, parts: Mapping[str, Tensor], values: Mapping[str, Any], f
 def _pattern(layer: str, patterns: Any, usual: Any, folder: Path) -> Any:
     """Return a layer's own value: a pattern is a name, or its end."""
     for pattern, value in (patterns or {}).items():
-        if not re.fullmatch(r"[\w.]+", pattern):
+        if not _PLAIN.fullmatch(pattern):
             raise CheckpointError(f"{folder / CONFIG}: the pattern {pattern!r} is not supported: only names are"[:200])
-        if layer == pattern or layer.endswith(f".{pattern}"):
+        if _ends_with(layer, pattern):
             return value
     return usual

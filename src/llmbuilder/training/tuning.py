@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from llmbuilder.config.loading import apply_settings
 from llmbuilder.config.recipe import RECOMMENDED, settle_documents, settle_tuning
 from llmbuilder.config.schema import Config
 from llmbuilder.conversations.dataset import ConversationDataset
-from llmbuilder.conversations.files import conversation_files, pair_files
+from llmbuilder.conversations.files import conversation_files, pair_files, unknown_fields
 from llmbuilder.conversations.inspection import Inspection, inspect
 from llmbuilder.conversations.preferences import PreferenceDataset
 from llmbuilder.conversations.rows import RowDataset
@@ -23,6 +24,8 @@ from llmbuilder.model.adapters import release_frozen
 from llmbuilder.training.display.callbacks import Callback
 from llmbuilder.training.results import TrainingResults
 from llmbuilder.training.running import train
+
+logger = logging.getLogger("llmbuilder")
 
 # What a model that knows something is trained with, where nothing else is said.
 TUNING = {**RECOMMENDED, "batch_size": "auto", "num_epochs": 2, "beta1": 0.9}
@@ -72,6 +75,7 @@ def finetune_model(
     settle_tuning(whole)
     whole.training.init_from = "scratch" if isinstance(base, LanguageModel) else str(base)
     if rows is None or template is None:
+        _warn_about_fields(data)
         settle_documents(whole)
         dataset = TextDataset.from_config(data, whole, model.tokenizer)
     else:
@@ -93,6 +97,16 @@ def _kind_of_rows(data: str | Path, objective: str) -> type[RowDataset[Any]] | N
         pair_files(data)
         return PreferenceDataset
     return None if conversation_files(data) is None else ConversationDataset
+
+
+def _warn_about_fields(data: str | Path) -> None:
+    fields = unknown_fields(data)
+    if fields:
+        logger.warning(
+            f"all of {data} is learned as text, questions, too: its rows have the fields {', '.join(fields[:8])}. "
+            "Conversations, of which the answers are learned, have messages, conversations, instruction and output, or "
+            "prompt and completion"
+        )
 
 
 def inspect_conversations(
