@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmbuilder.conversations.files import LeftOut, conversation_files, read_conversations
+from llmbuilder.conversations.files import LeftOut, conversation_files, read_conversations, unknown_fields
 from llmbuilder.conversations.forms import Conversation, conversation_of
 from llmbuilder.conversations.rules import LONGEST_TURN, checked, is_learned
 from llmbuilder.errors import DataError, MissingDependencyError
@@ -200,6 +200,21 @@ def test_text_stays_text(tmp_path: Path) -> None:
     assert conversation_files(mixed) is not None
     (mixed / "story.txt").write_text("Once upon a time")
     assert conversation_files(mixed) is None
+
+
+@pytest.mark.parametrize(
+    ("row", "is_asked"),
+    [
+        ({"question": "1+1?", "answer": "2"}, True), ({"query": "1+1?", "response": "2", "type": "sum"}, True),
+        ({"context": "", "Question": "1+1?", "answers": {"text": ["2"]}}, True), ({"text": "Hi", "role": "prompter"}, True),
+        ({"title": "A day", "content": "It rained."}, False), ({"text": "It rained.", "source": "diary"}, False),
+        ({"messages": EXCHANGE}, False),
+    ],
+)  # fmt: skip
+def test_questions_and_answers_under_other_names_are_noticed(
+    tmp_path: Path, row: dict[str, Any], is_asked: bool
+) -> None:
+    assert unknown_fields(written(tmp_path / "rows.jsonl", [row])) == (list(row) if is_asked else [])
 
 
 def test_preferences_are_refused_by_name(tmp_path: Path) -> None:

@@ -21,6 +21,9 @@ T = TypeVar("T")
 _LINES, _LIST, _PARQUET = (".jsonl", ".ndjson"), (".json",), (".parquet",)
 _SUFFIXES = (*_LINES, *_LIST, *_PARQUET)
 _TALK, _PAIRS = "conversations", "pairs"
+# Fields of the question and of its answer, as they are called where nothing else makes a form that is known.
+_ASKED = frozenset(("question", "query", "problem", "instruction", "prompt", "input", "user", "human"))
+_ANSWERED = frozenset(("answer", "answers", "response", "output", "solution", "reply", "assistant", "completion"))
 _ABOUT = re.compile(r"(readme|licen[cs]e|notice|citation|dataset_infos?|card)([._-].*)?", re.IGNORECASE)
 _LONGEST_LINE = 64 << 20  # bytes
 _LARGEST_LIST = 2 << 30  # bytes of a JSON file, which is read as one
@@ -102,16 +105,16 @@ def read_rows(files: list[Path], understood: Callable[[Mapping[str, Any], str], 
 
 
 def unknown_fields(source: str | Path) -> list[str]:
-    """Return the fields of rows that look as if somebody asked and somebody answered, in none of the forms known.
+    """Return the fields of rows in which somebody asks and somebody answers, by their names, in none of the forms known.
 
-    By the first row; none for rows that are a text, with notes about it or without.
+    By the first row; none where it holds something else.
     """
     for file in _files_of(source):
         row = _first_item(file) if file.suffix.lower() in _LIST else None
         row = next((row for _, row in _rows(file)), None) if row is None else row
         if isinstance(row, dict) and form_of(row) is None:
-            texts = [name for name, value in row.items() if isinstance(value, str) and value.strip()]
-            if len(texts) > 1 and ("text" not in texts or "role" in texts):
+            names = {str(name).lower() for name in row}
+            if (names & _ASKED and names & _ANSWERED) or {"text", "role"} <= names:
                 return list(map(str, row))
     return []
 
