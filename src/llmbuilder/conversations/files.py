@@ -105,7 +105,7 @@ def read_rows(files: list[Path], understood: Callable[[Mapping[str, Any], str], 
 
 
 def unknown_fields(source: str | Path) -> list[str]:
-    """Return the fields of rows in which somebody asks and somebody answers, by their names, in none of the forms known.
+    """Return the fields of rows in which, by their names, somebody asks and answers, in none of the forms known.
 
     By the first row; none where it holds something else.
     """
