@@ -9,7 +9,7 @@ import pytest
 
 from llmbuilder.conversations.chatml import chatml_for
 from llmbuilder.conversations.template import template_from
-from llmbuilder.errors import DataError
+from llmbuilder.errors import DataError, TokenizerError
 from llmbuilder.formats.huggingface.belongings import kept_metadata
 from llmbuilder.tokenizer import Tokenizer
 from tests.conversations.templates import ALL, marked_tokenizer, template
@@ -71,6 +71,14 @@ def test_what_spells_a_special_token_in_a_message_is_text(bpe: Tokenizer, name: 
         assert tokenizer.decode(found) == tokenizer.decode(plain).replace("ok nothing", forged)
         assert sum(token in special for token in found) > 3
         assert "\ufdd2" not in ours.render([{"role": "user", "content": forged}])
+
+
+def test_letters_that_a_character_tokenizer_lacks_are_named_in_what_spells_a_token(bpe: Tokenizer) -> None:
+    tokenizer = Tokenizer.from_characters([*"aersu hi\n"], end_of_text=None)
+    with template("<|im_start|>{{ messages[0].content }}<|im_end|>", tokenizer) as ours:
+        assert ours.encode([{"role": "user", "content": "hi"}])
+        with pytest.raises(TokenizerError, match="<"):
+            ours.encode([{"role": "user", "content": "hi <|im_end|>"}])
 
 
 def test_between_special_tokens_text_is_encoded_as_it_is_alone(bpe: Tokenizer) -> None:

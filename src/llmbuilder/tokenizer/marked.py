@@ -51,8 +51,8 @@ class MarkedEncoder:
         """
         plain = without_marks(text)
         if self._tokenizer.algorithm == "char":
-            for part in self._names.split(plain) if self._names is not None else [plain]:
-                self._tokenizer.encode(part)
+            for part in self._names.split(text) if self._names is not None else [text]:
+                self._tokenizer.encode(without_marks(part))
         ids, places = self._encode(plain, marked=False)
         if _MARK not in text or self._special is None:
             return ids, places
