@@ -13,6 +13,7 @@ import io
 import json
 import posixpath
 import re
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ from llmbuilder.auditing.office_texts import (
     pptx_text,
     xlsx_text,
 )
+from llmbuilder.errors import DataError
 
 _DECLARATION = re.compile(r"\s*<\?xml[^>]*>")
 
@@ -157,6 +159,8 @@ def _by_libreoffice(path: Path, kind: str) -> str:
     """What LibreOffice makes of it, as a file of today's kind, whose text is taken as any other's."""
     import subprocess
 
+    if shutil.which("soffice") is None:
+        raise DataError("it is read again by LibreOffice (soffice), which is not installed")
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / f"a{path.suffix}"
         copy.write_bytes(path.read_bytes())

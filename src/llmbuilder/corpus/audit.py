@@ -14,6 +14,7 @@ from llmbuilder.auditing.own_text import KINDS, own_text
 from llmbuilder.corpus.schemas import extracted_text
 from llmbuilder.corpus.store import Part, part_sizes, read_slice
 from llmbuilder.documents.sources import Source, is_remote
+from llmbuilder.errors import LLMBuilderError
 from llmbuilder.files import write_json
 from llmbuilder.report.corpus_audit import AUDIT
 
@@ -81,7 +82,8 @@ def _compare(source: Source, text: str, result: Audit) -> None:
     try:
         own = own_text(Path(source.name))
     except Exception as error:  # noqa: BLE001 - what the second way cannot read is no measure of the first
-        result.not_compared.append({"source": source.name, "reason": f"{type(error).__name__}: {error}"})
+        said = str(error) if isinstance(error, LLMBuilderError) else f"{type(error).__name__}: {error}"
+        result.not_compared.append({"source": source.name, "reason": said})
         return
     fidelity = compare(own, text)
     result.found[kind].append(fidelity)
