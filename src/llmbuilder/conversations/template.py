@@ -77,19 +77,13 @@ class ChatTemplate:
         self, messages: Sequence[Message], tools: Sequence[Any] | None = None, *, add_generation_prompt: bool = False
     ) -> str:
         """Return a conversation's text. Raises DataError if the template refuses it or fails."""
-        found = self.render_all([Request(messages, tools, add_generation_prompt)])[0]
-        if isinstance(found, DataError):
-            raise found
-        return without_marks(found.text)
+        return without_marks(self._rendered(Request(messages, tools, add_generation_prompt)).text)
 
     def encode(
         self, messages: Sequence[Message], tools: Sequence[Any] | None = None, *, add_generation_prompt: bool = False
     ) -> list[int]:
         """Return a conversation's tokens. Raises DataError as `render`."""
-        found = self.render_all([Request(messages, tools, add_generation_prompt)])[0]
-        if isinstance(found, DataError):
-            raise found
-        return self.encode_text(found.text)[0]
+        return self.encode_text(self._rendered(Request(messages, tools, add_generation_prompt)).text)[0]
 
     def encode_text(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Return the tokens of a rendering's text, and where in it each one begins and ends."""
@@ -98,6 +92,12 @@ class ChatTemplate:
     @functools.cached_property
     def _encoder(self) -> MarkedEncoder:
         return MarkedEncoder(self.tokenizer)
+
+    def _rendered(self, request: Request) -> Rendering:
+        found = self.render_all([request])[0]
+        if isinstance(found, DataError):
+            raise found
+        return found
 
     def render_all(self, requests: Sequence[Request]) -> list[Rendering | DataError]:
         """Return the renderings, an error in the place of each one that failed.

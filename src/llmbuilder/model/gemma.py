@@ -16,7 +16,7 @@ from llmbuilder.config.schema import ModelConfig
 from llmbuilder.config.sizes import layers_with_window
 from llmbuilder.model.cache import KeyValueCache
 from llmbuilder.model.functions import RMSNorm, as_multiplied
-from llmbuilder.model.llama import MLP, Attention, LlamaModel
+from llmbuilder.model.llama import MLP, DecoderLayer, LlamaModel
 from llmbuilder.model.rotary import rotary_angles
 
 
@@ -26,16 +26,13 @@ class GatedMLP(MLP):
         return self.down_proj(F.gelu(self.gate_proj(x_BTD), approximate="tanh") * self.up_proj(x_BTD))
 
 
-class GemmaLayer(nn.Module):
+class GemmaLayer(DecoderLayer):
+    mlp_class = GatedMLP
+
     def __init__(self, config: ModelConfig, layer: int) -> None:
-        super().__init__()
-        self.self_attn = Attention(config, layer)
-        self.mlp = GatedMLP(config)
-        self.input_layernorm = RMSNorm(config.embedding_dim, eps=config.norm_eps)
-        self.post_attention_layernorm = RMSNorm(config.embedding_dim, eps=config.norm_eps)
+        super().__init__(config, layer)
         self.pre_feedforward_layernorm = RMSNorm(config.embedding_dim, eps=config.norm_eps)
         self.post_feedforward_layernorm = RMSNorm(config.embedding_dim, eps=config.norm_eps)
-        self.dropout = nn.Dropout(config.dropout)
 
     def forward(
         self,

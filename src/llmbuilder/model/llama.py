@@ -74,10 +74,12 @@ class MLP(nn.Module):
 
 
 class DecoderLayer(nn.Module):
+    mlp_class: ClassVar[type[MLP]] = MLP
+
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         self.self_attn = Attention(config, layer)
-        self.mlp = MLP(config)
+        self.mlp = self.mlp_class(config)
         self.input_layernorm = RMSNorm(config.embedding_dim, eps=config.norm_eps)
         self.post_attention_layernorm = RMSNorm(config.embedding_dim, eps=config.norm_eps)
         self.dropout = nn.Dropout(config.dropout)

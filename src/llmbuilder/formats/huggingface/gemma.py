@@ -11,9 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from llmbuilder.config.schema import ModelConfig
-from llmbuilder.config.sizes import head_dim, intermediate_size, layers_with_window, num_key_value_heads
+from llmbuilder.config.sizes import head_dim, layers_with_window
 from llmbuilder.errors import ExportError
-from llmbuilder.formats.huggingface.layers import kinds_of_layers
+from llmbuilder.formats.huggingface.layers import kinds_of_layers, shape_fields
 from llmbuilder.formats.huggingface.rotary import rotary_fields
 from llmbuilder.model.base import LanguageModel
 
@@ -39,17 +39,9 @@ def gemma3_values(config: ModelConfig) -> dict[str, Any]:
     return {
         "model_type": "gemma3_text",
         "architectures": ["Gemma3ForCausalLM"],
-        "num_hidden_layers": config.num_layers,
-        "num_attention_heads": config.num_heads,
-        "num_key_value_heads": num_key_value_heads(config),
-        "head_dim": head_dim(config),
+        **shape_fields(config),
         "query_pre_attn_scalar": head_dim(config),
-        "hidden_size": config.embedding_dim,
-        "intermediate_size": intermediate_size(config),
-        "max_position_embeddings": config.max_seq_length,
-        "rms_norm_eps": config.norm_eps,
         "hidden_activation": "gelu_pytorch_tanh",
-        "attention_dropout": config.dropout,
         "attention_bias": False,
         "sliding_window": config.sliding_window or config.max_seq_length,
         "layer_types": kinds_of_layers(config, layers_with_window(config)),
@@ -65,31 +57,6 @@ def gemma3_weights(model: LanguageModel) -> dict[str, Tensor]:
         name: tensor.float() - 1 if name.endswith(_NORM) else tensor.contiguous()
         for name, tensor in model.weights().items()
     }
-
-
-def gemma3_config(known: dict[str, Any]) -> ModelConfig:
-    """Return our configuration for the honoured fields of a `config.json`."""
-    return ModelConfig(
-        model_type="gemma3",
-        vocab_size=known["vocab_size"],
-        num_layers=known["num_hidden_layers"],
-        num_heads=known["num_attention_heads"],
-        num_key_value_heads=known["num_key_value_heads"],
-        head_dim=known["head_dim"],
-        embedding_dim=known["hidden_size"],
-        intermediate_size=known["intermediate_size"],
-        max_seq_length=known["max_position_embeddings"],
-        norm_eps=known["rms_norm_eps"],
-        rope_theta=known["rope_theta"],
-        rope_scaling=known["rope_scaling"],
-        windowed_rope_theta=known["windowed_rope_theta"] if known["sliding_window"] is not None else None,
-        sliding_window=known["sliding_window"],
-        sliding_window_layers=known["sliding_window_layers"],
-        qk_norm=True,
-        tie_embeddings=known["tie_word_embeddings"],
-        dropout=known["attention_dropout"] or 0.0,
-        bias=False,
-    )
 
 
 def gemma3_weight(name: str, tensor: Tensor, config: ModelConfig, known: dict[str, Any]) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a Hugging Face `config.json` says of single layers: which attend to a window only, which know no positions.
+"""What a Hugging Face `config.json` says of layers: sizes, which attend to a window only, which know no positions.
 
 The families say the same in different fields, and differ in what they take where a field is absent.
 """
@@ -9,7 +9,7 @@ from collections.abc import Collection
 from typing import Any
 
 from llmbuilder.config.model_schema import ModelConfig
-from llmbuilder.config.sizes import windowed_layers
+from llmbuilder.config.sizes import head_dim, intermediate_size, num_key_value_heads, windowed_layers
 
 _FULL, _WINDOW = "full_attention", "sliding_attention"
 
@@ -75,6 +75,21 @@ def _between(period: Any, count: int, window: Any, wrong: list[str]) -> list[int
         wrong.append(f"sliding_window_pattern {period!r} with sliding_window {window!r}"[:100])
         return []
     return [number for number in range(count) if (number + 1) % period]
+
+
+def shape_fields(config: ModelConfig) -> dict[str, Any]:
+    """Return the fields of sizes, which all families but GPT-2 call alike."""
+    return {
+        "num_hidden_layers": config.num_layers,
+        "num_attention_heads": config.num_heads,
+        "num_key_value_heads": num_key_value_heads(config),
+        "head_dim": head_dim(config),
+        "hidden_size": config.embedding_dim,
+        "intermediate_size": intermediate_size(config),
+        "max_position_embeddings": config.max_seq_length,
+        "rms_norm_eps": config.norm_eps,
+        "attention_dropout": config.dropout,
+    }
 
 
 def kinds_of_layers(config: ModelConfig, windowed: Collection[int]) -> list[str]:

@@ -17,11 +17,12 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from llmbuilder.config.schema import ModelConfig
-from llmbuilder.config.sizes import head_dim, intermediate_size, num_key_value_heads
+from llmbuilder.config.sizes import intermediate_size
 from llmbuilder.errors import CheckpointError
 from llmbuilder.formats.huggingface.families import family_of, needs_zero_biases
 from llmbuilder.formats.huggingface.fields import understood
-from llmbuilder.formats.huggingface.gemma import gemma3_config, gemma3_values, gemma3_weight, gemma3_weights
+from llmbuilder.formats.huggingface.gemma import gemma3_values, gemma3_weight, gemma3_weights
+from llmbuilder.formats.huggingface.layers import shape_fields
 from llmbuilder.formats.huggingface.rotary import rotary_fields
 from llmbuilder.model.base import LanguageModel
 from llmbuilder.tokenizer import Tokenizer
@@ -84,16 +85,8 @@ def _llama_values(config: ModelConfig) -> dict[str, Any]:
     return {
         "model_type": family.model_type,
         "architectures": [family.architecture],
-        "num_hidden_layers": config.num_layers,
-        "num_attention_heads": config.num_heads,
-        "num_key_value_heads": num_key_value_heads(config),
-        "head_dim": head_dim(config),
-        "hidden_size": config.embedding_dim,
-        "intermediate_size": intermediate_size(config),
-        "max_position_embeddings": config.max_seq_length,
-        "rms_norm_eps": config.norm_eps,
+        **shape_fields(config),
         "hidden_act": "silu",
-        "attention_dropout": config.dropout,
         **rotary_fields(config),
         **family.fields(config),
     }
@@ -115,10 +108,7 @@ def config_from_huggingface(values: Mapping[str, Any]) -> tuple[ModelConfig, New
     """
     known, kind = understood(values), values["model_type"]
     try:
-        if kind == "gpt2":
-            config = _gpt2_config(known)
-        else:
-            config = gemma3_config(known) if kind == "gemma3_text" else _llama_config(known, kind)
+        config = _gpt2_config(known) if kind == "gpt2" else _llama_config(known, kind)
     except ValidationError as error:
         details = (f"{detail['loc'][-1]}: {detail['msg']}, not {detail['input']!r}" for detail in error.errors())
         raise CheckpointError(f"its config.json is wrong: {'; '.join(details)}"[:500]) from error
@@ -131,9 +121,10 @@ def _as_it_is(_name: str, tensor: Tensor, config: ModelConfig, known: dict[str, 
 
 
 def _llama_config(known: dict[str, Any], kind: str) -> ModelConfig:
+    """Return the configuration of a model of the Llama family or of Gemma 3, which has the same fields and one more."""
     has_biases = kind == "qwen2" or known.get("attention_bias", False)
     return ModelConfig(
-        model_type="llama",
+        model_type="gemma3" if kind == "gemma3_text" else "llama",
         vocab_size=known["vocab_size"],
         num_layers=known["num_hidden_layers"],
         num_heads=known["num_attention_heads"],
@@ -148,7 +139,8 @@ def _llama_config(known: dict[str, Any], kind: str) -> ModelConfig:
         layers_without_positions=known["layers_without_positions"],
         sliding_window=known["sliding_window"],
         sliding_window_layers=known["sliding_window_layers"],
-        qk_norm=kind == "qwen3",
+        windowed_rope_theta=known.get("windowed_rope_theta") if known["sliding_window"] is not None else None,
+        qk_norm=kind in ("qwen3", "gemma3_text"),
         attention_bias=has_biases,
         output_bias=has_biases and kind != "qwen2",
         mlp_bias=known.get("mlp_bias", False),
